@@ -1,1 +1,10 @@
+//! What Lakeshift decides, without doing it: the migration's spec, phases, plan, mirror rules, equivalence and report, and
+//! the one trait ([`table::TableFormat`]) that formats implement.
+//!
+//! Nothing here reads a Parquet file or knows an engine; it builds and tests in seconds.
 
+pub mod partition;
+pub mod schema;
+pub mod storage;
+pub mod table;
+pub mod value;

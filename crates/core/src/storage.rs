@@ -1,0 +1,132 @@
+//! A place on an object store: [`Storage`] is an opened location, with the one rule for turning paths into objects.
+//!
+//! Which store serves which URL is not decided here; see `lakeshift_tables::storage`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::path::Path;
+use url::Url;
+
+/// A folder on an object store.
+#[derive(Clone)]
+pub struct Storage {
+    url: Url,
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+/// A path that does not stay inside its location.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{path} lies outside of {location}; Lakeshift reads and writes only below the locations that the spec names")]
+pub struct OutsideError {
+    /// The path as it was given.
+    pub path: String,
+    /// The location.
+    pub location: String,
+}
+
+impl Storage {
+    /// A location: `url` names it to people and to metadata, `prefix` is its path on `store`.
+    pub fn new(url: Url, store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+        Self { url, store, prefix }
+    }
+
+    /// The URL without a trailing slash, without credentials.
+    pub fn location(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The store. Paths on it are absolute: use [`Storage::resolve`].
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The location's own path on the store.
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// The folder `name` below this one (`a/b` for several levels).
+    #[must_use]
+    pub fn child(&self, name: &str) -> Self {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/{name}", self.url.path().trim_end_matches('/')));
+        let prefix = name.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part));
+        Self { url, store: Arc::clone(&self.store), prefix }
+    }
+
+    /// The path on the store of a decoded path relative to this location, or of an absolute URL below it.
+    ///
+    /// # Errors
+    /// [`OutsideError`] for `..`, empty segments, an absolute path, or a URL that is not below this location.
+    pub fn resolve(&self, path: &str) -> Result<Path, OutsideError> {
+        let outside = || OutsideError { path: path.to_owned(), location: self.location().to_owned() };
+        let relative = match path.contains("://") {
+            true => {
+                let below = path.strip_prefix(self.location()).and_then(|rest| rest.strip_prefix('/')).ok_or_else(outside)?;
+                percent_encoding::percent_decode_str(below).decode_utf8().map_err(|_| outside())?.into_owned()
+            }
+            false => path.to_owned(),
+        };
+        let sound = |part: &str| !part.is_empty() && part != "." && part != "..";
+        if !relative.split('/').all(sound) {
+            return Err(outside());
+        }
+        let full = if self.prefix.as_ref().is_empty() { relative } else { format!("{}/{relative}", self.prefix) };
+        // `Path::parse` keeps the segments as the store spells them; `Path::from` would encode them once more.
+        Path::parse(full).map_err(|_| outside())
+    }
+
+    /// The decoded path relative to this location of an object on the store; `None` when it lies elsewhere.
+    pub fn relative(&self, path: &Path) -> Option<String> {
+        let rest = path.as_ref().strip_prefix(self.prefix.as_ref())?;
+        let rest = if self.prefix.as_ref().is_empty() { rest } else { rest.strip_prefix('/')? };
+        (!rest.is_empty()).then(|| rest.to_owned())
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Storage").field(&self.location()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn storage() -> Storage {
+        Storage::new(Url::parse("memory:///lake/flights").unwrap(), Arc::new(InMemory::new()), Path::from("lake/flights"))
+    }
+
+    #[rstest]
+    #[case("day=1/a.parquet", "lake/flights/day=1/a.parquet")]
+    #[case("memory:///lake/flights/day=1/a%20b.parquet", "lake/flights/day=1/a b.parquet")]
+    #[case("place=a%2Fb/x.parquet", "lake/flights/place=a%2Fb/x.parquet")]
+    fn a_path_below_the_location_resolves_and_comes_back(#[case] path: &str, #[case] object: &str) {
+        let resolved = storage().resolve(path).unwrap();
+        assert_eq!(resolved.as_ref(), object);
+        assert_eq!(storage().resolve(&storage().relative(&resolved).unwrap()).unwrap(), resolved);
+    }
+
+    #[rstest]
+    #[case("../secrets/a.parquet")]
+    #[case("day=1/../../x")]
+    #[case("/etc/passwd")]
+    #[case("memory:///lake/flights2/a.parquet")]
+    #[case("memory:///lake/flights/%2e%2e/a.parquet")]
+    #[case("file:///etc/passwd")]
+    fn a_path_outside_of_the_location_is_refused(#[case] path: &str) {
+        assert!(storage().resolve(path).is_err());
+    }
+}

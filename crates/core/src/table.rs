@@ -1,0 +1,345 @@
+//! Tables as files and versions: [`TableFormat`], the one trait that every format implements.
+//!
+//! Nothing here knows record batches: an adapter may sit on another Arrow major than the engine. What a commit can come
+//! to is a value ([`CommitOutcome`]), not an error.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use lakeshift_journal::Epoch;
+use serde::{Deserialize, Serialize};
+
+use crate::partition::PartitionSpec;
+use crate::schema::TableSchema;
+use crate::value::Value;
+
+/// The formats that Lakeshift speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Parquet files in `column=value` directories, no log.
+    Hive,
+    /// Delta Lake.
+    Delta,
+    /// Apache Iceberg.
+    Iceberg,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hive => "hive",
+            Self::Delta => "delta",
+            Self::Iceberg => "iceberg",
+        })
+    }
+}
+
+/// One immutable state of a table, named by its format: a Delta version, an Iceberg snapshot, the digest of a Hive
+/// inventory. Equal texts mean equal states.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TableVersion(pub String);
+
+impl fmt::Display for TableVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names one migration: the spec's `name`. Letters, digits, `-` and `_`, checked when the spec is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MigrationId(pub String);
+
+impl fmt::Display for MigrationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names one unit of work within a migration: `b000012` for the backfill, `m0003-000001` for the mirror's third round.
+/// It stands in the names of the files that the unit wrote, so that a target file tells where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnitId(pub String);
+
+impl fmt::Display for UnitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A table at one version: what a reader needs before it opens a file.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The version.
+    pub version: TableVersion,
+    /// The table's root as a URL without a trailing slash.
+    pub location: String,
+    /// Logical columns, partition columns included.
+    pub schema: TableSchema,
+    /// How rows are partitioned.
+    pub partition: PartitionSpec,
+    /// The format's table properties.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// A live data file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Relative to the table's root, decoded, `/`-separated; an absolute URL where the file lies elsewhere.
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// What the store says of the content: ETag, or modification time where there is none.
+    pub identity: String,
+    /// Last modification, milliseconds since 1970-01-01T00:00:00Z; 0 when the format does not record it.
+    pub modified_ms: i64,
+    /// Rows in the file, deletes not counted, where known without opening it.
+    pub rows: Option<u64>,
+    /// A typed value for every field of the snapshot's partition spec, in its order; `None` is null.
+    pub partition: Vec<Option<Value>>,
+    /// Whether the table has deletes that apply to this file and that are not carried here; such a file is never adopted.
+    pub has_deletes: bool,
+}
+
+/// A data file's sound facts, read from its footer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FileFacts {
+    /// Rows.
+    pub rows: u64,
+    /// Columns as the file has them, without partition columns that stand only in the path.
+    pub schema: TableSchema,
+    /// For each top-level column that has sound bounds: least and greatest value. A row group without statistics voids
+    /// them; NaN and truncated bounds never appear.
+    pub bounds: BTreeMap<String, (Value, Value)>,
+    /// For each top-level column where every row group tells: the number of nulls.
+    pub null_counts: BTreeMap<String, u64>,
+}
+
+/// What is wrong with an object that stands in a table's folder and is not plainly data or plainly not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disposition {
+    /// A Parquet file with a readable footer.
+    Data,
+    /// A name that starts with `_` or `.`, or lies under such a folder.
+    Hidden,
+    /// Zero bytes.
+    Empty,
+    /// Ends in `.parquet` but has no readable footer.
+    Corrupt,
+    /// No Parquet file by name or magic.
+    NotParquet,
+}
+
+/// Files between two versions.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// In the later version and not, with this content, in the earlier.
+    pub added: Vec<FileEntry>,
+    /// In the earlier version and not, with this content, in the later. A replaced file is in both lists.
+    pub removed: Vec<FileEntry>,
+}
+
+/// What a new table shall be.
+#[derive(Debug, Clone)]
+pub struct CreateRequest {
+    /// The migration on whose behalf.
+    pub migration: MigrationId,
+    /// The runner's fencing epoch.
+    pub epoch: Epoch,
+    /// Columns, in order; field ids are assigned by the format where absent.
+    pub schema: TableSchema,
+    /// Partitioning.
+    pub partition: PartitionSpec,
+    /// Table properties to set beside Lakeshift's own.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What creating a table came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum CreateOutcome {
+    /// The table is new, at this version.
+    Created(TableVersion),
+    /// This migration has created it before; it is at this version now.
+    AlreadyCreated(TableVersion),
+    /// A table that this migration did not create stands there; it was left as it was.
+    Foreign {
+        /// What was found.
+        found: String,
+    },
+}
+
+/// The migration's commits to one table are numbered 1, 2, 3 …; the number is the idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommitNumber(pub u64);
+
+impl fmt::Display for CommitNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A data file to register. The adapter reads its footer, so that what was written is read before it is trusted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewFile {
+    /// As [`FileEntry::path`]: relative to the target's root, or an absolute URL (adopted from elsewhere).
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// A typed value for every field of the target's partition spec, in its order.
+    pub partition: Vec<Option<Value>>,
+    /// Rows that the writer or the planner counted; the adapter refuses a footer that says otherwise.
+    pub rows: u64,
+}
+
+/// One atomic commit.
+#[derive(Debug, Clone)]
+pub struct CommitRequest {
+    /// The migration on whose behalf.
+    pub migration: MigrationId,
+    /// Idempotency key: a table that carries this number or a higher one of this migration has this commit already.
+    pub number: CommitNumber,
+    /// The runner's fencing epoch: a table that carries a higher one refuses.
+    pub epoch: Epoch,
+    /// Files to add.
+    pub add: Vec<NewFile>,
+    /// Paths of live files to remove, as [`FileEntry::path`].
+    pub remove: Vec<String>,
+}
+
+/// What a commit came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum CommitOutcome {
+    /// Done, and this is the new version.
+    Committed(TableVersion),
+    /// The table carries this number already; nothing was done.
+    AlreadyCommitted(TableVersion),
+    /// Somebody else changed what this commit builds on (a file to remove is gone, the schema moved); nothing was done.
+    Conflict {
+        /// What was found.
+        reason: String,
+    },
+    /// A runner with a higher epoch has taken over; nothing was done.
+    Fenced {
+        /// The epoch that the table carries.
+        current: Epoch,
+    },
+}
+
+/// Who committed to a table, read from its current metadata.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The migration's highest commit number in the table.
+    pub number: Option<CommitNumber>,
+    /// The highest fencing epoch that the migration has left in the table.
+    pub epoch: Option<Epoch>,
+    /// Versions since the last commit of the migration that somebody else made, oldest first.
+    pub foreign: Vec<TableVersion>,
+}
+
+/// Why a table could not be read or written. Each kind asks for another reaction.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// There is no table there.
+    #[error("no {format} table at {location}; check the location in the spec")]
+    NotFound {
+        /// The format that was looked for.
+        format: Format,
+        /// Where.
+        location: String,
+    },
+    /// The version is gone (vacuumed, expired) or never was.
+    #[error("version {version} of {location} cannot be read: {reason}")]
+    VersionGone {
+        /// The table.
+        location: String,
+        /// The version.
+        version: TableVersion,
+        /// What is missing.
+        reason: String,
+    },
+    /// The table or a file uses something that Lakeshift does not understand; it is refused, not skipped.
+    #[error("{object} uses {feature}, which Lakeshift does not support: {advice}")]
+    Unsupported {
+        /// Table, file or column.
+        object: String,
+        /// The feature's own name.
+        feature: String,
+        /// What to do.
+        advice: String,
+    },
+    /// Metadata or a file is damaged or contradicts itself.
+    #[error("{object} is not valid: {reason}")]
+    Corrupt {
+        /// The object.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+        /// The cause, where a library found it.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A path leads outside of the table's location.
+    #[error("{path} lies outside of {location}; Lakeshift reads and writes only below the locations that the spec names")]
+    Outside {
+        /// The path.
+        path: String,
+        /// The location.
+        location: String,
+    },
+    /// The store did not answer as it should; trying again may help.
+    #[error("could not {action} {object}")]
+    Store {
+        /// read, write, list, delete …
+        action: &'static str,
+        /// The object.
+        object: String,
+        /// The store's own error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// One table of one format at one location. Object-safe; speaks of files and versions, never of rows.
+#[async_trait]
+pub trait TableFormat: fmt::Debug + Send + Sync {
+    /// The format.
+    fn format(&self) -> Format;
+
+    /// The table's root as a URL without a trailing slash.
+    fn location(&self) -> &str;
+
+    /// The table at `version`, or now.
+    async fn snapshot(&self, version: Option<&TableVersion>) -> Result<Snapshot, TableError>;
+
+    /// Makes a version readable later where the format alone does not (a Hive inventory is saved; others do nothing).
+    async fn pin(&self, snapshot: &Snapshot) -> Result<(), TableError>;
+
+    /// The live files of a snapshot, in the order of their paths.
+    fn files<'a>(&'a self, snapshot: &'a Snapshot) -> BoxStream<'a, Result<FileEntry, TableError>>;
+
+    /// The files added and removed between two versions.
+    async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes, TableError>;
+
+    /// Reads footers; results in the order of `files`, bounded in parallel. The error of one file does not hide the
+    /// others: a caller decides what a corrupt file means.
+    fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)>;
+
+    /// Creates the table.
+    async fn create(&self, request: &CreateRequest) -> Result<CreateOutcome, TableError>;
+
+    /// Adds and removes files in one atomic commit. Conflicts are found by validation against the current version, never
+    /// by blind retry: a commit that raced with another is validated anew, a bounded number of times.
+    async fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, TableError>;
+
+    /// What `migration` has left in the table's current metadata.
+    async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError>;
+}
