@@ -4,6 +4,7 @@
 //! Nothing here reads a Parquet file or knows an engine; it builds and tests in seconds.
 
 pub mod partition;
+pub mod plan;
 pub mod schema;
 pub mod storage;
 pub mod table;
