@@ -5,6 +5,7 @@
 
 pub mod partition;
 pub mod schema;
+pub mod spec;
 pub mod storage;
 pub mod table;
 pub mod value;
