@@ -9,6 +9,7 @@ pub mod partition;
 pub mod plan;
 pub mod pointer;
 pub mod schema;
+pub mod spec;
 pub mod storage;
 pub mod table;
 pub mod value;
