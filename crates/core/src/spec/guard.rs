@@ -102,6 +102,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
         f.write_str("a value without a tag")
     }
 
+    fn visit_none<E: de::Error>(self) -> Result<(), E> {
+        self.state.pay(0)
+    }
+
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
         self.state.pay(0)
     }

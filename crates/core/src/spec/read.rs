@@ -137,7 +137,8 @@ fn translated(
         return at(position, problem, None, hint);
     }
     let Some((start, mark)) = marks.iter().filter_map(|mark| Some((text.find(mark)?, *mark))).min() else {
-        return at(position, Problem::Syntax { reason: shown(text) }, None, syntax_hint(text));
+        let reason = text.split_once(" at line ").map_or(text, |(reason, _)| reason);
+        return at(position, Problem::Syntax { reason: shown(reason) }, None, syntax_hint(text));
     };
     let key = shown(text[..start].trim_end_matches(": "));
     let section = if key.is_empty() { "the spec".to_owned() } else { key.clone() };
@@ -151,7 +152,8 @@ fn translated(
             at(position, Problem::UnknownKey { key: shown(word), section }, Some(format!("one of: {}", known.join(", "))), similar)
         }
         "unknown variant `" => {
-            at(position, Problem::Value { key, found: format!("`{}`", shown(word)) }, Some(alternatives(&known)), similar)
+            let hint = if key == "apiVersion" { Some("this build of lakeshift reads no other version".to_owned()) } else { similar };
+            at(position, Problem::Value { key, found: format!("`{}`", shown(word)) }, Some(alternatives(&known)), hint)
         }
         "missing field `" => {
             let hint = missing_hint(word);
@@ -193,6 +195,7 @@ fn plain_found(found: &str) -> String {
     match found {
         "sequence" => "a list".to_owned(),
         "map" => "a mapping".to_owned(),
+        "enum" => "tagged".to_owned(),
         "unit value" | "string \"\"" => "empty".to_owned(),
         _ => shown(found.strip_prefix("string ").unwrap_or(found)),
     }
@@ -202,7 +205,7 @@ fn plain_expected(expected: &str) -> String {
     match expected {
         "a sequence" => "a list",
         "a boolean" => "true or false",
-        "u32" | "u64" => "a whole number, not negative",
+        "u32" | "u64" => "a whole number, 0 or more",
         "a map" => "a mapping of keys to values",
         _ if expected.starts_with("struct ") => "a mapping of keys to values",
         other => other,

@@ -257,6 +257,29 @@ fn storage_options_take_variables_and_the_tables_own_go_first() {
     assert_eq!((error.variable.as_str(), error.option.as_str()), ("AWS_KEY", "access_key_id"));
 }
 
+#[rstest]
+#[case("aws_secret_access_key", true)]
+#[case("session_token", true)]
+#[case("azure_storage_account_key", true)]
+#[case("azure_storage_sas_token", true)]
+#[case("service_account_key", true)]
+#[case("access_key_id", false)]
+#[case("federated_token_file", false)]
+#[case("sse_kms_key_id", false)]
+#[case("skip_signature", false)]
+#[case("endpoint", false)]
+fn a_credential_comes_from_the_environment_alone(#[case] option: &str, #[case] credential: bool) {
+    assert_eq!(read(&format!("{MINIMAL}storage: {{{option}: literal}}\n")).is_err(), credential);
+    assert_eq!(read(&format!("{MINIMAL}storage: {{{option}: \"a${{NAME}}\"}}\n")).is_err(), credential);
+    assert!(read(&format!("{MINIMAL}storage: {{{option}: \"${{NAME}}\"}}\n")).is_ok());
+}
+
+#[test]
+fn an_anchor_that_multiplies_nothing_is_fine() {
+    let text = edited("name: flights\n", "name: &n flights\ndescription: *n\n");
+    assert_eq!(read(&text).unwrap().description.as_deref(), Some("flights"));
+}
+
 #[test]
 fn no_print_of_a_spec_has_an_option_and_its_digest_has_the_unresolved_text() {
     let spec = read(FULL).unwrap();
