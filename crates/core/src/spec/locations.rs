@@ -15,7 +15,7 @@ use url::Url;
 pub struct Location(String);
 
 /// Why a text is no location. Never holds the text's credentials.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum LocationError {
     /// Nothing stands there.
     #[error("the location is empty")]

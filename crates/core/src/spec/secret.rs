@@ -100,9 +100,9 @@ fn parts(mut text: &str) -> Option<Vec<Part<'_>>> {
 /// Whether an option of this name holds a credential, which must then come from the environment.
 pub(super) fn is_credential(option: &str) -> bool {
     let option = option.to_ascii_lowercase();
-    let public = ["access_key_id", "client_id", "tenant_id"].iter().any(|name| option.ends_with(name));
-    let telling = ["secret", "token", "password", "credential", "private", "access_key", "account_key", "sas", "signature"];
-    !public && (option.ends_with("_key") || telling.iter().any(|word| option.contains(word)))
+    let named = ["_id", "_file", "_path"].iter().any(|end| option.ends_with(end));
+    let telling = ["secret", "token", "password", "private_key", "access_key", "account_key", "customer_key", "sas"];
+    !named && (option.ends_with("_key") || telling.iter().any(|word| option.contains(word)))
 }
 
 impl Spec {

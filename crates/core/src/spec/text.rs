@@ -1,18 +1,40 @@
 //! The spec's short notations: partition fields (`bucket(16, origin)`), scalar types (`decimal(10,2)`), names.
 
+use std::fmt;
+
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde::de::{self, Unexpected, Visitor};
 
 use crate::partition::{PartitionField, Transform};
 use crate::schema::{DataType, TimeUnit};
 use crate::table::Format;
 
-pub(super) const FIELD_EXPECTED: &str =
+const FIELD_EXPECTED: &str =
     "a column, year(column), month(column), day(column), hour(column), bucket(16, column) or truncate(4, column)";
-pub(super) const TYPE_EXPECTED: &str =
+const TYPE_EXPECTED: &str =
     "string, boolean, int8, int16, int32, int64, date, timestamp, timestamptz or decimal(precision,scale)";
 const TRANSFORMS: [&str; 7] = ["identity", "year", "month", "day", "hour", "bucket", "truncate"];
 const NAME_CHARS_MAX: usize = 64;
+
+/// Reads a scalar by its text. The refusal comes from inside the scalar, so that it has the scalar's line and column; and
+/// `14` is refused as a time without a unit, not as an integer.
+pub(super) struct Text<T> {
+    pub expected: &'static str,
+    pub parse: fn(&str) -> Option<T>,
+}
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
 
 /// Whether `name` may name a migration.
 pub(super) fn is_name(name: &str) -> bool {
@@ -82,8 +104,7 @@ pub(super) fn parse_type(text: &str) -> Option<DataType> {
 
 /// `with` for a [`DataType`] in the notation of [`parse_type`].
 pub(super) mod data_type {
-    use serde::de::{Error, Unexpected};
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserializer, Serializer};
 
     use crate::schema::DataType;
 
@@ -92,14 +113,12 @@ pub(super) mod data_type {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DataType, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        super::parse_type(&text).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &super::TYPE_EXPECTED))
+        deserializer.deserialize_str(super::Text { expected: super::TYPE_EXPECTED, parse: super::parse_type })
     }
 }
 
 /// `with` for a [`PartitionSpec`](crate::partition::PartitionSpec) as a list in the notation of [`parse_field`].
 pub(super) mod partitioning {
-    use serde::de::{Error, Unexpected};
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::partition::{PartitionField, PartitionSpec};
@@ -108,9 +127,7 @@ pub(super) mod partitioning {
 
     impl<'de> Deserialize<'de> for Field {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let text = String::deserialize(deserializer)?;
-            let refused = || D::Error::invalid_value(Unexpected::Str(&text), &super::FIELD_EXPECTED);
-            super::parse_field(&text).map(Self).ok_or_else(refused)
+            deserializer.deserialize_str(super::Text { expected: super::FIELD_EXPECTED, parse: super::parse_field }).map(Self)
         }
     }
 
