@@ -228,6 +228,7 @@ impl State {
             Event::Validated(record) => self.validation = Some(record.clone()),
             Event::SwitchIntended(switch) => self.pending_switch = Some(switch.clone()),
             Event::Switched { .. } => self.switched(at),
+            Event::SwitchVoid { .. } => self.pending_switch = None,
             Event::Quarantined { manifest, files, bytes, .. } => {
                 let (files, bytes, purged) = (*files, *bytes, false);
                 self.sunset = Some(Sunset { manifest: manifest.clone(), at, files, bytes, purged });
