@@ -22,7 +22,7 @@ use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use lakeshift_core::partition::{PartitionField, Transform};
-use lakeshift_core::schema::{DataType, Field};
+use lakeshift_core::schema::Field;
 use lakeshift_core::storage::{OutsideError, Storage};
 use lakeshift_core::table::{FileEntry, Format, Snapshot};
 use object_store::ObjectMeta;
@@ -33,6 +33,8 @@ use crate::types::{self, TypeError};
 mod adapter;
 mod footer;
 mod widen;
+
+pub(crate) use widen::mismatch;
 
 /// First read at a file's end, in bytes: most footers fit.
 const FOOTER_READ_BYTES: usize = 64 * 1024;
@@ -207,6 +209,9 @@ struct Layout {
 impl Layout {
     fn new(request: &ScanRequest<'_>) -> Result<Self, ScanError> {
         let schema = &request.snapshot.schema;
+        if let Some(column) = types::nested_physical_name(schema) {
+            return Err(ScanError::NestedName { column: column.name.clone() });
+        }
         let output = types::arrow_schema(schema)?;
         let identity = identity_fields(request.snapshot)?;
         let (mut constants, mut constant_positions) = (Vec::new(), Vec::new());
@@ -309,9 +314,6 @@ fn missing_column(field: &PartitionField) -> ScanError {
 fn file_columns(fields: &[Field], output: &Schema, origins: &[Origin]) -> Result<SchemaRef, ScanError> {
     let mut columns: Vec<FieldRef> = Vec::new();
     for ((field, target), origin) in fields.iter().zip(output.fields()).zip(origins) {
-        if members(&field.data_type).iter().any(|member| has_physical_names(member)) {
-            return Err(ScanError::NestedName { column: field.name.clone() });
-        }
         if !matches!(origin, Origin::Constant(_)) {
             // A column that may come from the path instead may be absent from the file.
             let nullable = target.is_nullable() || *origin != Origin::File;
@@ -319,19 +321,6 @@ fn file_columns(fields: &[Field], output: &Schema, origins: &[Origin]) -> Result
         }
     }
     Ok(Arc::new(Schema::new(columns)))
-}
-
-fn members(data_type: &DataType) -> Vec<&Field> {
-    match data_type {
-        DataType::Struct { fields } => fields.iter().collect(),
-        DataType::List { element } => vec![element],
-        DataType::Map { key, value } => vec![key, value],
-        _ => Vec::new(),
-    }
-}
-
-fn has_physical_names(field: &Field) -> bool {
-    types::physical_name(field) != field.name || members(&field.data_type).iter().any(|member| has_physical_names(member))
 }
 
 /// Spreads files over at most `concurrency` groups of about equal size, larger files first.

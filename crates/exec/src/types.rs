@@ -104,9 +104,26 @@ pub fn table_schema(schema: &Schema) -> Result<TableSchema, TypeError> {
     Ok(TableSchema { fields: logical_fields(schema.fields(), "")? })
 }
 
-/// The position of a file's column by the name that stands in data files.
+/// The name of a column inside data files.
 pub(crate) fn physical_name(field: &Field) -> &str {
     field.physical_name.as_deref().unwrap_or(&field.name)
+}
+
+/// The first top-level column below which a member has another name in the data files.
+pub(crate) fn nested_physical_name(schema: &TableSchema) -> Option<&Field> {
+    fn renamed(field: &Field) -> bool {
+        physical_name(field) != field.name || members(&field.data_type).into_iter().any(renamed)
+    }
+    schema.fields.iter().find(|field| members(&field.data_type).into_iter().any(renamed))
+}
+
+fn members(data_type: &DataType) -> Vec<&Field> {
+    match data_type {
+        DataType::Struct { fields } => fields.iter().collect(),
+        DataType::List { element } => vec![element],
+        DataType::Map { key, value } => vec![key, value],
+        _ => Vec::new(),
+    }
 }
 
 fn arrow_fields(fields: &[Field], path: &str, naming: Naming) -> Result<Fields, TypeError> {

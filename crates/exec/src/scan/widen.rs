@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
 /// The path of the first column or member of `file` that does not widen to `table` without loss; `None` when all do.
-pub(super) fn mismatch(file: &Field, table: &Field) -> Option<String> {
+pub(crate) fn mismatch(file: &Field, table: &Field) -> Option<String> {
     let own = || Some(table.name().clone());
     let below = |path: Option<String>| path.map(|path| format!("{}.{path}", table.name()));
     match (file.data_type(), table.data_type()) {
