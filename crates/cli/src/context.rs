@@ -10,6 +10,7 @@ use lakeshift_tables::storage::Stores;
 
 use crate::error::Error;
 use crate::progress::Progress;
+use crate::stop::Stop;
 
 /// The outside, as seen by every command. Cheap to clone.
 #[derive(Clone)]
@@ -24,13 +25,15 @@ pub struct Context {
     pub env: fn(&str) -> Option<String>,
     /// This process, as others shall see it: `user@host:pid`.
     pub holder: String,
+    /// Whether the operator wants it to end.
+    pub stop: Stop,
     /// Where progress is shown.
     pub progress: Progress,
 }
 
 impl Context {
     /// The real outside.
-    pub fn system(progress: Progress) -> Self {
+    pub fn system(progress: Progress, stop: Stop) -> Self {
         Self {
             stores: Stores::new(),
             clock: Arc::new(SystemClock::new()),
@@ -38,6 +41,7 @@ impl Context {
             env: |name| std::env::var(name).ok(),
             holder: holder(),
             progress,
+            stop,
         }
     }
 

@@ -44,15 +44,7 @@ impl Session {
     pub async fn open(context: &Context, spec: Spec) -> Result<Self, Error> {
         let control = context.open(&spec, Place::Control)?;
         let folder = control.child("migrations").child(&spec.name.0);
-        let journal_folder = folder.child("journal");
-        let journal = Journal::open(JournalConfig {
-            store: journal_folder.store().clone(),
-            prefix: journal_folder.prefix().clone(),
-            clock: context.clock.clone(),
-            rng: context.rng.clone(),
-            writer: context.holder.clone(),
-        })
-        .await?;
+        let journal = open_journal(context, &folder).await?;
         let state = State::fold(journal.entries());
         Ok(Self { context: context.clone(), spec, control, folder, state, journal, lease: None })
     }
@@ -199,4 +191,31 @@ pub enum Admission {
     Proceed,
     /// No; it has been done.
     AlreadyDone,
+}
+
+/// The state of the migration in `folder`, and the spec of its last plan; for looking at other migrations.
+///
+/// # Errors
+/// Its journal cannot be read.
+pub async fn read_only(context: &Context, folder: &Storage) -> Result<(State, Option<Spec>), Error> {
+    let journal = open_journal(context, folder).await?;
+    let planned = journal.entries().iter().rev().find_map(|entry| match &entry.event {
+        Event::Planned { spec, .. } => Some(spec.clone()),
+        _ => None,
+    });
+    let object = folder.location().to_owned();
+    let spec = planned.map(serde_json::from_value).transpose().map_err(|source| Error::Json { object, source })?;
+    Ok((State::fold(journal.entries()), spec))
+}
+
+async fn open_journal(context: &Context, folder: &Storage) -> Result<Journal<Event>, Error> {
+    let folder = folder.child("journal");
+    let config = JournalConfig {
+        store: folder.store().clone(),
+        prefix: folder.prefix().clone(),
+        clock: context.clock.clone(),
+        rng: context.rng.clone(),
+        writer: context.holder.clone(),
+    };
+    Ok(Journal::open(config).await?)
 }

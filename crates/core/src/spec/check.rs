@@ -62,7 +62,12 @@ pub(super) fn check(spec: &Spec) -> Checked {
 }
 
 fn contradiction(key: &str, what: impl Into<String>, hint: impl Into<String>) -> Finding {
-    Finding { path: path(key), problem: Problem::Contradiction { what: what.into() }, expected: None, hint: Some(hint.into()) }
+    Finding {
+        path: path(key),
+        problem: Problem::Contradiction { what: what.into() },
+        expected: None,
+        hint: Some(hint.into()),
+    }
 }
 
 fn value(key: &str, found: &str, expected: impl Into<String>) -> Finding {
@@ -136,7 +141,11 @@ fn in_place(spec: &Spec) -> Checked {
         return Err(contradiction("target.location", what, format!("{beside}; only hive to delta works in place")));
     }
     if spec.transform.is_some() {
-        return Err(contradiction("transform", "a migration in place cannot have a transform: it writes no data files", beside));
+        return Err(contradiction(
+            "transform",
+            "a migration in place cannot have a transform: it writes no data files",
+            beside,
+        ));
     }
     if spec.backfill.strategy == Strategy::Rewrite {
         let what = "a migration in place cannot rewrite: the new files would count as the source's";
@@ -182,7 +191,8 @@ fn partitioning(spec: &Spec) -> Checked {
             return Err(contradiction(&key, what, "keep one of the two"));
         }
         if let Some(other) = fields[..index].iter().find(|other| redundant(other, field)) {
-            let what = format!("`{}` and `{}` partition one column by time twice", shown(&text::print_field(other)), shown(&text));
+            let what =
+                format!("`{}` and `{}` partition one column by time twice", shown(&text::print_field(other)), shown(&text));
             return Err(contradiction(&key, what, "keep the finer one: Iceberg takes one of the two"));
         }
     }
@@ -213,13 +223,20 @@ fn columns(spec: &Spec) -> Checked {
     let key: Vec<&str> = spec.validation.key.iter().map(String::as_str).collect();
     unique("validation.key", &key)?;
     for (physical, logical) in &spec.source.columns {
-        let named = |finding: Finding| Finding { path: [path("source.columns"), vec![Step::Key(physical.clone())]].concat(), ..finding };
+        let named = |finding: Finding| Finding {
+            path: [path("source.columns"), vec![Step::Key(physical.clone())]].concat(),
+            ..finding
+        };
         if physical.trim().is_empty() || logical.trim().is_empty() {
             return Err(named(value("source.columns", "", "a column's name on both sides")));
         }
         if partitions.contains(&physical.as_str()) {
             let what = format!("source.columns renames `{}`, which is a partition column", shown(physical));
-            return Err(named(contradiction("source.columns", what, "remove it: partition columns are named by the directories")));
+            return Err(named(contradiction(
+                "source.columns",
+                what,
+                "remove it: partition columns are named by the directories",
+            )));
         }
     }
     Ok(())
@@ -259,7 +276,11 @@ fn quantities(spec: &Spec) -> Checked {
             "a unit of {} cannot fill a file of {} (unit_size, target_file_size)",
             backfill.unit_size, backfill.target_file_size
         );
-        return Err(contradiction("backfill.target_file_size", what, "make `unit_size` as large as `target_file_size` or larger"));
+        return Err(contradiction(
+            "backfill.target_file_size",
+            what,
+            "make `unit_size` as large as `target_file_size` or larger",
+        ));
     }
     if dual_write.interval.as_seconds() == 0 {
         return Err(value("dual_write.interval", "0s", "1s or more"));
@@ -290,7 +311,8 @@ fn properties(spec: &Spec) -> Checked {
     match spec.target.properties.keys().find(reserved) {
         Some(key) => {
             let what = format!("the table property `{}` is Lakeshift's own", shown(key));
-            let mut finding = contradiction("target.properties", what, "choose a name that does not begin with `lakeshift.`");
+            let mut finding =
+                contradiction("target.properties", what, "choose a name that does not begin with `lakeshift.`");
             finding.path.push(Step::Key(key.clone()));
             Err(finding)
         }

@@ -84,7 +84,8 @@ impl Spec {
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let sorted: std::collections::BTreeMap<_, _> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            let sorted: std::collections::BTreeMap<_, _> =
+                map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
             Value::Object(sorted.into_iter().collect())
         }
         Value::Array(items) => items.into_iter().map(sorted).collect(),
@@ -115,7 +116,8 @@ fn hint_of(problem: &Problem) -> Option<String> {
         Problem::Bomb { .. } => "write the values out without anchors (`&name`) and aliases (`*name`)".to_owned(),
         Problem::DuplicateKey { .. } => "keep one of the two".to_owned(),
         Problem::Variable { .. } => {
-            "write the value itself; only options under `storage`, `source.storage` and `target.storage` take ${NAME}".to_owned()
+            "write the value itself; only options under `storage`, `source.storage` and `target.storage` take ${NAME}"
+                .to_owned()
         }
         _ => return None,
     })
@@ -148,11 +150,18 @@ fn translated(
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let similar = nearest(word, &known).map(|name| format!("did you mean `{name}`?"));
     match mark {
-        "unknown field `" => {
-            at(position, Problem::UnknownKey { key: shown(word), section }, Some(format!("one of: {}", known.join(", "))), similar)
-        }
+        "unknown field `" => at(
+            position,
+            Problem::UnknownKey { key: shown(word), section },
+            Some(format!("one of: {}", known.join(", "))),
+            similar,
+        ),
         "unknown variant `" => {
-            let hint = if key == "apiVersion" { Some("this build of lakeshift reads no other version".to_owned()) } else { similar };
+            let hint = if key == "apiVersion" {
+                Some("this build of lakeshift reads no other version".to_owned())
+            } else {
+                similar
+            };
             at(position, Problem::Value { key, found: format!("`{}`", shown(word)) }, Some(alternatives(&known)), hint)
         }
         "missing field `" => {

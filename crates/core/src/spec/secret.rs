@@ -30,7 +30,9 @@ pub enum Place {
 
 /// An environment variable that the spec names is not set.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the environment variable {variable} is not set, which the spec names for the storage option `{option}`; set it and run again")]
+#[error(
+    "the environment variable {variable} is not set, which the spec names for the storage option `{option}`; set it and run again"
+)]
 pub struct MissingVariable {
     /// The variable.
     pub variable: String,

@@ -59,13 +59,19 @@ fn write_source(out: &mut String, input: &TemplateInput<'_>) -> std::fmt::Result
     };
     let declared: Option<Vec<_>> = input.partition.fields.iter().map(|field| printed(&field)).collect();
     if let (Format::Hive, Some(declared)) = (input.source_format, declared.filter(|declared| !declared.is_empty())) {
-        writeln!(out, "  # Types of the values in the directories' names. Without them they are proven, never guessed.\n  partitions:")?;
+        writeln!(
+            out,
+            "  # Types of the values in the directories' names. Without them they are proven, never guessed.\n  partitions:"
+        )?;
         for (column, data_type) in declared {
             writeln!(out, "    - {{name: {column}, type: \"{data_type}\"}}")?;
         }
     }
     if input.source_format == Format::Hive {
-        writeln!(out, "  # Columns that some files have under another name:\n  # columns: {{name_in_files: name_of_column}}")?;
+        writeln!(
+            out,
+            "  # Columns that some files have under another name:\n  # columns: {{name_in_files: name_of_column}}"
+        )?;
     }
     writeln!(out, "  # The columns today:")?;
     for field in &input.schema.fields {
@@ -85,7 +91,8 @@ fn write_target(out: &mut String, input: &TemplateInput<'_>) -> std::fmt::Result
             "  # Outermost first: column, year(column), month(column), day(column), hour(column),\n  # bucket(16, column), truncate(4, column)."
         )?,
     }
-    let carried = |field: &&crate::partition::PartitionField| format != Format::Delta || field.transform == Transform::Identity;
+    let carried =
+        |field: &&crate::partition::PartitionField| format != Format::Delta || field.transform == Transform::Identity;
     let fields: Vec<_> = input.partition.fields.iter().filter(carried).collect();
     if fields.is_empty() {
         writeln!(out, "  partitioning: []")?;

@@ -127,7 +127,9 @@ pub(super) mod partitioning {
 
     impl<'de> Deserialize<'de> for Field {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_str(super::Text { expected: super::FIELD_EXPECTED, parse: super::parse_field }).map(Self)
+            deserializer
+                .deserialize_str(super::Text { expected: super::FIELD_EXPECTED, parse: super::parse_field })
+                .map(Self)
         }
     }
 

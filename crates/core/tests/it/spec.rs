@@ -97,7 +97,10 @@ fn a_minimal_spec_has_the_defaults_and_locations_from_its_own_folder() {
 #[test]
 fn every_setting_arrives() {
     let spec = read(FULL).unwrap();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(&spec.to_canonical_json()).unwrap()).unwrap());
+    insta::assert_snapshot!(
+        serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(&spec.to_canonical_json()).unwrap())
+            .unwrap()
+    );
     assert_eq!(spec.target.partitioning.fields[1], PartitionField::new("origin", Transform::Bucket(16)));
 }
 
@@ -139,14 +142,20 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("delta_with_month", edited("format: iceberg", "format: delta\n  partitioning: [a, month(d)]")),
         ("twice_in_time", edited("format: iceberg", "format: iceberg\n  partitioning: [month(d), day(d)]")),
         ("partition_twice", edited("format: iceberg", "format: iceberg\n  partitioning: [a, A]")),
-        ("hive_partition_twice", edited("format: hive", "format: hive\n  partitions: [{name: d, type: date}, {name: D, type: date}]")),
+        (
+            "hive_partition_twice",
+            edited("format: hive", "format: hive\n  partitions: [{name: d, type: date}, {name: D, type: date}]"),
+        ),
         ("key_twice", format!("{MINIMAL}validation:\n  key:\n    - a\n    - b\n    - a\n")),
         ("one_folder", edited("lake/flights_iceberg", "lake/flights")),
         ("nested_folders", edited("lake/flights_iceberg", "lake/flights/iceberg")),
         ("control_in_source", edited("../../control", "../../lake/flights/_control")),
         ("partitions_of_delta", edited("format: hive", "format: delta\n  partitions: [{name: d, type: date}]")),
         ("adopt_with_transform", format!("{MINIMAL}transform: {{sql: SELECT 1}}\nbackfill: {{strategy: adopt}}\n")),
-        ("renamed_partition", edited("format: hive", "format: hive\n  partitions: [{name: d, type: date}]\n  columns: {d: e}")),
+        (
+            "renamed_partition",
+            edited("format: hive", "format: hive\n  partitions: [{name: d, type: date}]\n  columns: {d: e}"),
+        ),
         ("empty_sql", format!("{MINIMAL}transform:\n  sql: ''\n")),
         ("no_concurrency", format!("{MINIMAL}backfill:\n  concurrency: 0\n")),
         ("little_memory", format!("{MINIMAL}backfill:\n  concurrency: 64\n")),
@@ -206,7 +215,9 @@ fn a_span_reads_and_prints(#[case] text: &str, #[case] seconds: u64, #[case] pri
 }
 
 #[rstest]
-fn nonsense_is_no_size_and_no_span(#[values("", "d", "-1d", "1.5GiB", "1 w", "0B", "1gib", "99999999999999999999B", "36501d")] text: &str) {
+fn nonsense_is_no_size_and_no_span(
+    #[values("", "d", "-1d", "1.5GiB", "1 w", "0B", "1gib", "99999999999999999999B", "36501d")] text: &str,
+) {
     assert!(text.parse::<ByteSize>().is_err() && text.parse::<Span>().is_err());
 }
 
@@ -420,10 +431,9 @@ proptest::proptest! {
     }
 
     #[test]
-    fn any_column_names_survive_the_template(names in prop::collection::btree_set("[^$]{1,8}", 1..4)) {
+    fn any_column_names_survive_the_template(names in prop::collection::btree_set(r"[^$\s]([^$]{0,6}[^$\s])?", 1..4)) {
         let unique: std::collections::BTreeSet<_> = names.iter().map(|name| name.to_lowercase()).collect();
-        let sound = |name: &&String| !name.contains(['(', ')', ',']) && name.trim() == name.as_str();
-        proptest::prop_assume!(unique.len() == names.len() && names.iter().all(|name| sound(&name)));
+        proptest::prop_assume!(unique.len() == names.len());
         let fields: Vec<_> = names.iter().map(|name| Field::new(name.clone(), DataType::String, true)).collect();
         let partition = PartitionSpec { fields: names.iter().map(|name| PartitionField::new(name.clone(), Transform::Identity)).collect() };
         let text = template(&TemplateInput {

@@ -51,7 +51,8 @@ async fn crash_and_resume(plan: FaultPlan) -> (Arc<FaultStore>, bool) {
     let second = Process::new("second", inner, &clock);
     session(&second).await.unwrap_or_else(|error| panic!("could not resume after {plan:?}: {error}"));
     let journal = second.open().await.unwrap();
-    let work: Vec<_> = journal.entries().iter().map(|entry| entry.event.as_str()).filter(|event| *event != "lease taken").collect();
+    let work: Vec<_> =
+        journal.entries().iter().map(|entry| entry.event.as_str()).filter(|event| *event != "lease taken").collect();
     assert_eq!(work, WORK, "after {plan:?}");
     let status = second.leases().status().await.unwrap().unwrap();
     assert_eq!((status.holder.as_str(), status.released), ("second", true), "after {plan:?}");

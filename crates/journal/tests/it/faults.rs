@@ -98,8 +98,23 @@ async fn every_operation_is_counted_once() {
     use OperationKind::*;
     let kinds: Vec<_> = store.history().iter().map(|operation| operation.kind).collect();
     let expected = [
-        Put, Head, Get, Get, Copy, Copy, Delete, List, List, List, MultipartBegin, MultipartPart, MultipartComplete,
-        MultipartBegin, MultipartAbort, Delete, Delete,
+        Put,
+        Head,
+        Get,
+        Get,
+        Copy,
+        Copy,
+        Delete,
+        List,
+        List,
+        List,
+        MultipartBegin,
+        MultipartPart,
+        MultipartComplete,
+        MultipartBegin,
+        MultipartAbort,
+        Delete,
+        Delete,
     ];
     assert_eq!(kinds, expected);
     assert_eq!((store.operations(), store.mutations()), (17, 11));
