@@ -3,7 +3,9 @@
 //!
 //! Nothing here scans rows: adapters speak of files, footers and versions.
 
+mod changes;
 pub mod delta;
 pub mod footer;
 pub mod hive;
 pub mod storage;
+mod text;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use lakeshift_core::schema::{Field, TableSchema};
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{Changes, Disposition, FileEntry, Format, TableError, TableVersion};
+use lakeshift_core::table::{Disposition, FileEntry, Format, TableError, TableVersion};
 use sha2::{Digest, Sha256};
 
 use super::PartitionColumn;
@@ -229,31 +229,4 @@ pub(super) fn digest<'a>(
         hash.update(format!("{} {path} {size_bytes} {} {identity}\n", path.len(), identity.len()));
     }
     TableVersion(format!("hive:{:x}", hash.finalize()))
-}
-
-/// A merge of two sorted lists.
-pub(super) fn difference(from: &Inventory, to: &Inventory) -> Changes {
-    let mut changes = Changes::default();
-    let (mut old, mut new) = (from.files.iter().peekable(), to.files.iter().peekable());
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return changes,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(old), Some(new)) => old.entry.path.cmp(&new.entry.path),
-        };
-        let before = if order.is_le() { old.next() } else { None };
-        let after = if order.is_ge() { new.next() } else { None };
-        if let (Some(before), Some(after)) = (before, after)
-            && same_content(&before.entry, &after.entry)
-        {
-            continue;
-        }
-        changes.removed.extend(before.map(|file| file.entry.clone()));
-        changes.added.extend(after.map(|file| file.entry.clone()));
-    }
-}
-
-fn same_content(before: &FileEntry, after: &FileEntry) -> bool {
-    before.size_bytes == after.size_bytes && before.identity == after.identity
 }

@@ -189,7 +189,8 @@ impl TableFormat for HiveTable {
 
     async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes, TableError> {
         let (from, to) = (self.at(&from.version).await?, self.at(&to.version).await?);
-        Ok(inventory::difference(&from, &to))
+        let entries = |inventory: &Inventory| inventory.files.iter().map(|file| file.entry.clone()).collect::<Vec<_>>();
+        Ok(crate::changes::difference(entries(&from), entries(&to)))
     }
 
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {

@@ -1,8 +1,7 @@
 //! Partition values from paths: `column=value` segments, decoded once, with declared or proven types.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use chrono::{Datelike, NaiveDate, NaiveDateTime};
 use lakeshift_core::schema::{DataType, Field, TableSchema};
 use lakeshift_core::table::TableError;
 use lakeshift_core::value::Value;
@@ -10,11 +9,10 @@ use percent_encoding::percent_decode_str;
 
 use super::PartitionColumn;
 use crate::footer::unsupported;
+use crate::text::parse;
 
 /// How Hive and Spark write null.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
-/// Days from 0001-01-01 (day 1 of the common era) to 1970-01-01.
-const EPOCH_FROM_CE: i32 = 719_163;
 
 /// The segments of one path: names and decoded texts, outermost first; `None` is null.
 pub(super) type PathValues = Vec<(String, Option<String>)>;
@@ -86,13 +84,13 @@ struct Proof {
     any: bool,
     integers: bool,
     dates: bool,
-    /// The distinct texts, as long as they are few: whether the files' own type takes them is asked later.
-    texts: BTreeMap<String, ()>,
+    /// The distinct texts: whether the files' own type takes them is asked when all are known.
+    texts: BTreeSet<String>,
 }
 
 impl Proof {
     fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), nullable: false, any: false, integers: true, dates: true, texts: BTreeMap::new() }
+        Self { name: name.to_owned(), nullable: false, any: false, integers: true, dates: true, texts: BTreeSet::new() }
     }
 
     fn add(&mut self, text: Option<&str>) {
@@ -103,15 +101,15 @@ impl Proof {
         self.any = true;
         self.integers = self.integers && round_trips(text, &DataType::Int64);
         self.dates = self.dates && round_trips(text, &DataType::Date);
-        if !self.texts.contains_key(text) {
-            self.texts.insert(text.to_owned(), ());
+        if !self.texts.contains(text) {
+            self.texts.insert(text.to_owned());
         }
     }
 
     fn column(self, declared: &[PartitionColumn], in_files: &TableSchema) -> Field {
         let declared = declared.iter().find(|column| column.name == self.name).map(|column| column.data_type.clone());
         let own = in_files.field(&self.name).map(|field| field.data_type.clone());
-        let own = own.filter(|own| self.texts.keys().all(|text| round_trips(text, own)));
+        let own = own.filter(|own| self.texts.iter().all(|text| round_trips(text, own)));
         let data_type = declared.or(own).unwrap_or_else(|| self.proven());
         Field::new(self.name, data_type, self.nullable)
     }
@@ -140,46 +138,6 @@ pub(super) fn typed(path: &str, values: &PathValues, columns: &[Field]) -> Resul
         })
     };
     values.iter().zip(columns).map(one).collect()
-}
-
-fn parse(text: &str, data_type: &DataType) -> Option<Value> {
-    use DataType as T;
-    let integer = |min: i64, max: i64| text.parse().ok().filter(|value| (min..=max).contains(value)).map(Value::Int);
-    match data_type {
-        T::String => Some(Value::String(text.to_owned())),
-        T::Boolean => text.parse().ok().map(Value::Boolean),
-        T::Int8 => integer(i8::MIN.into(), i8::MAX.into()),
-        T::Int16 => integer(i16::MIN.into(), i16::MAX.into()),
-        T::Int32 => integer(i32::MIN.into(), i32::MAX.into()),
-        T::Int64 => integer(i64::MIN, i64::MAX),
-        T::UInt8 => integer(0, u8::MAX.into()),
-        T::UInt16 => integer(0, u16::MAX.into()),
-        T::UInt32 => integer(0, u32::MAX.into()),
-        T::UInt64 => integer(0, i64::MAX),
-        T::Date => {
-            let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-            Some(Value::Date(date.num_days_from_ce() - EPOCH_FROM_CE))
-        }
-        T::Timestamp { .. } => {
-            let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()?;
-            // Only what microseconds can hold.
-            let micros = time.and_utc().timestamp_micros();
-            (time.and_utc().timestamp_subsec_nanos() % 1000 == 0).then_some(Value::Timestamp(micros))
-        }
-        T::Decimal { precision, scale } => decimal(text, *precision, *scale),
-        _ => None,
-    }
-}
-
-fn decimal(text: &str, precision: u8, scale: u8) -> Option<Value> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let scale_width = usize::from(scale);
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if fraction.len() > scale_width || !digits(fraction) || !digits(whole.strip_prefix('-').unwrap_or(whole)) {
-        return None;
-    }
-    let unscaled: i128 = format!("{whole}{fraction:0<scale_width$}").parse().ok()?;
-    (unscaled.unsigned_abs() < 10_u128.pow(precision.into())).then_some(Value::Decimal { unscaled, scale })
 }
 
 /// The table's schema: the files' columns, where a path's column takes the place of one with its name, and the other
