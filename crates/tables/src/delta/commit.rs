@@ -19,6 +19,7 @@ use super::live::{self, LiveFile};
 use super::log::{Loaded, Written};
 use super::{DeltaTable, FOOTERS_IN_FLIGHT, schema, stats, version_text};
 use crate::footer::{Footer, corrupt, unsupported};
+use crate::storage::outside_error;
 
 /// How often a commit is validated anew because another writer was first.
 const ATTEMPTS_MAX: usize = 20;
@@ -69,6 +70,7 @@ fn check_partition(table: &DeltaTable, request: &CreateRequest) -> Result<(), Ta
 
 /// Commits, see [`lakeshift_core::table::TableFormat::commit`].
 pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
+    let request = &with_relative_paths(table, request)?;
     let mut footers = None;
     for _ in 0..ATTEMPTS_MAX {
         let loaded = table.log.load(None).await?;
@@ -100,6 +102,27 @@ pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Resul
         }
     }
     Err(busy(table))
+}
+
+/// Every path as the table's own files have it. A file outside of the folder is refused: not every reader of Delta reads
+/// what lies elsewhere.
+fn with_relative_paths(table: &DeltaTable, request: &CommitRequest) -> Result<CommitRequest, TableError> {
+    let storage = table.storage();
+    let relative = |path: &String| -> Result<String, TableError> {
+        let below = format!("{}/", storage.location());
+        if path.contains("://") && !path.starts_with(&below) {
+            let advice = "rewrite the file into the table instead of adopting it; nothing was committed";
+            return Err(unsupported(path, "a data file outside of the Delta table's folder", advice));
+        }
+        let resolved = storage.resolve(path).map_err(outside_error)?;
+        Ok(storage.relative(&resolved).unwrap_or_else(|| path.clone()))
+    };
+    let add = request.add.iter().map(|file| Ok(NewFile { path: relative(&file.path)?, ..file.clone() }));
+    Ok(CommitRequest {
+        add: add.collect::<Result<_, TableError>>()?,
+        remove: request.remove.iter().map(relative).collect::<Result<_, _>>()?,
+        ..request.clone()
+    })
 }
 
 /// The outcome that the table's marks alone decide: committed before, or fenced.
@@ -144,10 +167,6 @@ async fn read_footers(table: &DeltaTable, files: &[NewFile]) -> Result<Vec<Foote
     let read = |file: &NewFile| {
         let (path, size_bytes, rows) = (file.path.clone(), file.size_bytes, file.rows);
         async move {
-            if path.contains("://") && !path.starts_with(&format!("{}/", table.storage().location())) {
-                let advice = "rewrite the file into the table instead of adopting it";
-                return Err(unsupported(&path, "a data file outside of the Delta table's folder", advice));
-            }
             let footer = table.footer(&path, size_bytes).await?;
             if footer.rows != rows {
                 let reason = format!("its footer has {} rows where {rows} were counted; nothing was committed", footer.rows);
