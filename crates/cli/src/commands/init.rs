@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use futures::TryStreamExt;
-use lakeshift_core::spec::{Template, template};
+use lakeshift_core::spec::{TemplateInput, template};
 use lakeshift_core::table::{Format, TableFormat};
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::hive::HiveTable;
@@ -24,11 +24,17 @@ pub async fn run(context: &Context, format: Format, location: &str) -> Result<An
     let snapshot = table.snapshot(None).await?;
     let files = table.files(&snapshot).try_fold(0_u64, |count, _| std::future::ready(Ok(count + 1))).await?;
     context.progress.say(format!("{} files, {} columns", files, snapshot.schema.fields.len()));
-    let text = template(&Template {
-        format,
-        location: table.location(),
+    let name = table.location().rsplit('/').next().unwrap_or("table");
+    let target_format = if format == Format::Iceberg { Format::Delta } else { Format::Iceberg };
+    let text = template(&TemplateInput {
+        name,
+        control: "control",
+        source_format: format,
+        source_location: table.location(),
         schema: &snapshot.schema,
         partition: &snapshot.partition,
+        target_format,
+        target_location: &format!("{}-{target_format}", table.location()),
     });
     Ok(Answer::done(text.clone(), serde_json::json!({ "spec": text })))
 }

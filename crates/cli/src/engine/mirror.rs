@@ -36,7 +36,7 @@ pub enum Round {
 
 /// The source's tail for this migration.
 pub fn tail(session: &Session, tables: &Tables) -> Tail {
-    Tail::new(tables.source.clone(), session.context.clock.clone(), session.spec.dual_write.interval.as_duration())
+    Tail::new(tables.source.clone(), session.context.clock.clone(), session.spec.dual_write.interval.duration())
 }
 
 /// Looks once, and carries over what has changed.
