@@ -1,0 +1,182 @@
+//! Which operation fails and how, the numbering, and the history.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lakeshift_journal::{Clock, SystemClock};
+use object_store::path::Path;
+use object_store::{Error, Result};
+
+/// The fault to inject; the number is that of an operation, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultPlan {
+    /// Only count.
+    None,
+    /// The process dies before the operation: it has no effect, and it and all later ones fail.
+    CrashBefore(u64),
+    /// The process dies after the operation: it takes effect, and it and all later ones report failure.
+    CrashAfter(u64),
+    /// The operation takes effect and reports a transient error; all later ones work.
+    LostResponse(u64),
+    /// The operation has no effect and reports a transient error; all later ones work.
+    FailOnce(u64),
+}
+
+/// Which operations a plan's number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Every one.
+    All,
+    /// Those that change the store: steadier where reads run in parallel.
+    Mutations,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the method of the store that it names")]
+pub enum OperationKind {
+    Get,
+    Head,
+    List,
+    Put,
+    MultipartBegin,
+    MultipartPart,
+    MultipartComplete,
+    MultipartAbort,
+    Delete,
+    Copy,
+}
+
+impl OperationKind {
+    /// Whether it changes the store.
+    #[must_use]
+    pub fn is_mutation(self) -> bool {
+        !matches!(self, Self::Get | Self::Head | Self::List)
+    }
+}
+
+/// An operation that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Its number among all operations, from 1.
+    pub number: u64,
+    /// What it does.
+    pub kind: OperationKind,
+    /// To which object, or under which prefix.
+    pub path: Path,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {:?} {}", self.number, self.kind, self.path)
+    }
+}
+
+/// State shared by a store and its uploads and streams.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub plan: FaultPlan,
+    pub counted: Counted,
+    pub latency: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    history: Vec<Operation>,
+    mutations: u64,
+    struck: bool,
+    dead: bool,
+}
+
+/// What happens to one operation.
+enum Fate {
+    Works,
+    FailsWithoutEffect(&'static str),
+    FailsAfterEffect(&'static str),
+}
+
+const CRASHED: &str = "injected: the process has crashed";
+const LOST: &str = "injected: the response was lost";
+const FAILED: &str = "injected: the request failed";
+
+impl Shared {
+    pub fn new(plan: FaultPlan, counted: Counted, latency: Duration) -> Self {
+        Self { plan, counted, latency, state: Mutex::default() }
+    }
+
+    /// Numbers `operation` when first polled, and carries it out or not as the plan says.
+    pub async fn run<T>(
+        &self,
+        kind: OperationKind,
+        path: &Path,
+        operation: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let fate = self.begin(kind, path);
+        if !self.latency.is_zero() {
+            SystemClock::new().sleep(self.latency).await;
+        }
+        match fate {
+            Fate::Works => operation.await,
+            Fate::FailsWithoutEffect(reason) => Err(injected(reason)),
+            Fate::FailsAfterEffect(reason) => {
+                // Nobody hears what came of it.
+                drop(operation.await);
+                Err(injected(reason))
+            }
+        }
+    }
+
+    fn begin(&self, kind: OperationKind, path: &Path) -> Fate {
+        let mut state = self.lock();
+        if state.dead {
+            return Fate::FailsWithoutEffect(CRASHED);
+        }
+        let number = state.history.len() as u64 + 1;
+        state.history.push(Operation { number, kind, path: path.clone() });
+        state.mutations += u64::from(kind.is_mutation());
+        let number = match self.counted {
+            Counted::All => number,
+            Counted::Mutations if kind.is_mutation() => state.mutations,
+            Counted::Mutations => return Fate::Works,
+        };
+        let (at, fate, dies) = match self.plan {
+            FaultPlan::None => return Fate::Works,
+            FaultPlan::CrashBefore(at) => (at, Fate::FailsWithoutEffect(CRASHED), true),
+            FaultPlan::CrashAfter(at) => (at, Fate::FailsAfterEffect(CRASHED), true),
+            FaultPlan::LostResponse(at) => (at, Fate::FailsAfterEffect(LOST), false),
+            FaultPlan::FailOnce(at) => (at, Fate::FailsWithoutEffect(FAILED), false),
+        };
+        if number != at {
+            return Fate::Works;
+        }
+        state.struck = true;
+        state.dead = dies;
+        fate
+    }
+
+    pub fn operations(&self) -> u64 {
+        self.lock().history.len() as u64
+    }
+
+    pub fn mutations(&self) -> u64 {
+        self.lock().mutations
+    }
+
+    pub fn history(&self) -> Vec<Operation> {
+        self.lock().history.clone()
+    }
+
+    pub fn has_struck(&self) -> bool {
+        self.lock().struck
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn injected(reason: &'static str) -> Error {
+    Error::Generic { store: "FaultStore", source: reason.into() }
+}
