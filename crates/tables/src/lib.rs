@@ -6,4 +6,5 @@
 pub mod delta;
 pub mod footer;
 pub mod hive;
+pub mod iceberg;
 pub mod storage;
