@@ -11,6 +11,7 @@ pub mod plan;
 pub mod pointer;
 pub mod report;
 pub mod schema;
+pub mod spec;
 pub mod storage;
 pub mod table;
 pub mod value;

@@ -64,6 +64,11 @@ pub enum Event {
         /// The pointer's number.
         number: u64,
     },
+    /// The intended switch did not happen: another migration has moved the alias.
+    SwitchVoid {
+        /// The pointer's number.
+        number: u64,
+    },
     /// The old table's files that may go are listed.
     Quarantined {
         /// The manifest, relative to the migration's folder.
