@@ -70,25 +70,19 @@ fn place(
     let (old, new) = types.ok_or_else(|| format!("column {} is not in both tables", field.column))?;
     for side in [old, new] {
         field.transform.result_type(side).map_err(|error| error.to_string())?;
-        if matches!(side, DataType::Float32 | DataType::Float64 | DataType::UInt64) {
-            return Err(format!("values of type {side} make no cells"));
-        }
-    }
-    if !agree(field.transform, old, new) {
-        return Err(format!("{} of {old} and of {new} differ for equal values", field.transform));
+        divides(field.transform, side)?;
     }
     Ok(PartitionField { name: field.name.clone(), column: pair.new.clone(), transform: field.transform })
 }
 
-/// Whether equal values of both types have the same partition value.
-fn agree(transform: Transform, old: &DataType, new: &DataType) -> bool {
-    let scale = |data_type: &DataType| match data_type {
-        DataType::Decimal { scale, .. } => Some(*scale),
-        _ => None,
-    };
-    match (scale(old), scale(new)) {
-        (None, None) => true,
-        (Some(a), Some(b)) => a == b || transform == Transform::Identity,
-        _ => false,
+/// Cells are computed from canonical values, which keep no float zeros, no scale and no width: equal values on both sides
+/// must have equal partition values.
+fn divides(transform: Transform, data_type: &DataType) -> Result<(), String> {
+    match (transform, data_type) {
+        (_, DataType::Float32 | DataType::Float64) => Err("floats make no cells".to_owned()),
+        (Transform::Bucket(_) | Transform::Truncate(_), DataType::Decimal { .. } | DataType::UInt64) => {
+            Err(format!("{transform} of {data_type} depends on the scale, which may differ between the tables"))
+        }
+        _ => Ok(()),
     }
 }
