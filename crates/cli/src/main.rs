@@ -1,1 +1,57 @@
-fn main() {}
+//! The `lakeshift` binary: arguments in, answer and exit code out.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use lakeshift::args::{Args, Global, OutputFormat};
+use lakeshift::context::Context;
+use lakeshift::output::render_error;
+use lakeshift::progress::Progress;
+use lakeshift::stop;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    log_to_stderr(&args.global);
+    let progress = if args.global.quiet { Progress::Quiet } else { Progress::detect() };
+    let (stopper, stop) = stop::channel();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stopper.stop();
+        }
+        // A second Ctrl-C does not wait for the commit under way; it is settled by the next run.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    let format = args.global.format;
+    match lakeshift::commands::run(&Context::system(progress, stop), args.command).await {
+        Ok(answer) => {
+            // A reader that has gone away (`| head`) is no error of the command.
+            let _ = writeln!(std::io::stdout(), "{}", answer.render(format));
+            ExitCode::from(answer.exit_code)
+        }
+        Err(error) => {
+            eprintln!("{}", render_error(&error, format));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn log_to_stderr(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn,lakeshift=info",
+        (false, 1) => "info,lakeshift=debug",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    match global.log_format {
+        OutputFormat::Text => builder.without_time().with_target(false).init(),
+        OutputFormat::Json => builder.json().init(),
+    }
+}

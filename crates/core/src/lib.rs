@@ -3,8 +3,15 @@
 //!
 //! Nothing here reads a Parquet file or knows an engine; it builds and tests in seconds.
 
+pub mod equivalence;
+pub mod mapping;
+pub mod migration;
 pub mod partition;
+pub mod plan;
+pub mod pointer;
+pub mod report;
 pub mod schema;
+pub mod spec;
 pub mod storage;
 pub mod table;
 pub mod value;

@@ -5,9 +5,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
+
+use crate::table::TableError;
 
 /// A folder on an object store.
 #[derive(Clone)]
@@ -84,11 +86,49 @@ impl Storage {
         Path::parse(full).map_err(|_| outside())
     }
 
+    /// The URL of a decoded path relative to this location; an absolute URL stays as it is.
+    pub fn url_of(&self, path: &str) -> String {
+        if path.contains("://") {
+            return path.to_owned();
+        }
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
+        url.into()
+    }
+
+    /// What the store says of one object now, as [`identity`]; `None` when it is gone.
+    ///
+    /// # Errors
+    /// [`TableError::Outside`] and [`TableError::Store`].
+    pub async fn identity(&self, path: &str) -> Result<Option<String>, TableError> {
+        let object = self.resolve(path)?;
+        match self.store.head(&object).await {
+            Ok(meta) => Ok(Some(identity(&meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => {
+                Err(TableError::Store { action: "look at", object: self.url_of(path), source: Box::new(error) })
+            }
+        }
+    }
+
     /// The decoded path relative to this location of an object on the store; `None` when it lies elsewhere.
     pub fn relative(&self, path: &Path) -> Option<String> {
         let rest = path.as_ref().strip_prefix(self.prefix.as_ref())?;
         let rest = if self.prefix.as_ref().is_empty() { rest } else { rest.strip_prefix('/')? };
         (!rest.is_empty()).then(|| rest.to_owned())
+    }
+}
+
+/// What tells one content of an object from the next: its ETag, or its modification time where the store has none.
+pub fn identity(meta: &ObjectMeta) -> String {
+    meta.e_tag.clone().unwrap_or_else(|| format!("modified-{}", meta.last_modified.timestamp_millis()))
+}
+
+impl From<OutsideError> for TableError {
+    fn from(error: OutsideError) -> Self {
+        Self::Outside { path: error.path, location: error.location }
     }
 }
 

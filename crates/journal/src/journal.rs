@@ -24,8 +24,8 @@ use crate::log::{Create, NumberedLog};
 use crate::rng::nonce_text;
 use crate::{Clock, Epoch, Rng, Sequence};
 
-use entry::{Envelope, FORMAT_VERSION};
 pub use entry::{Digest, Entry};
+use entry::{Envelope, FORMAT_VERSION};
 pub use error::JournalError;
 
 /// Where a journal lives and who writes to it.

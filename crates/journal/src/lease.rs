@@ -275,13 +275,7 @@ pub struct Lease {
 
 impl Lease {
     fn new(manager: &LeaseManager, epoch: Epoch, previous: Option<Previous>) -> Self {
-        Self {
-            config: manager.config.clone(),
-            log: manager.log.clone(),
-            epoch,
-            previous,
-            released: Mutex::new(false),
-        }
+        Self { config: manager.config.clone(), log: manager.log.clone(), epoch, previous, released: Mutex::new(false) }
     }
 
     /// The fencing epoch: present it with every write.

@@ -7,5 +7,6 @@ mod changes;
 pub mod delta;
 pub mod footer;
 pub mod hive;
+pub mod iceberg;
 pub mod storage;
 mod text;

@@ -21,8 +21,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result,
 };
 
-pub use plan::{Counted, FaultPlan, Operation, OperationKind};
 use plan::Shared;
+pub use plan::{Counted, FaultPlan, Operation, OperationKind};
 use upload::FaultUpload;
 
 /// An object store that counts and fails. Every method is forwarded, so nothing passes uncounted.

@@ -21,8 +21,10 @@ const REGION: &str = "us-east-1";
 /// How long the server may take to answer.
 const START_MAX: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(200);
-/// Ends the server when this process closes the pipe, by intent or by dying in any way, and clears its folder.
-const KEEPER: &str = r#"dir=$1; shift; "$@" & server=$!; read -r _; kill -9 $server; wait $server; rm -rf "$dir""#;
+/// Ends the server when this process closes the pipe, by intent or by dying in any way, and clears its folder. A signal
+/// to the whole process group (Ctrl-C) ends the `read` and so does the same.
+const KEEPER: &str =
+    r#"trap : HUP INT TERM; dir=$1; shift; "$@" & server=$!; read -r _; kill -9 $server; wait $server; rm -rf "$dir""#;
 
 static SHARED: OnceCell<Result<S3Server, String>> = OnceCell::const_new();
 

@@ -61,11 +61,7 @@ fn decode<T: DeserializeOwned>(path: &Path, bytes: &Bytes) -> Result<T, LeaseErr
     let garbled = |source| LeaseError::Garbled { path: path.clone(), source };
     let Version { format_version } = serde_json::from_slice(bytes).map_err(garbled)?;
     if format_version != FORMAT_VERSION {
-        return Err(LeaseError::UnknownFormat {
-            path: path.clone(),
-            found: format_version,
-            supported: FORMAT_VERSION,
-        });
+        return Err(LeaseError::UnknownFormat { path: path.clone(), found: format_version, supported: FORMAT_VERSION });
     }
     serde_json::from_slice(bytes).map_err(garbled)
 }

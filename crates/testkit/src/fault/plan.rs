@@ -113,6 +113,8 @@ impl Shared {
         path: &Path,
         operation: impl Future<Output = Result<T>>,
     ) -> Result<T> {
+        // Every operation is a point where a scheduler may let another task run first.
+        tokio::task::yield_now().await;
         let fate = self.begin(kind, path);
         if !self.latency.is_zero() {
             SystemClock::new().sleep(self.latency).await;

@@ -1,0 +1,48 @@
+//! One module a command: what it asks of the engine, and how it answers.
+
+mod abort;
+mod approve;
+mod backfill;
+mod cutover;
+mod dual_write;
+mod grace;
+mod init;
+mod mirror;
+mod opened;
+mod plan;
+mod resolve;
+mod rollback;
+mod status;
+mod sunset;
+mod validate;
+
+use lakeshift_core::spec::Spec;
+
+use crate::args::{Command, GraceCommand};
+use crate::context::Context;
+use crate::error::Error;
+use crate::output::Answer;
+
+/// Carries out one command.
+///
+/// # Errors
+/// Whatever keeps it from its answer; [`Error::exit_code`] is the process's.
+pub async fn run(context: &Context, command: Command) -> Result<Answer, Error> {
+    match command {
+        Command::Init { source_format, location } => init::run(context, source_format, &location).await,
+        Command::Schema => Ok(Answer::done(format!("{:#}", Spec::json_schema()), Spec::json_schema())),
+        Command::Plan { spec, dry_run } => plan::run(context, &spec.spec, dry_run).await,
+        Command::Approve { spec, plan, by } => approve::run(context, &spec.spec, plan, by).await,
+        Command::DualWrite(spec) => dual_write::run(context, &spec.spec).await,
+        Command::Mirror { spec, follow, .. } => mirror::run(context, &spec.spec, follow).await,
+        Command::Backfill(spec) => backfill::run(context, &spec.spec).await,
+        Command::Validate(spec) => validate::run(context, &spec.spec).await,
+        Command::Cutover(spec) => cutover::run(context, &spec.spec).await,
+        Command::Rollback { spec, accept_loss } => rollback::run(context, &spec.spec, accept_loss).await,
+        Command::Grace(GraceCommand::Check(spec)) => grace::run(context, &spec.spec).await,
+        Command::Sunset(spec) => sunset::run(context, &spec.spec).await,
+        Command::Abort { spec, reason } => abort::run(context, &spec.spec, &reason).await,
+        Command::Status(spec) => status::run(context, &spec.spec).await,
+        Command::Resolve { name, control } => resolve::run(context, &name, &control).await,
+    }
+}

@@ -1,0 +1,117 @@
+//! `plan`: what would happen and what it would cost.
+
+use std::path::Path;
+
+use lakeshift_core::migration::{Command, Event};
+use serde_json::json;
+
+use super::opened::Opened;
+use crate::context::Context;
+use crate::engine::planning::{self, Planning};
+use crate::engine::plans;
+use crate::engine::tables::Quarantined;
+use crate::error::Error;
+use crate::session::Session;
+use crate::output::{Answer, bytes, seconds, table};
+
+/// Quarantined objects that the text names; the JSON has all.
+const QUARANTINE_SHOWN: usize = 10;
+
+pub async fn run(context: &Context, path: &Path, dry_run: bool) -> Result<Answer, Error> {
+    let mut opened = Opened::new(context, path).await?;
+    if dry_run {
+        let (planning, quarantine) = plan(&opened).await?;
+        return Ok(answer(&opened, &planning, &quarantine, "dry run: nothing was written"));
+    }
+    let planned = opened
+        .act(Command::Plan, |evidence| evidence, async |opened| {
+            let (planning, quarantine) = plan(opened).await?;
+            let session = &mut opened.session;
+            plans::write(session, &planning.plan.digest, &planning.files).await?;
+            let spec = canonical(session)?;
+            let spec_digest = session.spec.digest();
+            session.record(Event::Planned { plan: planning.plan.clone(), spec_digest, spec }).await?;
+            Ok((planning, quarantine))
+        })
+        .await?;
+    match planned {
+        Some((planning, quarantine)) => Ok(answer(&opened, &planning, &quarantine, "saved; read it, then approve it")),
+        None => super::status::answer(&opened, "planned before").await,
+    }
+}
+
+fn canonical(session: &Session) -> Result<serde_json::Value, Error> {
+    let text = session.spec.to_canonical_json();
+    serde_json::from_str(&text).map_err(|source| Error::Json { object: "the canonical spec".to_owned(), source })
+}
+
+async fn plan(opened: &Opened) -> Result<(Planning, Vec<Quarantined>), Error> {
+    let source = opened.tables.source.snapshot(None).await?;
+    let planning = planning::plan(&opened.session.spec, &opened.tables, &opened.rows, &source).await?;
+    Ok((planning, opened.tables.quarantine().await?))
+}
+
+fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], closing: &str) -> Answer {
+    let Planning { plan, mappings, assumptions, .. } = planning;
+    let (spec, summary) = (&opened.session.spec, &plan.summary);
+    let mut text = format!(
+        "plan {} of {}\n  from {} {}\n  to   {} {}\n\n",
+        &plan.digest[..12],
+        spec.name,
+        spec.source.format,
+        opened.tables.source.location(),
+        spec.target.format,
+        opened.tables.target.location(),
+    );
+    let mut rows = vec![["files", "rows", "bytes", "how", "why"].map(str::to_owned).to_vec()];
+    for (reason, totals) in &summary.by_reason {
+        let (how, why) = reason.split_once(": ").unwrap_or((reason, ""));
+        rows.push(vec![
+            totals.files.to_string(),
+            totals.rows.to_string(),
+            bytes(totals.bytes),
+            how.to_owned(),
+            why.to_owned(),
+        ]);
+    }
+    text.push_str(&table(&rows));
+    text.push_str("\n\n");
+    let widened = mappings.iter().filter_map(|mapping| {
+        mapping.rule.map(|rule| format!("  {}: {} → {} ({rule})\n", mapping.name, mapping.from, mapping.to))
+    });
+    let widened: String = widened.collect();
+    if widened.is_empty() {
+        text.push_str("columns: all types stay as they are\n");
+    } else {
+        text.push_str(&format!("columns that are widened:\n{widened}"));
+    }
+    text.push_str(&format!(
+        "work: {} unit(s) over {} partition(s), reads {}, writes {}, about {}\n",
+        summary.units,
+        summary.partitions,
+        bytes(summary.read_bytes),
+        bytes(summary.write_bytes),
+        seconds(summary.duration_s),
+    ));
+    text.push_str(&format!(
+        "cost: ${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written\n",
+        summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,
+    ));
+    if !quarantine.is_empty() {
+        text.push_str(&format!("not carried over, {} unreadable object(s):\n", quarantine.len()));
+        for one in quarantine.iter().take(QUARANTINE_SHOWN) {
+            text.push_str(&format!("  {}: {}\n", one.path, one.reason));
+        }
+    }
+    text.push_str(closing);
+    let columns: Vec<_> = mappings
+        .iter()
+        .map(|m| json!({"name": m.name, "from": m.from.to_string(), "to": m.to.to_string(), "rule": m.rule}))
+        .collect();
+    let json = json!({
+        "migration": spec.name, "plan": plan, "columns": columns, "quarantine": quarantine,
+        "assumptions": assumptions, "saved": closing.starts_with("saved"),
+        "next_steps": opened.next_steps(),
+    });
+    Answer::done(text, json)
+}

@@ -1,0 +1,17 @@
+//! The phases' work: each module carries one of them out on an opened [`Session`](crate::session::Session).
+//!
+//! What may happen when is decided by `lakeshift_core::migration`; here it happens, in an order that survives being killed
+//! between any two steps.
+
+pub mod abort;
+pub mod backfill;
+pub mod commit;
+pub mod dual_write;
+pub mod mirror;
+pub mod planning;
+pub mod plans;
+pub mod rows;
+pub mod sunset;
+pub mod switch;
+pub mod tables;
+pub mod validation;

@@ -1,0 +1,273 @@
+//! The backfill: units of S0 in the plan's order, some at a time, each committed as it ends.
+//!
+//! Units run in waves. Between waves the mirror looks at the source, so that a file that has changed since is dropped from
+//! the units still to come, and is never carried over twice.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use lakeshift_core::migration::{Phase, Work};
+use lakeshift_core::plan::{PlannedFile, Strategy, data_file_stem};
+use lakeshift_core::table::{FileEntry, NewFile, Snapshot, UnitId};
+use lakeshift_exec::plan_file::PlanFileError;
+
+use super::commit::{Delta, commit};
+use super::{mirror, plans};
+use super::rows::{RewriteTask, Rows};
+use super::tables::Tables;
+use crate::error::Error;
+use crate::session::Session;
+
+/// How often a unit is run again because its files change while they are read.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Source files looked at at the same time.
+const HEADS_IN_FLIGHT: usize = 32;
+
+/// The files of one unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unit {
+    /// Its id.
+    pub id: UnitId,
+    /// How its files move.
+    pub strategy: Strategy,
+    /// Its files.
+    pub files: Vec<PlannedFile>,
+}
+
+impl Unit {
+    /// The number in a backfill unit's id.
+    fn number(&self) -> Option<u32> {
+        self.id.0.strip_prefix('b')?.parse().ok()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size_bytes).sum()
+    }
+}
+
+/// Runs what is left of the backfill.
+///
+/// # Errors
+/// [`Error::Interrupted`] and every error of reading, writing and committing; what was committed stays.
+pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), Error> {
+    mirror::round(session, tables, rows).await?;
+    let Some(boundary) = session.state.boundary.clone() else { return Ok(()) };
+    let source = tables.source.snapshot(Some(&boundary.plan.source)).await?;
+    let mut units = Units::new(plans::read(session, &boundary.plan.digest, &boundary.plan.source));
+    let meter = session.context.progress.begin("backfill", boundary.plan.summary.total.bytes);
+    while session.state.phase == Phase::Backfill {
+        session.context.stop.check()?;
+        let gone = gone_since(session, tables, &source).await?;
+        let Wave { run, skipped_bytes } = next_wave(session, &mut units, &gone).await?;
+        if skipped_bytes > 0 {
+            meter.step(skipped_bytes, "done before");
+        }
+        if run.is_empty() {
+            break;
+        }
+        for unit in run_wave(session, tables, rows, &source, run).await? {
+            let message = format!("{} {}: {} file(s)", unit.strategy, unit.id, unit.delta.add.len());
+            commit(session, tables, Work::Backfill { units: unit.numbers }, unit.delta).await?;
+            meter.step(unit.source_bytes, &message);
+        }
+        mirror::round(session, tables, rows).await?;
+    }
+    meter.finish();
+    Ok(())
+}
+
+struct Wave {
+    run: Vec<Unit>,
+    skipped_bytes: u64,
+}
+
+/// The next units that are not in the target, without the files that are gone.
+async fn next_wave(
+    session: &Session,
+    units: &mut Units<'_>,
+    gone: &HashSet<(String, String)>,
+) -> Result<Wave, Error> {
+    let mut wave = Wave { run: Vec::new(), skipped_bytes: 0 };
+    while wave.run.len() < session.spec.backfill.concurrency as usize * 2 {
+        let Some(mut unit) = units.next().await? else { break };
+        let done = session.state.boundary.as_ref().map(|boundary| &boundary.done);
+        if unit.number().is_some_and(|number| done.is_some_and(|done| done.contains(number))) {
+            wave.skipped_bytes += unit.bytes();
+            continue;
+        }
+        unit.files.retain(|file| !gone.contains(&(file.path.clone(), file.identity.clone())));
+        wave.run.push(unit);
+    }
+    Ok(wave)
+}
+
+/// Files of S0 that the source no longer has, as far as the mirror has come.
+async fn gone_since(session: &Session, tables: &Tables, s0: &Snapshot) -> Result<HashSet<(String, String)>, Error> {
+    let Some(mirror) = session.state.mirror.as_ref().filter(|mirror| mirror.applied != s0.version) else {
+        return Ok(HashSet::new());
+    };
+    let now = tables.source.snapshot(Some(&mirror.applied)).await?;
+    let changes = tables.source.changes(s0, &now).await?;
+    Ok(changes.removed.into_iter().map(|file| (file.path, file.identity)).collect())
+}
+
+/// A unit that has run and is ready to be committed.
+struct Finished {
+    id: UnitId,
+    strategy: Strategy,
+    numbers: Vec<u32>,
+    source_bytes: u64,
+    delta: Delta,
+}
+
+async fn run_wave(
+    session: &Session,
+    tables: &Tables,
+    rows: &Rows,
+    source: &Snapshot,
+    units: Vec<Unit>,
+) -> Result<Vec<Finished>, Error> {
+    let concurrency = session.spec.backfill.concurrency as usize;
+    let finished = futures::stream::iter(units)
+        .map(|unit| async move {
+            let (id, strategy) = (unit.id.clone(), unit.strategy);
+            let (numbers, source_bytes) = (unit.number().into_iter().collect(), unit.bytes());
+            let delta = run_unit(session, tables, rows, source, unit).await?;
+            Ok::<_, Error>(Finished { id, strategy, numbers, source_bytes, delta })
+        })
+        .buffered(concurrency)
+        .try_collect();
+    session.while_renewing(session.context.stop.or_drop(finished)).await??
+}
+
+/// Moves the files of one unit, up to but without the commit. A file that changes meanwhile is left out: the mirror will
+/// find it changed and carry it over.
+///
+/// # Errors
+/// [`Error::Restless`]; a file that cannot be read or written.
+pub async fn run_unit(
+    session: &Session,
+    tables: &Tables,
+    rows: &Rows,
+    source: &Snapshot,
+    mut unit: Unit,
+) -> Result<Delta, Error> {
+    let mut changed = 0;
+    for _ in 0..ATTEMPTS_MAX {
+        let result = match unit.strategy {
+            Strategy::Adopt => Ok(adopt(tables, &unit)),
+            Strategy::Rewrite => rewrite(session, tables, rows, source, &unit).await,
+        };
+        let still = unchanged(tables, &unit.files).await?;
+        if still.len() == unit.files.len() {
+            return result;
+        }
+        changed = unit.files.len() - still.len();
+        unit.files = still;
+    }
+    Err(Error::Restless { files: changed, attempts: ATTEMPTS_MAX })
+}
+
+fn adopt(tables: &Tables, unit: &Unit) -> Delta {
+    let in_place = tables.source.location() == tables.target.location();
+    let add = unit.files.iter().map(|file| NewFile {
+        path: if in_place { file.path.clone() } else { tables.source_storage.url_of(&file.path) },
+        size_bytes: file.size_bytes,
+        partition: file.target_partition.clone().unwrap_or_default(),
+        rows: file.rows,
+    });
+    Delta { add: add.collect(), remove: Vec::new(), bytes_written: 0 }
+}
+
+async fn rewrite(
+    session: &Session,
+    tables: &Tables,
+    rows: &Rows,
+    source: &Snapshot,
+    unit: &Unit,
+) -> Result<Delta, Error> {
+    if unit.files.is_empty() {
+        return Ok(Delta::default());
+    }
+    let task = RewriteTask {
+        source,
+        files: unit.files.iter().map(entry).collect(),
+        stem: data_file_stem(session.id(), &unit.id, session.epoch()),
+    };
+    let add = rows.rewrite(tables, task).await?;
+    let bytes_written = add.iter().map(|file| file.size_bytes).sum();
+    Ok(Delta { add, remove: Vec::new(), bytes_written })
+}
+
+fn entry(file: &PlannedFile) -> FileEntry {
+    FileEntry {
+        path: file.path.clone(),
+        size_bytes: file.size_bytes,
+        identity: file.identity.clone(),
+        modified_ms: 0,
+        rows: Some(file.rows),
+        partition: file.partition.clone(),
+        has_deletes: false,
+    }
+}
+
+/// The files that the store still has with the content that was planned.
+async fn unchanged(tables: &Tables, files: &[PlannedFile]) -> Result<Vec<PlannedFile>, Error> {
+    let looked = futures::stream::iter(files.to_vec()).map(|file| async move {
+        let now = tables.source_storage.identity(&file.path).await?;
+        Ok::<_, Error>((now.as_ref() == Some(&file.identity)).then_some(file))
+    });
+    looked.buffered(HEADS_IN_FLIGHT).try_filter_map(|file| std::future::ready(Ok(file))).try_collect().await
+}
+
+/// A plan's rows as units.
+pub struct Units<'a> {
+    files: BoxStream<'a, Result<PlannedFile, PlanFileError>>,
+    ahead: VecDeque<PlannedFile>,
+}
+
+impl<'a> Units<'a> {
+    /// Units of a plan as it is read.
+    pub fn new(files: BoxStream<'a, Result<PlannedFile, PlanFileError>>) -> Self {
+        Self { files, ahead: VecDeque::new() }
+    }
+
+    /// The next unit.
+    ///
+    /// # Errors
+    /// The plan cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Unit>, Error> {
+        let first = match self.ahead.pop_front() {
+            Some(file) => file,
+            None => match self.files.try_next().await? {
+                Some(file) => file,
+                None => return Ok(None),
+            },
+        };
+        let mut unit = Unit { id: first.unit.clone(), strategy: first.strategy, files: vec![first] };
+        while let Some(file) = self.files.try_next().await? {
+            if file.unit != unit.id {
+                self.ahead.push_back(file);
+                break;
+            }
+            unit.files.push(file);
+        }
+        Ok(Some(unit))
+    }
+}
+
+/// Groups planned files by unit, in order.
+pub fn group(files: Vec<PlannedFile>) -> Vec<Unit> {
+    let mut units: Vec<Unit> = Vec::new();
+    let mut index: HashMap<UnitId, usize> = HashMap::new();
+    for file in files {
+        let at = *index.entry(file.unit.clone()).or_insert_with(|| {
+            units.push(Unit { id: file.unit.clone(), strategy: file.strategy, files: Vec::new() });
+            units.len() - 1
+        });
+        units[at].files.push(file);
+    }
+    units
+}

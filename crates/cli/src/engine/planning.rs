@@ -1,0 +1,145 @@
+//! Making a plan: every file of a source version, its strategy and why, cut into units. Reads only.
+
+use std::collections::BTreeMap;
+
+use futures::TryStreamExt;
+use lakeshift_core::mapping::{ColumnMapping, check_partition, map_schema};
+use lakeshift_core::plan::{
+    Assumptions, ChooseContext, PlanRef, PlannedFile, Strategy, UnitLimits, choose, into_units, summarize,
+};
+use lakeshift_core::schema::TableSchema;
+use lakeshift_core::spec::{self, BackfillOrder, Spec};
+use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
+
+use super::plans;
+use super::rows::Rows;
+use super::tables::Tables;
+use crate::error::Error;
+
+/// Files that one commit adopts; more are cut into further units.
+const ADOPT_FILES_MAX: usize = 5_000;
+
+/// A plan with everything that people look at before they approve it.
+#[derive(Debug, Clone)]
+pub struct Planning {
+    /// What the journal refers to.
+    pub plan: PlanRef,
+    /// Every file, in the order of the units.
+    pub files: Vec<PlannedFile>,
+    /// The target's columns.
+    pub target_schema: TableSchema,
+    /// How each column is carried over.
+    pub mappings: Vec<ColumnMapping>,
+    /// What the estimates rest on.
+    pub assumptions: Assumptions,
+}
+
+/// The target's schema for a source snapshot: renames are the adapter's, then new logic, then the format's types.
+///
+/// # Errors
+/// Every column and partition field that the target cannot have.
+pub async fn target_schema(
+    spec: &Spec,
+    rows: &Rows,
+    source: &Snapshot,
+) -> Result<(TableSchema, Vec<ColumnMapping>), Error> {
+    let logical = rows.output_schema(&source.schema).await?;
+    let (schema, mappings) = map_schema(&logical, spec.target.format)?;
+    let reasons = check_partition(&schema, &spec.target.partitioning, spec.target.format);
+    if reasons.is_empty() { Ok((schema, mappings)) } else { Err(Error::PlanRefused { reasons }) }
+}
+
+/// Plans every file of `source`.
+///
+/// # Errors
+/// What the target cannot have; a source that cannot be read.
+pub async fn plan(spec: &Spec, tables: &Tables, rows: &Rows, source: &Snapshot) -> Result<Planning, Error> {
+    let files: Vec<FileEntry> = tables.source.files(source).try_collect().await?;
+    plan_files(spec, tables, rows, source, files, "b").await
+}
+
+/// Plans some files of `source`; `prefix` begins the units' ids.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn plan_files(
+    spec: &Spec,
+    tables: &Tables,
+    rows: &Rows,
+    source: &Snapshot,
+    files: Vec<FileEntry>,
+    prefix: &str,
+) -> Result<Planning, Error> {
+    let (target_schema, mappings) = target_schema(spec, rows, source).await?;
+    let context = choose_context(spec, tables, source, target_schema.clone());
+    let planned = decide_files(&context, tables, files).await?;
+    if spec.backfill.strategy == spec::Strategy::Adopt {
+        refuse_rewrites(&planned)?;
+    }
+    let limits =
+        UnitLimits { rewrite_bytes_max: spec.backfill.unit_size.bytes(), adopt_files_max: ADOPT_FILES_MAX };
+    let newest_first = spec.backfill.order == BackfillOrder::NewestFirst;
+    let files = into_units(planned, newest_first, limits, prefix);
+    let assumptions = Assumptions {
+        concurrency: spec.backfill.concurrency,
+        throttle_bytes_per_second: spec.backfill.bytes_per_second.map(|rate| rate.bytes()),
+        ..Assumptions::default()
+    };
+    let plan = PlanRef {
+        digest: plans::digest(&spec.digest(), &source.version, &files),
+        source: source.version.clone(),
+        summary: summarize(&files, &assumptions),
+    };
+    Ok(Planning { plan, files, target_schema, mappings, assumptions })
+}
+
+fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema: TableSchema) -> ChooseContext {
+    let in_place = tables.source.location() == tables.target.location();
+    ChooseContext {
+        source_partition: source.partition.clone(),
+        target_format: spec.target.format,
+        target_schema,
+        target_partition: spec.target.partitioning.clone(),
+        target_can_refer: in_place || spec.target.format == Format::Iceberg,
+        renames: if spec.source.columns.is_empty() { BTreeMap::new() } else { spec.source.columns.clone() },
+        rows_change: spec.transform.is_some() || spec.scope.is_some(),
+        forced: (spec.backfill.strategy == spec::Strategy::Rewrite).then_some(Strategy::Rewrite),
+    }
+}
+
+async fn decide_files(
+    context: &ChooseContext,
+    tables: &Tables,
+    files: Vec<FileEntry>,
+) -> Result<Vec<PlannedFile>, Error> {
+    let mut planned = Vec::with_capacity(files.len());
+    let mut facts = tables.source.facts(files);
+    while let Some((file, facts)) = futures::StreamExt::next(&mut facts).await {
+        let facts = facts?;
+        let choice = choose(context, &file, &facts);
+        planned.push(PlannedFile {
+            unit: UnitId(String::new()),
+            strategy: choice.strategy,
+            reason: choice.reason,
+            path: file.path,
+            identity: file.identity,
+            size_bytes: file.size_bytes,
+            rows: facts.rows,
+            partition: file.partition,
+            target_partition: choice.target_partition,
+        });
+    }
+    Ok(planned)
+}
+
+fn refuse_rewrites(files: &[PlannedFile]) -> Result<(), Error> {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.strategy == Strategy::Rewrite) {
+        *reasons.entry(&file.reason).or_default() += 1;
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let reasons = reasons.iter().map(|(reason, files)| format!("{files} file(s) cannot be adopted: {reason}"));
+    Err(Error::PlanRefused { reasons: reasons.collect() })
+}

@@ -1,0 +1,217 @@
+//! The old table's end: its own files are listed, wait, and are deleted if the spec says so. Nothing that another table
+//! refers to is ever listed, and every file is looked at once more before it goes.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt};
+use lakeshift_core::migration::{Event, Phase, State};
+use lakeshift_core::spec::{Spec, SunsetDisposition};
+use lakeshift_core::storage::Storage;
+use lakeshift_core::table::{MigrationId, TableFormat, TableVersion};
+use object_store::ObjectStoreExt;
+use serde::{Deserialize, Serialize};
+
+use super::tables::Tables;
+use crate::error::Error;
+use crate::session::Session;
+
+/// Files deleted at the same time.
+const DELETES_IN_FLIGHT: usize = 16;
+
+/// Where a sunset stands after a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// The manifest is written; its files wait.
+    Quarantined {
+        /// Files listed.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Files kept, because another table refers to them.
+        kept: u64,
+    },
+    /// The migration is over.
+    Completed {
+        /// Files deleted.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+}
+
+/// What may be deleted, as it was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this object's format.
+    pub format_version: u32,
+    /// The migration.
+    pub migration: MigrationId,
+    /// The old table.
+    pub location: String,
+    /// Its version.
+    pub version: TableVersion,
+    /// The files.
+    pub files: Vec<ManifestFile>,
+}
+
+/// One file of a [`Manifest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Relative to the old table's location.
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// What the store said of its content.
+    pub identity: String,
+}
+
+/// Takes the sunset as far as it may go now.
+///
+/// # Errors
+/// A table under the control root that cannot be read: what it refers to is then unknown, and nothing is deleted.
+pub async fn run(session: &mut Session, tables: &Tables) -> Result<Stage, Error> {
+    if session.spec.sunset.disposition == SunsetDisposition::Keep {
+        session.record(Event::Completed).await?;
+        return Ok(Stage::Completed { files: 0, bytes: 0 });
+    }
+    match session.state.sunset.clone() {
+        None => quarantine(session, tables).await,
+        Some(sunset) if sunset.purged || session.spec.sunset.disposition == SunsetDisposition::Quarantine => {
+            let (files, bytes) = if sunset.purged { (sunset.files, sunset.bytes) } else { (0, 0) };
+            session.record(Event::Completed).await?;
+            Ok(Stage::Completed { files, bytes })
+        }
+        Some(sunset) => {
+            let (files, bytes) = purge(session, tables, &sunset.manifest).await?;
+            session.record(Event::Purged { files, bytes }).await?;
+            session.record(Event::Completed).await?;
+            Ok(Stage::Completed { files, bytes })
+        }
+    }
+}
+
+async fn quarantine(session: &mut Session, tables: &Tables) -> Result<Stage, Error> {
+    let source = tables.source.snapshot(None).await?;
+    let referred = referred(session, tables).await?;
+    let (mut files, mut kept) = (Vec::new(), 0);
+    let mut entries = tables.source.files(&source);
+    while let Some(file) = entries.next().await.transpose()? {
+        if referred.contains(&tables.source_storage.url_of(&file.path)) {
+            kept += 1;
+        } else {
+            files.push(ManifestFile { path: file.path, size_bytes: file.size_bytes, identity: file.identity });
+        }
+    }
+    drop(entries);
+    let manifest = Manifest {
+        format_version: 1,
+        migration: session.id().clone(),
+        location: tables.source.location().to_owned(),
+        version: source.version,
+        files,
+    };
+    // Named by the epoch: a runner that was killed here leaves a manifest that nobody refers to.
+    let name = format!("sunset/manifest-e{}.json", session.epoch().0);
+    put_json(&session.folder, &name, &manifest).await?;
+    let (files, bytes) = (manifest.files.len() as u64, manifest.files.iter().map(|file| file.size_bytes).sum());
+    session.record(Event::Quarantined { manifest: name, files, bytes, kept }).await?;
+    Ok(Stage::Quarantined { files, bytes, kept })
+}
+
+async fn purge(session: &Session, tables: &Tables, manifest: &str) -> Result<(u64, u64), Error> {
+    let manifest: Manifest = get_json(&session.folder, manifest).await?;
+    let referred = referred(session, tables).await?;
+    let storage = &tables.source_storage;
+    let files = manifest.files.iter().filter(|file| !referred.contains(&storage.url_of(&file.path)));
+    let deleted = futures::stream::iter(files.cloned().collect::<Vec<_>>()).map(|file| async move {
+        // Someone may have put other content there since; that is not this migration's to delete.
+        match storage.identity(&file.path).await? {
+            Some(found) if found != file.identity => return Ok((0, 0)),
+            None => return Ok((1, file.size_bytes)),
+            Some(_) => {}
+        }
+        let object = storage.resolve(&file.path)?;
+        match storage.store().delete(&object).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok((1, file.size_bytes)),
+            Err(source) => Err(Error::Store { action: "delete", object: storage.url_of(&file.path), source }),
+        }
+    });
+    let sum = |(files, bytes), (more_files, more_bytes)| std::future::ready(Ok((files + more_files, bytes + more_bytes)));
+    let deleted = deleted.buffer_unordered(DELETES_IN_FLIGHT).try_fold((0_u64, 0_u64), sum);
+    session.while_renewing(deleted).await?
+}
+
+/// URLs of every file that a table under the control root refers to, but for this migration's old table.
+async fn referred(session: &Session, tables: &Tables) -> Result<HashSet<String>, Error> {
+    let mut referred = HashSet::new();
+    collect(&mut referred, tables.target.as_ref(), &tables.target_storage).await?;
+    for (spec, folder) in other_migrations(session).await? {
+        let other = Tables::open(&session.context, &spec, &folder)?;
+        for (table, storage) in [(&other.source, &other.source_storage), (&other.target, &other.target_storage)] {
+            let is_the_old_one =
+                table.location() == tables.source.location() && table.format() == tables.source.format();
+            if !is_the_old_one {
+                collect(&mut referred, table.as_ref(), storage).await?;
+            }
+        }
+    }
+    Ok(referred)
+}
+
+async fn collect(referred: &mut HashSet<String>, table: &dyn TableFormat, storage: &Storage) -> Result<(), Error> {
+    let snapshot = match table.snapshot(None).await {
+        Ok(snapshot) => snapshot,
+        Err(lakeshift_core::table::TableError::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut files = table.files(&snapshot);
+    while let Some(file) = files.next().await.transpose()? {
+        referred.insert(storage.url_of(&file.path));
+    }
+    Ok(())
+}
+
+/// The specs of the other migrations under the control root that are not aborted.
+async fn other_migrations(session: &Session) -> Result<Vec<(Spec, Storage)>, Error> {
+    let folder = session.control.child("migrations");
+    let object = folder.location().to_owned();
+    let listed = folder
+        .store()
+        .list_with_delimiter(Some(folder.prefix()))
+        .await
+        .map_err(|source| Error::Store { action: "list", object, source })?;
+    let mut others = Vec::new();
+    for path in listed.common_prefixes {
+        let Some(name) = path.filename().filter(|name| *name != session.id().0) else { continue };
+        let folder = folder.child(name);
+        let (state, spec) = crate::session::read_only(&session.context, &folder).await?;
+        match spec {
+            Some(mut spec) if !matches!(state, State { phase: Phase::Aborted, .. }) => {
+                // Its journal has no credentials; those of this migration reach the same stores or fail.
+                spec.storage = session.spec.storage.clone();
+                spec.source.storage.clear();
+                spec.target.storage.clear();
+                others.push((spec, folder));
+            }
+            _ => {}
+        }
+    }
+    Ok(others)
+}
+
+async fn put_json<T: Serialize>(folder: &Storage, name: &str, value: &T) -> Result<(), Error> {
+    let object = folder.url_of(name);
+    let bytes = serde_json::to_vec_pretty(value).map_err(|source| Error::Json { object: object.clone(), source })?;
+    let path = folder.resolve(name)?;
+    folder.store().put(&path, bytes.into()).await.map_err(|source| Error::Store { action: "write", object, source })?;
+    Ok(())
+}
+
+async fn get_json<T: serde::de::DeserializeOwned>(folder: &Storage, name: &str) -> Result<T, Error> {
+    let object = folder.url_of(name);
+    let path = folder.resolve(name)?;
+    let store_error = |source| Error::Store { action: "read", object: object.clone(), source };
+    let bytes = folder.store().get(&path).await.map_err(store_error)?.bytes().await.map_err(store_error)?;
+    serde_json::from_slice(&bytes).map_err(|source| Error::Json { object, source })
+}

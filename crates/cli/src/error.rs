@@ -1,0 +1,143 @@
+//! Every way a command can end without success, and its exit code.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use datafusion::error::DataFusionError;
+use lakeshift_core::equivalence::NotComparable;
+use lakeshift_core::mapping::Refused as RefusedColumn;
+use lakeshift_core::migration::Refusal;
+use lakeshift_core::pointer::{Pointer, PointerError};
+use lakeshift_core::spec::{MissingVariable, SpecError};
+use lakeshift_core::storage::OutsideError;
+use lakeshift_core::table::{MigrationId, TableError};
+use lakeshift_exec::diff::DiffError;
+use lakeshift_exec::engine::EngineError;
+use lakeshift_exec::fingerprint::FingerprintError;
+use lakeshift_exec::logic::LogicError;
+use lakeshift_exec::plan_file::PlanFileError;
+use lakeshift_exec::rewrite::RewriteError;
+use lakeshift_exec::scan::ScanError;
+use lakeshift_journal::{Epoch, JournalError, LeaseError};
+use lakeshift_tables::storage::StorageError;
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each kind is; fields are what they name")]
+pub enum Error {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error(transparent)]
+    Variable(#[from] MissingVariable),
+    #[error("cannot read {path}")]
+    ReadSpec { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error(transparent)]
+    Pointer(#[from] PointerError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the query engine failed; nothing was committed")]
+    Query { source: DataFusionError },
+    #[error(transparent)]
+    Logic(#[from] LogicError),
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    #[error(transparent)]
+    PlanFile(#[from] PlanFileError),
+    #[error(transparent)]
+    Fingerprint(#[from] FingerprintError),
+    #[error(transparent)]
+    Diff(#[from] DiffError),
+    #[error(transparent)]
+    NotComparable(#[from] NotComparable),
+    #[error("could not {action} {object}; nothing else was changed: check the store, then run the command again")]
+    Store { action: &'static str, object: String, source: object_store::Error },
+    #[error("{object} cannot be read as JSON; it was left as it is")]
+    Json { object: String, source: serde_json::Error },
+    #[error("the plan is refused, and nothing was written:\n{}", bullets(reasons))]
+    PlanRefused { reasons: Vec<String> },
+    #[error("{command} of {migration} is refused, and nothing was changed:\n{}", bullets(&refusal.reasons))]
+    Refused { command: &'static str, migration: MigrationId, refusal: Refusal },
+    #[error("{command} is not due before {}", until.format("%Y-%m-%d %H:%M:%S UTC"))]
+    NotDue { command: &'static str, until: DateTime<Utc> },
+    #[error(
+        "{holder} has been running this migration since {}; nothing was changed. \
+         It may be taken over in {} s if that process shows no life",
+        since.format("%Y-%m-%d %H:%M:%S UTC"), expires_in.as_secs()
+    )]
+    Held { holder: String, since: DateTime<Utc>, expires_in: Duration },
+    #[error("another runner (epoch {current}) has taken over this migration; this one stopped before its next write")]
+    Fenced { current: Epoch },
+    #[error("the new table was changed by somebody else, and the commit was not made: {reason}")]
+    Conflict { reason: String },
+    #[error("{location} holds a table that this migration did not create ({found}); it was left as it is: choose another location")]
+    ForeignTable { location: String, found: String },
+    #[error(
+        "alias {} was pointed to {} by migration {} meanwhile; it was left so",
+        found.alias, found.location, found.migration
+    )]
+    AliasTaken { found: Box<Pointer> },
+    #[error("the source has changed {files} file(s) while they were being read, {attempts} times over; run the command again when it is calmer")]
+    Restless { files: usize, attempts: u32 },
+    #[error("stopped on request; what was committed stays, and running the command again goes on from there")]
+    Interrupted,
+    #[error("there is no migration {migration} under {control}; run `plan` first")]
+    Unknown { migration: MigrationId, control: String },
+    #[error("{text} cannot be used: {reason}")]
+    Argument { text: String, reason: String },
+}
+
+impl From<Vec<RefusedColumn>> for Error {
+    fn from(columns: Vec<RefusedColumn>) -> Self {
+        Self::PlanRefused { reasons: columns.iter().map(ToString::to_string).collect() }
+    }
+}
+
+impl Error {
+    /// The process's exit code: 2 error, 4 refused, 5 not due or waiting.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused { .. } | Self::Fenced { .. } | Self::Conflict { .. } | Self::AliasTaken { .. } => 4,
+            Self::NotDue { .. } | Self::Held { .. } | Self::Interrupted => 5,
+            _ => 2,
+        }
+    }
+
+    /// What to do next, where there is more to say than the message does.
+    pub fn next_steps(&self) -> &[String] {
+        match self {
+            Self::Refused { refusal, .. } => &refusal.next_steps,
+            _ => &[],
+        }
+    }
+}
+
+/// The message with its causes, one to a line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = error.to_string();
+        if !text.ends_with(&line) {
+            text.push_str("\n  because ");
+            text.push_str(&line);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn bullets(reasons: &[String]) -> String {
+    reasons.iter().map(|reason| format!("  - {reason}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,14 @@
+//! Lakeshift's commands as a library: what the `lakeshift` binary runs, and what its tests drive over faulty stores.
+//!
+//! [`commands::run`] carries out one command; [`session::Session`] is an opened migration; [`engine`] does the phases'
+//! work.
+
+pub mod args;
+pub mod commands;
+pub mod context;
+pub mod engine;
+pub mod error;
+pub mod output;
+pub mod progress;
+pub mod session;
+pub mod stop;

@@ -1,0 +1,365 @@
+//! Whether a command may run now. A pure function, so that it is tested for every phase and command.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::event::{Side, Settled, VerdictName};
+use super::state::{Phase, State};
+use crate::table::TableVersion;
+
+/// What an operator or a scheduler asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Make and save a plan.
+    Plan,
+    /// Approve the saved plan.
+    Approve,
+    /// Pin S0, create the target, carry over first changes.
+    DualWrite,
+    /// Commit units of S0.
+    Backfill,
+    /// Carry over the source's changes.
+    Mirror,
+    /// Compare old and new.
+    Validate,
+    /// Point the alias to the new table.
+    Cutover,
+    /// Point the alias back to the old table.
+    Rollback,
+    /// List, and after the wait delete, the old table's own files.
+    Sunset,
+    /// Drop what this migration created.
+    Abort,
+}
+
+impl Command {
+    /// Every command.
+    pub const ALL: [Self; 10] = [
+        Self::Plan,
+        Self::Approve,
+        Self::DualWrite,
+        Self::Backfill,
+        Self::Mirror,
+        Self::Validate,
+        Self::Cutover,
+        Self::Rollback,
+        Self::Sunset,
+        Self::Abort,
+    ];
+
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Approve => "approve",
+            Self::DualWrite => "dual-write",
+            Self::Backfill => "backfill",
+            Self::Mirror => "mirror",
+            Self::Validate => "validate",
+            Self::Cutover => "cutover",
+            Self::Rollback => "rollback",
+            Self::Sunset => "sunset",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// What the caller has seen of the world, as far as the command needs it.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// The time, for periods that must pass. Nothing's safety rests on it.
+    pub now: DateTime<Utc>,
+    /// Digest of the spec as it is now.
+    pub spec_digest: String,
+    /// The source's version now.
+    pub source: Option<TableVersion>,
+    /// The target's version now.
+    pub target: Option<TableVersion>,
+    /// Target versions that somebody else has committed.
+    pub foreign: Vec<TableVersion>,
+    /// How long the old table is kept after cutover.
+    pub grace: Duration,
+    /// How long listed files wait for the purge.
+    pub quarantine: Duration,
+    /// Whether the operator gives up writes that only the new table has.
+    pub accept_loss: bool,
+    /// The digest that the operator names, or its start.
+    pub digest_to_approve: Option<String>,
+}
+
+impl Evidence {
+    /// Evidence of the time and the spec alone.
+    pub fn new(now: DateTime<Utc>, spec_digest: impl Into<String>) -> Self {
+        Self {
+            now,
+            spec_digest: spec_digest.into(),
+            source: None,
+            target: None,
+            foreign: Vec::new(),
+            grace: Duration::ZERO,
+            quarantine: Duration::ZERO,
+            accept_loss: false,
+            digest_to_approve: None,
+        }
+    }
+}
+
+/// Why a command may not run; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Every reason, not only the first.
+    pub reasons: Vec<String>,
+    /// What to do instead.
+    pub next_steps: Vec<String>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Decision {
+    /// It may run.
+    Proceed,
+    /// It has been done; running it again changes nothing.
+    AlreadyDone,
+    /// It may run later, without anybody's doing.
+    NotDue {
+        /// When.
+        until: DateTime<Utc>,
+    },
+    /// It may not.
+    Refused(Refusal),
+}
+
+/// Decides.
+pub fn decide(state: &State, command: Command, evidence: &Evidence) -> Decision {
+    if let Some(decision) = ended(state, command) {
+        return decision;
+    }
+    let mut reasons = Vec::new();
+    if !matches!(command, Command::Plan | Command::Approve | Command::Rollback | Command::Abort) {
+        spec_unchanged(state, evidence, &mut reasons);
+    }
+    let wait = match command {
+        Command::Plan => plan(state, &mut reasons),
+        Command::Approve => approve(state, evidence, &mut reasons),
+        Command::DualWrite => dual_write(state, &mut reasons),
+        Command::Backfill | Command::Mirror => copying(state, command, &mut reasons),
+        Command::Validate => validate(state, &mut reasons),
+        Command::Cutover => cutover(state, evidence, &mut reasons),
+        Command::Rollback => rollback(state, evidence, &mut reasons),
+        Command::Sunset => sunset(state, evidence, &mut reasons),
+        Command::Abort => abort(state, &mut reasons),
+    };
+    match (reasons.is_empty(), wait) {
+        (false, _) => Decision::Refused(Refusal { reasons, next_steps: next_steps(state) }),
+        (true, Wait::Until(until)) => Decision::NotDue { until },
+        (true, Wait::Done) => Decision::AlreadyDone,
+        (true, Wait::No) => Decision::Proceed,
+    }
+}
+
+/// Whether an allowed command has to wait, or has nothing to do.
+enum Wait {
+    No,
+    Until(DateTime<Utc>),
+    Done,
+}
+
+fn ended(state: &State, command: Command) -> Option<Decision> {
+    let refused = |reason: &str| {
+        Some(Decision::Refused(Refusal { reasons: vec![reason.to_owned()], next_steps: next_steps(state) }))
+    };
+    match (state.phase, command) {
+        (Phase::Completed, Command::Sunset) | (Phase::Aborted, Command::Abort) => Some(Decision::AlreadyDone),
+        (Phase::Completed, _) => refused("the migration is completed"),
+        (Phase::Aborted, _) => refused("the migration is aborted; give a new one another name"),
+        (_, command) if state.abort_intended && command != Command::Abort => refused("the migration is being aborted"),
+        _ => None,
+    }
+}
+
+fn spec_unchanged(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) {
+    if state.spec_digest.as_ref().is_some_and(|digest| *digest != evidence.spec_digest) {
+        reasons.push("the spec's source, target or logic has changed since the plan".to_owned());
+    }
+}
+
+fn plan(state: &State, reasons: &mut Vec<String>) -> Wait {
+    if state.phase != Phase::Planned {
+        reasons.push("S0 is pinned and has its plan; use `plan --dry-run` to look".to_owned());
+    }
+    Wait::No
+}
+
+fn approve(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait {
+    match (&state.plan, &evidence.digest_to_approve) {
+        _ if state.phase != Phase::Planned => return Wait::Done,
+        (None, _) => reasons.push("there is no saved plan".to_owned()),
+        (Some(plan), Some(digest)) if !plan.digest.starts_with(digest.as_str()) || digest.len() < 8 => {
+            reasons.push(format!("the saved plan is {}, not {digest}", short(&plan.digest)));
+        }
+        (Some(plan), _) if state.approved.as_ref() == Some(&plan.digest) => return Wait::Done,
+        _ => spec_unchanged(state, evidence, reasons),
+    }
+    Wait::No
+}
+
+fn dual_write(state: &State, reasons: &mut Vec<String>) -> Wait {
+    if state.phase > Phase::DualWrite || (state.boundary.is_some() && state.target_created) {
+        return Wait::Done;
+    }
+    match (&state.plan, &state.approved) {
+        (None, _) => reasons.push("there is no saved plan".to_owned()),
+        (Some(plan), approved) if approved.as_ref() != Some(&plan.digest) => {
+            reasons.push(format!("the plan {} is not approved", short(&plan.digest)));
+        }
+        _ => {}
+    }
+    Wait::No
+}
+
+fn copying(state: &State, command: Command, reasons: &mut Vec<String>) -> Wait {
+    match state.phase {
+        Phase::Planned | Phase::DualWrite => reasons.push("dual write has not started".to_owned()),
+        Phase::Backfill => {}
+        Phase::Validation if command == Command::Mirror => {}
+        Phase::Validation => return Wait::Done,
+        _ => reasons.push("readers are on the new table; the old one no longer drives it".to_owned()),
+    }
+    Wait::No
+}
+
+fn validate(state: &State, reasons: &mut Vec<String>) -> Wait {
+    match state.phase {
+        Phase::Planned | Phase::DualWrite => reasons.push("there is no target to compare".to_owned()),
+        Phase::Backfill => reasons.push("the backfill is not complete".to_owned()),
+        Phase::Sunset => reasons.push("the old table is being removed".to_owned()),
+        _ => {}
+    }
+    Wait::No
+}
+
+fn cutover(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait {
+    match state.phase {
+        Phase::Grace => return Wait::Done,
+        Phase::Sunset => reasons.push("the old table is being removed".to_owned()),
+        Phase::Validation | Phase::Cutover => fresh_certificate(state, evidence, reasons),
+        _ => reasons.push("the backfill is not complete".to_owned()),
+    }
+    if !evidence.foreign.is_empty() {
+        reasons.push(format!("somebody else has committed to the new table: {}", list(&evidence.foreign)));
+    }
+    Wait::No
+}
+
+fn fresh_certificate(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) {
+    let Some(record) = &state.validation else {
+        reasons.push("the tables have not been validated".to_owned());
+        return;
+    };
+    if record.verdict != VerdictName::Pass {
+        reasons.push("the last validation did not pass".to_owned());
+    }
+    if record.spec_digest != evidence.spec_digest {
+        reasons.push("the last validation was of another spec".to_owned());
+    }
+    if evidence.source.as_ref() != Some(&record.source) {
+        reasons.push("the old table has changed since the validation".to_owned());
+    }
+    if false {
+        reasons.push("the new table has changed since the validation".to_owned());
+    }
+    if state.mirror.as_ref().is_some_and(|mirror| evidence.source.as_ref() != Some(&mirror.applied)) {
+        reasons.push("changes of the old table have not been carried over".to_owned());
+    }
+    if state.pending_commit.is_some() {
+        reasons.push("a commit to the new table is not settled".to_owned());
+    }
+}
+
+fn rollback(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait {
+    match state.phase {
+        Phase::Grace | Phase::Cutover | Phase::Sunset if state.sunset.as_ref().is_some_and(|sunset| sunset.purged) => {
+            reasons.push("the old table has been purged; recovery rolls forward".to_owned());
+        }
+        Phase::Grace | Phase::Cutover => {}
+        Phase::Sunset => reasons.push("the old table is in quarantine".to_owned()),
+        _ if state.pending_switch.as_ref().is_some_and(|switch| switch.side == Side::New) => {}
+        _ => return Wait::Done,
+    }
+    if !evidence.foreign.is_empty() && !evidence.accept_loss {
+        reasons.push(format!(
+            "the new table has commits that the old one lacks ({}); `--accept-loss` gives them up",
+            list(&evidence.foreign)
+        ));
+    }
+    Wait::No
+}
+
+fn sunset(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait {
+    let since = match (state.phase, &state.sunset, state.cut_over_at) {
+        (Phase::Grace, _, Some(at)) => at.checked_add_signed(delta(evidence.grace)),
+        (Phase::Sunset, Some(sunset), _) => sunset.at.checked_add_signed(delta(evidence.quarantine)),
+        _ => {
+            reasons.push("readers are not on the new table".to_owned());
+            return Wait::No;
+        }
+    };
+    if state.phase == Phase::Grace && evidence.source != state.mirror.as_ref().map(|mirror| mirror.applied.clone()) {
+        reasons.push("somebody has written to the old table since the cutover".to_owned());
+    }
+    match since {
+        Some(due) if evidence.now >= due => Wait::No,
+        Some(due) => Wait::Until(due),
+        None => Wait::Until(DateTime::<Utc>::MAX_UTC),
+    }
+}
+
+fn abort(state: &State, reasons: &mut Vec<String>) -> Wait {
+    if matches!(state.phase, Phase::Grace | Phase::Sunset | Phase::Cutover) {
+        reasons.push("readers are on the new table; roll back first".to_owned());
+    }
+    Wait::No
+}
+
+fn delta(duration: Duration) -> chrono::TimeDelta {
+    chrono::TimeDelta::from_std(duration).unwrap_or(chrono::TimeDelta::MAX)
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+fn list(versions: &[TableVersion]) -> String {
+    let shown: Vec<_> = versions.iter().take(3).map(ToString::to_string).collect();
+    let more = versions.len().saturating_sub(3);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+/// What an operator would do now, in order, as commands without the binary's name and the spec.
+pub fn next_steps(state: &State) -> Vec<String> {
+    let steps: &[&str] = match state.phase {
+        _ if state.abort_intended && state.phase != Phase::Aborted => &["abort"],
+        Phase::Planned if state.plan.is_none() => &["plan"],
+        Phase::Planned if state.approved.as_ref() != state.plan.as_ref().map(|plan| &plan.digest) => &["approve", "abort"],
+        Phase::Planned => &["dual-write", "abort"],
+        Phase::DualWrite => &["dual-write", "abort"],
+        Phase::Backfill => &["backfill", "mirror --once", "abort"],
+        Phase::Validation | Phase::Cutover => match state.validation.as_ref().map(|record| record.verdict) {
+            Some(VerdictName::Pass) => &["cutover", "validate", "mirror --once", "abort"],
+            _ => &["mirror --once", "validate", "abort"],
+        },
+        Phase::Grace => &["grace check", "rollback", "sunset"],
+        Phase::Sunset => &["sunset"],
+        Phase::Completed | Phase::Aborted => &[],
+    };
+    steps.iter().map(|step| (*step).to_owned()).collect()
+}
+
+impl Settled {
+    /// Whether the commit is in the table.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done { .. })
+    }
+}

@@ -1,0 +1,198 @@
+//! What the journal records.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::PlanRef;
+use crate::table::{CommitNumber, Format, TableVersion};
+
+/// One journal entry's event. Variants and fields are a persisted format: add, never rename.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// A runner has taken the migration's lease; its epoch, in the entry, fences all before it.
+    LeaseTaken {
+        /// The command that it runs.
+        command: String,
+    },
+    /// A plan was made and saved.
+    Planned {
+        /// The plan.
+        plan: PlanRef,
+        /// SHA-256 of the canonical spec that it was made from.
+        spec_digest: String,
+        /// The canonical spec itself, without secrets.
+        spec: serde_json::Value,
+    },
+    /// A person approved a plan by its digest.
+    Approved {
+        /// The plan's digest.
+        plan_digest: String,
+        /// Who, by their own word.
+        by: String,
+    },
+    /// The source's version S0 is pinned: the backfill owns its rows, dual write every change after it.
+    BoundaryPinned {
+        /// S0 and its files.
+        plan: PlanRef,
+    },
+    /// The target table exists.
+    TargetCreated {
+        /// Its first version.
+        version: TableVersion,
+    },
+    /// A table commit is about to happen. Until it is settled, nobody knows whether it has.
+    CommitIntended {
+        /// The commit's number in the table.
+        number: CommitNumber,
+        /// What it does.
+        work: Work,
+    },
+    /// What an intended commit came to.
+    CommitSettled {
+        /// The commit's number.
+        number: CommitNumber,
+        /// Whether it is in the table.
+        result: Settled,
+    },
+    /// A validation has ended.
+    Validated(ValidationRecord),
+    /// The alias is about to point elsewhere.
+    SwitchIntended(PointerSwitch),
+    /// The alias points there.
+    Switched {
+        /// The pointer's number.
+        number: u64,
+    },
+    /// The intended switch did not happen: another migration has moved the alias.
+    SwitchVoid {
+        /// The pointer's number.
+        number: u64,
+    },
+    /// The old table's files that may go are listed.
+    Quarantined {
+        /// The manifest, relative to the migration's folder.
+        manifest: String,
+        /// Files in it.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Files of the old table that are kept because another table refers to them.
+        kept: u64,
+    },
+    /// The listed files are gone.
+    Purged {
+        /// Files deleted.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// The migration is over.
+    Completed,
+    /// What this migration created is about to be dropped.
+    AbortIntended {
+        /// Why, by the operator's own word.
+        reason: String,
+    },
+    /// It has been dropped.
+    Aborted,
+}
+
+/// What an intended commit does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "snake_case")]
+pub enum Work {
+    /// Backfill units of S0's plan, by their numbers.
+    Backfill {
+        /// Unit numbers.
+        units: Vec<u32>,
+    },
+    /// One round of the mirror.
+    Mirror {
+        /// The round's number, from 1.
+        round: u32,
+        /// The source version that the target holds afterwards.
+        to: TableVersion,
+        /// Digest of the round's own plan: files added, and files of superseded units that remain.
+        plan_digest: String,
+        /// Source files of S0 or of earlier rounds that are gone or replaced.
+        superseded_files: u64,
+    },
+}
+
+/// What an intended commit came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Settled {
+    /// It is in the table.
+    Done {
+        /// The version in which it, or a later commit, was seen.
+        version: TableVersion,
+        /// Files it added; 0 where a resumed runner only found it done.
+        files: u64,
+        /// Bytes written for it.
+        bytes: u64,
+    },
+    /// It is not, and can no longer come: its number has been given to an empty commit of a higher epoch.
+    Void,
+}
+
+/// A side of the migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The source.
+    Old,
+    /// The target.
+    New,
+}
+
+/// One switch of the alias, complete, so that any runner can finish it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointerSwitch {
+    /// The alias.
+    pub alias: String,
+    /// The pointer's number: one more than the pointer that it replaces.
+    pub number: u64,
+    /// Where it points afterwards.
+    pub side: Side,
+    /// That table's format.
+    pub format: Format,
+    /// That table's location.
+    pub location: String,
+    /// Makes the pointer object this switch's own.
+    pub nonce: String,
+    /// Whether commits to the new table that the old one lacks are given up by this (rollback only).
+    pub loses_writes: bool,
+}
+
+/// A validation's outcome as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum VerdictName {
+    /// Old and new hold the same rows.
+    Pass,
+    /// They do not.
+    Fail,
+    /// It could not be told.
+    Inconclusive,
+}
+
+/// A validation, as the journal refers to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValidationRecord {
+    /// The verdict.
+    pub verdict: VerdictName,
+    /// The old side's version.
+    pub source: TableVersion,
+    /// The new side's version.
+    pub target: TableVersion,
+    /// Digest of the spec that was validated.
+    pub spec_digest: String,
+    /// Digest of the certificate.
+    pub certificate_digest: String,
+    /// Folder of the report, relative to the migration's folder.
+    pub report: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}

@@ -1,0 +1,334 @@
+//! The fold over the journal.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use lakeshift_journal::Entry;
+use serde::{Deserialize, Serialize};
+
+use super::event::{Event, PointerSwitch, Settled, Side, ValidationRecord, VerdictName, Work};
+use crate::plan::PlanRef;
+use crate::table::{CommitNumber, TableVersion};
+
+/// Where a migration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing has been written to any table.
+    #[default]
+    Planned,
+    /// S0 is pinned; changes of the source are carried over.
+    DualWrite,
+    /// Units of S0 are being committed.
+    Backfill,
+    /// Every unit is committed; old and new are to be compared.
+    Validation,
+    /// The alias is about to point to the new table.
+    Cutover,
+    /// Readers are on the new table; the old one is kept.
+    Grace,
+    /// The old table's own files are listed for deletion.
+    Sunset,
+    /// Over.
+    Completed,
+    /// Given up; what it created is gone or going.
+    Aborted,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Planned => "planned",
+            Self::DualWrite => "dual_write",
+            Self::Backfill => "backfill",
+            Self::Validation => "validation",
+            Self::Cutover => "cutover",
+            Self::Grace => "grace",
+            Self::Sunset => "sunset",
+            Self::Completed => "completed",
+            Self::Aborted => "aborted",
+        })
+    }
+}
+
+/// A set of unit numbers as disjoint ranges, so that a million done units cost a line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnitSet {
+    /// First number to last number of each range; ranges neither touch nor overlap.
+    ranges: BTreeMap<u32, u32>,
+}
+
+impl UnitSet {
+    /// Adds one number.
+    pub fn insert(&mut self, unit: u32) {
+        if self.contains(unit) {
+            return;
+        }
+        let before = self.ranges.range(..unit).next_back().map(|(first, last)| (*first, *last));
+        let first = match before {
+            Some((first, last)) if last.checked_add(1) == Some(unit) => first,
+            _ => unit,
+        };
+        let last = unit.checked_add(1).and_then(|next| self.ranges.remove(&next)).unwrap_or(unit);
+        self.ranges.insert(first, last);
+    }
+
+    /// Whether the number is in the set.
+    pub fn contains(&self, unit: u32) -> bool {
+        self.ranges.range(..=unit).next_back().is_some_and(|(_, last)| *last >= unit)
+    }
+
+    /// How many numbers it holds.
+    pub fn len(&self) -> u64 {
+        self.ranges.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+}
+
+/// S0 and what the backfill does with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Boundary {
+    /// Its plan, which names S0.
+    pub plan: PlanRef,
+    /// Units that are in the target.
+    pub done: UnitSet,
+}
+
+/// How far the mirror has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MirrorPosition {
+    /// The source version that the target holds, or will hold once every unit of S0 is committed.
+    pub applied: TableVersion,
+    /// When that round was settled, or S0 pinned.
+    pub at: DateTime<Utc>,
+    /// The rounds' plans, oldest first.
+    pub plans: Vec<SavedPlan>,
+}
+
+/// A plan in the migration's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedPlan {
+    /// Its digest, which names its file.
+    pub digest: String,
+    /// The source version whose files it lists.
+    pub source: TableVersion,
+}
+
+/// A commit that was intended and is not settled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingCommit {
+    /// Its number.
+    pub number: CommitNumber,
+    /// What it does.
+    pub work: Work,
+}
+
+/// How far the old table's end has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sunset {
+    /// The manifest of files that may go, relative to the migration's folder.
+    pub manifest: String,
+    /// When it was written.
+    pub at: DateTime<Utc>,
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether they have been deleted.
+    pub purged: bool,
+}
+
+/// All that is known of a migration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Digest of the spec of the last plan.
+    pub spec_digest: Option<String>,
+    /// The last plan.
+    pub plan: Option<PlanRef>,
+    /// The approved plan's digest.
+    pub approved: Option<String>,
+    /// S0, once pinned.
+    pub boundary: Option<Boundary>,
+    /// Whether the target exists.
+    pub target_created: bool,
+    /// The mirror, once S0 is pinned.
+    pub mirror: Option<MirrorPosition>,
+    /// The highest commit number that was ever intended.
+    pub last_commit: CommitNumber,
+    /// A commit whose end nobody has seen.
+    pub pending_commit: Option<PendingCommit>,
+    /// The last validation.
+    pub validation: Option<ValidationRecord>,
+    /// Where the alias points, once this migration has switched it.
+    pub pointer: Option<PointerSwitch>,
+    /// A switch whose end nobody has seen.
+    pub pending_switch: Option<PointerSwitch>,
+    /// When readers were last switched to the new table.
+    pub cut_over_at: Option<DateTime<Utc>>,
+    /// The target version that readers were last switched to.
+    pub cut_over_target: Option<TableVersion>,
+    /// The old table's end.
+    pub sunset: Option<Sunset>,
+    /// Whether dropping has begun.
+    pub abort_intended: bool,
+    /// Bytes written to the target so far.
+    pub bytes_written: u64,
+    /// Files added to the target so far.
+    pub files_added: u64,
+}
+
+impl Default for CommitNumber {
+    fn default() -> Self {
+        Self(0)
+    }
+}
+
+impl State {
+    /// Folds a journal.
+    pub fn fold(entries: &[Entry<Event>]) -> Self {
+        let mut state = Self::default();
+        for entry in entries {
+            state.apply(&entry.event, entry.at);
+        }
+        state
+    }
+
+    /// The number for the next commit.
+    pub fn next_commit(&self) -> CommitNumber {
+        CommitNumber(self.last_commit.0 + 1)
+    }
+
+    /// Whether every unit of S0 is in the target.
+    pub fn backfill_is_done(&self) -> bool {
+        self.boundary.as_ref().is_some_and(|boundary| boundary.done.len() >= boundary.plan.summary.units)
+    }
+
+    /// Which side readers of the alias see.
+    pub fn live_side(&self) -> Side {
+        self.pointer.as_ref().map_or(Side::Old, |pointer| pointer.side)
+    }
+
+    /// Adds one event.
+    pub fn apply(&mut self, event: &Event, at: DateTime<Utc>) {
+        match event {
+            Event::LeaseTaken { .. } => {}
+            Event::Planned { plan, spec_digest, .. } => {
+                self.plan = Some(plan.clone());
+                self.spec_digest = Some(spec_digest.clone());
+            }
+            Event::Approved { plan_digest, .. } => self.approved = Some(plan_digest.clone()),
+            Event::BoundaryPinned { plan } => self.pin(plan, at),
+            Event::TargetCreated { .. } => {
+                self.target_created = true;
+                self.advance(Phase::Backfill);
+                self.finish_backfill();
+            }
+            Event::CommitIntended { number, work } => {
+                self.last_commit = *number;
+                self.pending_commit = Some(PendingCommit { number: *number, work: work.clone() });
+            }
+            Event::CommitSettled { number, result } => self.settle(*number, result, at),
+            Event::Validated(record) => self.validation = Some(record.clone()),
+            Event::SwitchIntended(switch) => self.pending_switch = Some(switch.clone()),
+            Event::Switched { .. } => self.switched(at),
+            Event::SwitchVoid { .. } => self.pending_switch = None,
+            Event::Quarantined { manifest, files, bytes, .. } => {
+                let (files, bytes, purged) = (*files, *bytes, false);
+                self.sunset = Some(Sunset { manifest: manifest.clone(), at, files, bytes, purged });
+                self.phase = Phase::Sunset;
+            }
+            Event::Purged { .. } => self.sunset.iter_mut().for_each(|sunset| sunset.purged = true),
+            Event::Completed => self.phase = Phase::Completed,
+            Event::AbortIntended { .. } => self.abort_intended = true,
+            Event::Aborted => self.phase = Phase::Aborted,
+        }
+    }
+
+    fn pin(&mut self, plan: &PlanRef, at: DateTime<Utc>) {
+        self.boundary = Some(Boundary { plan: plan.clone(), done: UnitSet::default() });
+        self.mirror = Some(MirrorPosition { applied: plan.source.clone(), at, plans: Vec::new() });
+        self.phase = Phase::DualWrite;
+    }
+
+    fn settle(&mut self, number: CommitNumber, result: &Settled, at: DateTime<Utc>) {
+        let Some(pending) = self.pending_commit.take_if(|pending| pending.number == number) else { return };
+        let Settled::Done { files, bytes, .. } = result else { return };
+        self.bytes_written += bytes;
+        self.files_added += files;
+        match (pending.work, &mut self.boundary, &mut self.mirror) {
+            (Work::Backfill { units }, Some(boundary), _) => units.iter().for_each(|unit| boundary.done.insert(*unit)),
+            (Work::Mirror { to, plan_digest, .. }, _, Some(mirror)) => {
+                mirror.applied = to.clone();
+                mirror.at = at;
+                mirror.plans.push(SavedPlan { digest: plan_digest, source: to });
+            }
+            _ => {}
+        }
+        self.finish_backfill();
+    }
+
+    fn finish_backfill(&mut self) {
+        if self.phase == Phase::Backfill && self.backfill_is_done() {
+            self.advance(Phase::Validation);
+        }
+    }
+
+    fn advance(&mut self, phase: Phase) {
+        self.phase = self.phase.max(phase);
+    }
+
+    fn switched(&mut self, at: DateTime<Utc>) {
+        let Some(switch) = self.pending_switch.take() else { return };
+        match switch.side {
+            Side::New => {
+                self.phase = Phase::Grace;
+                self.cut_over_at = Some(at);
+                self.cut_over_target = self.validation.as_ref().map(|validation| validation.target.clone());
+            }
+            // The pointer's first value, and a rollback. What readers may have written to the new table meanwhile
+            // makes the certificate worthless: it is bound to versions, so it needs no rule of its own.
+            Side::Old if self.phase >= Phase::Cutover => {
+                self.phase = Phase::Validation;
+                self.cut_over_at = None;
+            }
+            Side::Old => {}
+        }
+        self.pointer = Some(switch);
+    }
+
+    /// The last validation, if it says PASS of exactly these versions and this spec.
+    pub fn fresh_pass(&self, source: &TableVersion, target: &TableVersion, spec_digest: &str) -> Option<&ValidationRecord> {
+        self.validation.as_ref().filter(|record| {
+            record.verdict == VerdictName::Pass
+                && record.source == *source
+                && record.target == *target
+                && record.spec_digest == spec_digest
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_unit_set_holds_exactly_what_was_inserted(units in proptest::collection::vec(0_u32..40, 0..60)) {
+            let mut set = UnitSet::default();
+            units.iter().for_each(|unit| set.insert(*unit));
+            let reference: std::collections::BTreeSet<_> = units.into_iter().collect();
+            prop_assert_eq!(set.len(), reference.len() as u64);
+            prop_assert!((0..41).all(|unit| set.contains(unit) == reference.contains(&unit)));
+            let firsts: Vec<_> = set.ranges.iter().collect();
+            prop_assert!(firsts.windows(2).all(|pair| pair[0].1 + 1 < *pair[1].0), "ranges touch: {:?}", firsts);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The cheapest correct way for one file.
+
+use std::collections::BTreeMap;
+
+use super::Strategy;
+use crate::partition::{PartitionField, PartitionSpec, Transform};
+use crate::schema::{DataType, TableSchema};
+use crate::table::{FileEntry, FileFacts, Format};
+use crate::value::Value;
+
+/// What [`choose`] needs to know of the migration, the same for every file.
+#[derive(Debug, Clone)]
+pub struct ChooseContext {
+    /// The source's partitioning (Hive: identity of the columns in the path).
+    pub source_partition: PartitionSpec,
+    /// The target's format.
+    pub target_format: Format,
+    /// The target's columns.
+    pub target_schema: TableSchema,
+    /// The target's partitioning.
+    pub target_partition: PartitionSpec,
+    /// Whether the target can refer to files where the source keeps them.
+    pub target_can_refer: bool,
+    /// Columns that the spec renames, file name to table name; a file that has one is rewritten.
+    pub renames: BTreeMap<String, String>,
+    /// Whether the spec has new logic or a row filter, so that every row must be looked at.
+    pub rows_change: bool,
+    /// A strategy that the spec forces.
+    pub forced: Option<Strategy>,
+}
+
+/// Chooses a strategy: how, why, and the target partition where it is proven.
+pub fn choose(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Choice {
+    let target_partition = match context.rows_change {
+        true => None,
+        false => prove_partition(context, file, facts),
+    };
+    let rewrite = |reason: String, target_partition| Choice { strategy: Strategy::Rewrite, reason, target_partition };
+    if context.forced == Some(Strategy::Rewrite) {
+        return rewrite("backfill.strategy forces rewrite".to_owned(), target_partition);
+    }
+    match (obstacle(context, file, facts), target_partition) {
+        (Some(reason), target_partition) => rewrite(reason, target_partition),
+        (None, None) => rewrite(unproven(context, file, facts), None),
+        (None, Some(values)) => Choice {
+            strategy: Strategy::Adopt,
+            reason: "same columns and types, one target partition".to_owned(),
+            target_partition: Some(values),
+        },
+    }
+}
+
+/// What [`choose`] decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// How the file moves.
+    pub strategy: Strategy,
+    /// Why.
+    pub reason: String,
+    /// The one target partition of all its rows, where proven.
+    pub target_partition: Option<Vec<Option<Value>>>,
+}
+
+/// Why the file cannot be adopted, whatever partition it lies in.
+fn obstacle(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Option<String> {
+    if context.rows_change {
+        return Some("transform.sql or scope.where looks at every row".to_owned());
+    }
+    if file.has_deletes {
+        return Some("rows of the file are deleted".to_owned());
+    }
+    if !context.target_can_refer {
+        let format = context.target_format;
+        return Some(format!("the {format} table lies elsewhere and registers only files below its own location"));
+    }
+    if let Some((from, to)) = context.renames.iter().find(|(from, _)| facts.schema.field(from).is_some()) {
+        return Some(format!("column {from} is renamed to {to}"));
+    }
+    context.target_schema.fields.iter().find_map(|column| {
+        let Some(in_file) = facts.schema.field(&column.name) else {
+            return match path_column(context, &column.name) {
+                true if !identity_partition(context, &column.name) => Some(format!(
+                    "column {} stands only in the path, and the target does not partition by it",
+                    column.name
+                )),
+                _ => None,
+            };
+        };
+        if !same_type(&in_file.data_type, &column.data_type) {
+            return Some(format!(
+                "column {} is {} in the file and {} in the target",
+                column.name, in_file.data_type, column.data_type
+            ));
+        }
+        // Where a column stands in path and file, the path is authoritative; the file's own values would be read.
+        (context.target_format == Format::Iceberg && path_column(context, &column.name))
+            .then(|| format!("column {} stands both in the path and in the file", column.name))
+    })
+}
+
+/// Equal but for nullability, ids and physical names, which do not change a file's bytes.
+fn same_type(a: &DataType, b: &DataType) -> bool {
+    use DataType as T;
+    match (a, b) {
+        (T::Struct { fields: a }, T::Struct { fields: b }) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && same_type(&a.data_type, &b.data_type))
+        }
+        (T::List { element: a }, T::List { element: b }) => same_type(&a.data_type, &b.data_type),
+        (T::Map { key: a, value: v }, T::Map { key: b, value: w }) => {
+            same_type(&a.data_type, &b.data_type) && same_type(&v.data_type, &w.data_type)
+        }
+        _ => a == b,
+    }
+}
+
+fn path_column(context: &ChooseContext, name: &str) -> bool {
+    context.source_partition.fields.iter().any(|field| field.column == name)
+}
+
+fn identity_partition(context: &ChooseContext, name: &str) -> bool {
+    context.target_partition.fields.iter().any(|field| field.column == name && field.transform == Transform::Identity)
+}
+
+/// The target partition of every row of the file, if the path or the footer's bounds prove that there is only one.
+fn prove_partition(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Option<Vec<Option<Value>>> {
+    context.target_partition.fields.iter().map(|field| prove_field(context, field, file, facts)).collect()
+}
+
+fn prove_field(
+    context: &ChooseContext,
+    field: &PartitionField,
+    file: &FileEntry,
+    facts: &FileFacts,
+) -> Option<Option<Value>> {
+    let in_path = context
+        .source_partition
+        .fields
+        .iter()
+        .zip(&file.partition)
+        .find(|(source, _)| source.column == field.column && source.transform == Transform::Identity);
+    if let Some((_, value)) = in_path {
+        return match value {
+            None => Some(None),
+            Some(value) => field.transform.apply(value).ok().map(Some),
+        };
+    }
+    let nulls = *facts.null_counts.get(&field.column)?;
+    if nulls == facts.rows {
+        return Some(None);
+    }
+    let (least, greatest) = facts.bounds.get(&field.column)?;
+    // A non-monotonic transform is decided by bounds only where they meet in one value.
+    if nulls != 0 || !(field.transform.is_monotonic() || least == greatest) {
+        return None;
+    }
+    let (low, high) = (field.transform.apply(least).ok()?, field.transform.apply(greatest).ok()?);
+    (low == high).then_some(Some(low))
+}
+
+fn unproven(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> String {
+    let field = context.target_partition.fields.iter().find(|field| prove_field(context, field, file, facts).is_none());
+    match field {
+        Some(field) => format!("rows may lie in several partitions of {}({})", field.transform, field.column),
+        None => "the target partition is not proven".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Field, TimeUnit};
+
+    fn context(target_partition: Vec<PartitionField>) -> ChooseContext {
+        let timestamp = DataType::Timestamp { unit: TimeUnit::Micros, utc: false };
+        ChooseContext {
+            source_partition: PartitionSpec { fields: vec![PartitionField::new("day", Transform::Identity)] },
+            target_format: Format::Iceberg,
+            target_schema: TableSchema {
+                fields: vec![
+                    Field::new("at", timestamp, true),
+                    Field::new("origin", DataType::String, true),
+                    Field::new("day", DataType::Date, true),
+                ],
+            },
+            target_partition: PartitionSpec { fields: target_partition },
+            target_can_refer: true,
+            renames: BTreeMap::new(),
+            rows_change: false,
+            forced: None,
+        }
+    }
+
+    fn file() -> (FileEntry, FileFacts) {
+        let entry = FileEntry {
+            path: "day=2001-01-01/a.parquet".into(),
+            size_bytes: 10,
+            identity: "e".into(),
+            modified_ms: 0,
+            rows: Some(2),
+            partition: vec![Some(Value::Date(11_323))],
+            has_deletes: false,
+        };
+        let at = DataType::Timestamp { unit: TimeUnit::Micros, utc: false };
+        let schema =
+            TableSchema { fields: vec![Field::new("at", at, true), Field::new("origin", DataType::String, true)] };
+        let day = 86_400_000_000;
+        let bounds = BTreeMap::from([
+            ("at".to_owned(), (Value::Timestamp(11_323 * day), Value::Timestamp(11_324 * day - 1))),
+            ("origin".to_owned(), (Value::String("ATL".into()), Value::String("SFO".into()))),
+        ]);
+        let null_counts = BTreeMap::from([("at".to_owned(), 0), ("origin".to_owned(), 0)]);
+        (entry, FileFacts { rows: 2, schema, bounds, null_counts })
+    }
+
+    fn identity() -> Vec<PartitionField> {
+        vec![PartitionField::new("day", Transform::Identity)]
+    }
+
+    #[test]
+    fn a_file_of_one_identity_partition_is_adopted() {
+        let (entry, facts) = file();
+        let choice = choose(&context(identity()), &entry, &facts);
+        assert_eq!((choice.strategy, choice.target_partition), (Strategy::Adopt, Some(entry.partition)));
+    }
+
+    #[test]
+    fn bounds_prove_a_month_but_not_a_bucket() {
+        let (entry, facts) = file();
+        let mut fields = identity();
+        fields.push(PartitionField::new("at", Transform::Month));
+        assert_eq!(choose(&context(fields.clone()), &entry, &facts).strategy, Strategy::Adopt);
+        fields.push(PartitionField::new("origin", Transform::Bucket(8)));
+        let choice = choose(&context(fields), &entry, &facts);
+        assert_eq!(choice.strategy, Strategy::Rewrite);
+        assert!(choice.reason.contains("bucket[8](origin)"), "{}", choice.reason);
+    }
+
+    #[test]
+    fn unknown_nulls_or_bounds_prove_nothing() {
+        let (entry, facts) = file();
+        let mut fields = identity();
+        fields.push(PartitionField::new("at", Transform::Month));
+        for spoil in [
+            |facts: &mut FileFacts| {
+                facts.null_counts.remove("at");
+            },
+            |facts: &mut FileFacts| {
+                facts.bounds.remove("at");
+            },
+            |facts: &mut FileFacts| {
+                facts.null_counts.insert("at".into(), 1);
+            },
+        ] {
+            let mut facts = facts.clone();
+            spoil(&mut facts);
+            assert_eq!(choose(&context(fields.clone()), &entry, &facts).strategy, Strategy::Rewrite);
+        }
+    }
+
+    #[test]
+    fn what_would_change_a_row_is_never_adopted() {
+        let (entry, facts) = file();
+        let cases: [(&str, fn(&mut ChooseContext, &mut FileEntry, &mut FileFacts)); 6] = [
+            ("looks at every row", |c, _, _| c.rows_change = true),
+            ("deleted", |_, e, _| e.has_deletes = true),
+            ("lies elsewhere", |c, _, _| c.target_can_refer = false),
+            ("renamed", |c, _, _| drop(c.renames.insert("origin".into(), "airport".into()))),
+            ("is int32 in the file", |_, _, f| f.schema.fields[1].data_type = DataType::Int32),
+            ("forces", |c, _, _| c.forced = Some(Strategy::Rewrite)),
+        ];
+        for (reason, change) in cases {
+            let (mut context, mut entry, mut facts) = (context(identity()), entry.clone(), facts.clone());
+            change(&mut context, &mut entry, &mut facts);
+            let choice = choose(&context, &entry, &facts);
+            assert_eq!(choice.strategy, Strategy::Rewrite, "{reason}");
+            assert!(choice.reason.contains(reason), "{} / {reason}", choice.reason);
+        }
+    }
+
+    #[test]
+    fn a_path_column_that_the_target_does_not_partition_by_must_be_written_into_files() {
+        let (entry, facts) = file();
+        let choice = choose(&context(vec![PartitionField::new("at", Transform::Month)]), &entry, &facts);
+        assert_eq!(choice.strategy, Strategy::Rewrite);
+        assert!(choice.reason.contains("stands only in the path"), "{}", choice.reason);
+    }
+}

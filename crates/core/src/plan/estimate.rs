@@ -1,0 +1,108 @@
+//! What a plan comes to, for the people who approve it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PlannedFile, Strategy};
+
+/// What estimates rest on; printed with them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Assumptions {
+    /// Source bytes that one worker rewrites in a second.
+    pub rewrite_bytes_per_second: u64,
+    /// Files that a commit registers in a second.
+    pub adopt_files_per_second: u64,
+    /// Units that run at a time.
+    pub concurrency: u32,
+    /// The spec's throttle, bytes per second.
+    pub throttle_bytes_per_second: Option<u64>,
+    /// Price of a gigabyte stored for a month, in U.S. dollars.
+    pub storage_usd_per_gb_month: f64,
+}
+
+impl Default for Assumptions {
+    /// Rates as measured on two cores with the flights data; the price of a large provider's standard class.
+    fn default() -> Self {
+        Self {
+            rewrite_bytes_per_second: 12 << 20,
+            adopt_files_per_second: 2_000,
+            concurrency: 2,
+            throttle_bytes_per_second: None,
+            storage_usd_per_gb_month: 0.023,
+        }
+    }
+}
+
+/// Files, rows and bytes of one strategy and reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrategyTotals {
+    /// Files.
+    pub files: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Source bytes.
+    pub bytes: u64,
+}
+
+/// A plan in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// Units of work.
+    pub units: u64,
+    /// Source partitions that hold data.
+    pub partitions: u64,
+    /// All data files.
+    pub total: StrategyTotals,
+    /// Totals by `strategy: reason`.
+    pub by_reason: BTreeMap<String, StrategyTotals>,
+    /// Bytes that the backfill reads.
+    pub read_bytes: u64,
+    /// Bytes that it writes, taken as the bytes of the files that it rewrites.
+    pub write_bytes: u64,
+    /// Seconds that it takes.
+    pub duration_s: u64,
+    /// Further storage until the old table is purged, in U.S. dollars a month.
+    pub storage_usd_per_month: f64,
+    /// Bytes that dual writing writes for each 100 bytes written to the old table alone.
+    pub dual_write_percent: f64,
+}
+
+/// Adds a plan up. `files` stand in the order of their units.
+pub fn summarize<'a>(files: impl IntoIterator<Item = &'a PlannedFile>, assumptions: &Assumptions) -> PlanSummary {
+    let mut summary = PlanSummary::default();
+    let mut partitions = std::collections::BTreeSet::new();
+    let mut last_unit = None;
+    let mut adopted_files = 0_u64;
+    for file in files {
+        if last_unit != Some(&file.unit) {
+            summary.units += 1;
+            last_unit = Some(&file.unit);
+        }
+        partitions.insert(file.path.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+        let by_reason = summary.by_reason.entry(format!("{}: {}", file.strategy, file.reason)).or_default();
+        for totals in [&mut summary.total, by_reason] {
+            totals.files += 1;
+            totals.rows += file.rows;
+            totals.bytes += file.size_bytes;
+        }
+        match file.strategy {
+            Strategy::Adopt => adopted_files += 1,
+            Strategy::Rewrite => summary.read_bytes += file.size_bytes,
+        }
+    }
+    summary.partitions = partitions.len() as u64;
+    summary.write_bytes = summary.read_bytes;
+    summary.duration_s = seconds(summary.read_bytes, adopted_files, assumptions);
+    summary.storage_usd_per_month = summary.write_bytes as f64 / 1e9 * assumptions.storage_usd_per_gb_month;
+    if summary.total.bytes > 0 {
+        summary.dual_write_percent = 100.0 * summary.write_bytes as f64 / summary.total.bytes as f64;
+    }
+    summary
+}
+
+fn seconds(rewrite_bytes: u64, adopted_files: u64, assumptions: &Assumptions) -> u64 {
+    let unthrottled = assumptions.rewrite_bytes_per_second.saturating_mul(u64::from(assumptions.concurrency.max(1)));
+    let rate = assumptions.throttle_bytes_per_second.unwrap_or(u64::MAX).min(unthrottled).max(1);
+    rewrite_bytes.div_ceil(rate) + adopted_files.div_ceil(assumptions.adopt_files_per_second.max(1))
+}

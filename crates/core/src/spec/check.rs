@@ -1,0 +1,321 @@
+//! What the types cannot say: names, locations and combinations that cannot work. The first finding wins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::error::{Problem, shown};
+use super::guard::{Step, path};
+use super::locations::Location;
+use super::model::{Spec, Strategy, Sunset, SunsetDisposition};
+use super::secret::{Secret, is_credential};
+use super::sizes::ByteSize;
+use super::text;
+use crate::partition::{PartitionField, Transform};
+use crate::table::Format;
+
+/// Something wrong at a path of the file.
+pub(super) struct Finding {
+    pub path: Vec<Step>,
+    pub problem: Problem,
+    pub expected: Option<String>,
+    pub hint: Option<String>,
+}
+
+type Checked = Result<(), Finding>;
+
+const CONCURRENCY_MAX: u32 = 256;
+const UNIT_MEMORY_MIN: ByteSize = ByteSize::mib(16);
+
+/// Makes every location a URL; relative paths start from the folder of `file`.
+pub(super) fn resolve_locations(spec: &mut Spec, file: &Path) -> Checked {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let base = file.parent().unwrap_or(&file);
+    let locations = [
+        ("control", &mut spec.control),
+        ("source.location", &mut spec.source.location),
+        ("target.location", &mut spec.target.location),
+    ];
+    for (key, location) in locations {
+        *location = location.resolve(base).map_err(|source| Finding {
+            path: path(key),
+            expected: Some(source.expected().to_owned()),
+            hint: Some(source.hint().to_owned()),
+            problem: Problem::Location { key: key.to_owned(), source },
+        })?;
+    }
+    Ok(())
+}
+
+/// Checks everything but the locations' own form.
+pub(super) fn check(spec: &Spec) -> Checked {
+    names(spec)?;
+    storage(spec)?;
+    places(spec)?;
+    in_place(spec)?;
+    hive_only(spec)?;
+    partitioning(spec)?;
+    columns(spec)?;
+    statements(spec)?;
+    quantities(spec)?;
+    sunset(spec)?;
+    properties(spec)
+}
+
+fn contradiction(key: &str, what: impl Into<String>, hint: impl Into<String>) -> Finding {
+    Finding {
+        path: path(key),
+        problem: Problem::Contradiction { what: what.into() },
+        expected: None,
+        hint: Some(hint.into()),
+    }
+}
+
+fn value(key: &str, found: &str, expected: impl Into<String>) -> Finding {
+    let found = if found.is_empty() { "empty".to_owned() } else { format!("`{}`", shown(found)) };
+    let problem = Problem::Value { key: key.to_owned(), found };
+    Finding { path: path(key), problem, expected: Some(expected.into()), hint: None }
+}
+
+fn names(spec: &Spec) -> Checked {
+    if !text::is_name(&spec.name.0) {
+        return Err(value("name", &spec.name.0, "1 to 64 letters (A–Z, a–z), digits, `-` and `_`"));
+    }
+    if !text::is_alias(&spec.cutover.alias) {
+        let expected = "1 to 64 letters (A–Z, a–z), digits, `-`, `_` and `.`, beginning with a letter or digit";
+        return Err(value("cutover.alias", &spec.cutover.alias, expected));
+    }
+    Ok(())
+}
+
+fn storage(spec: &Spec) -> Checked {
+    let sections: [(&str, &BTreeMap<String, Secret>); 3] =
+        [("storage", &spec.storage), ("source.storage", &spec.source.storage), ("target.storage", &spec.target.storage)];
+    for (section, options) in sections {
+        for (option, secret) in options {
+            let what = match secret {
+                _ if !secret.is_well_formed() => "has a `${` that does not open a variable (the value is not shown)",
+                _ if is_credential(option) && !secret.is_only_variables() => {
+                    "holds a credential in the file itself (the value is not shown)"
+                }
+                _ => continue,
+            };
+            let hint = "write ${NAME}, and set the environment variable NAME where lakeshift runs";
+            let mut finding = contradiction(section, format!("{section}.{} {what}", shown(option)), hint);
+            finding.path.push(Step::Key(option.clone()));
+            return Err(finding);
+        }
+    }
+    Ok(())
+}
+
+fn places(spec: &Spec) -> Checked {
+    let (source, target) = (&spec.source.location, &spec.target.location);
+    for (name, table) in [("source", source), ("target", target)] {
+        if spec.control.is_within(table) {
+            return Err(contradiction(
+                "control",
+                format!("the control root {} lies in the {name}'s folder {table}", spec.control),
+                "choose a folder beside the tables: what stands in a table's folder may be taken for its data",
+            ));
+        }
+    }
+    let nested = |inner: &Location, outer: &Location| inner != outer && inner.is_within(outer);
+    if nested(target, source) || nested(source, target) {
+        return Err(contradiction(
+            "target.location",
+            format!("source {source} and target {target} lie in each other"),
+            "choose folders beside each other, so that neither table takes the other's files for its own",
+        ));
+    }
+    Ok(())
+}
+
+/// Source and target in one folder: a Delta log is laid over the Hive files, which stay as they are.
+fn in_place(spec: &Spec) -> Checked {
+    if spec.source.location != spec.target.location {
+        return Ok(());
+    }
+    let beside = "choose another folder for the target";
+    if (spec.source.format, spec.target.format) != (Format::Hive, Format::Delta) {
+        let what = format!("source and target are the same folder, {}", spec.target.location);
+        return Err(contradiction("target.location", what, format!("{beside}; only hive to delta works in place")));
+    }
+    if spec.transform.is_some() {
+        return Err(contradiction(
+            "transform",
+            "a migration in place cannot have a transform: it writes no data files",
+            beside,
+        ));
+    }
+    if spec.backfill.strategy == Strategy::Rewrite {
+        let what = "a migration in place cannot rewrite: the new files would count as the source's";
+        return Err(contradiction("backfill.strategy", what, format!("write `strategy: adopt`, or {beside}")));
+    }
+    if spec.sunset.disposition != SunsetDisposition::Keep {
+        let what = "after a migration in place the source's files are the target's, and cannot be removed";
+        return Err(contradiction("sunset.disposition", what, format!("write `disposition: keep`, or {beside}")));
+    }
+    Ok(())
+}
+
+fn hive_only(spec: &Spec) -> Checked {
+    if spec.source.format == Format::Hive {
+        return Ok(());
+    }
+    let used = [("partitions", spec.source.partitions.is_empty()), ("columns", spec.source.columns.is_empty())];
+    for (key, empty) in used {
+        if !empty {
+            let what = format!("source.{key} is for hive sources; a {} table says it itself", spec.source.format);
+            return Err(contradiction(&format!("source.{key}"), what, format!("remove `{key}`")));
+        }
+    }
+    Ok(())
+}
+
+fn partitioning(spec: &Spec) -> Checked {
+    let fields = &spec.target.partitioning.fields;
+    let mut names = BTreeSet::new();
+    for (index, field) in fields.iter().enumerate() {
+        let key = format!("target.partitioning.{index}");
+        let text = text::print_field(field);
+        if spec.target.format == Format::Delta && field.transform != Transform::Identity {
+            return Err(contradiction(
+                &key,
+                format!("Delta partitions by columns as they are, not by `{}`", shown(&text)),
+                format!("add a column `{0}` by `transform.sql` and partition by `{0}`", shown(&field.name)),
+            ));
+        }
+        // Delta's names are unique ignoring case; and two names that differ in case alone are a trap anywhere.
+        if !names.insert(field.name.to_lowercase()) {
+            let what = format!("two partition fields are named `{}`", shown(&field.name));
+            return Err(contradiction(&key, what, "keep one of the two"));
+        }
+        if let Some(other) = fields[..index].iter().find(|other| redundant(other, field)) {
+            let what =
+                format!("`{}` and `{}` partition one column by time twice", shown(&text::print_field(other)), shown(&text));
+            return Err(contradiction(&key, what, "keep the finer one: Iceberg takes one of the two"));
+        }
+    }
+    Ok(())
+}
+
+fn redundant(one: &PartitionField, other: &PartitionField) -> bool {
+    let time = |field: &PartitionField| {
+        matches!(field.transform, Transform::Year | Transform::Month | Transform::Day | Transform::Hour)
+    };
+    one.column == other.column && time(one) && time(other)
+}
+
+fn columns(spec: &Spec) -> Checked {
+    let unique = |key: &str, names: &[&str]| {
+        let mut seen = BTreeSet::new();
+        match names.iter().position(|name| name.trim().is_empty() || !seen.insert(name.to_lowercase())) {
+            Some(index) if names[index].trim().is_empty() => Err(value(&format!("{key}.{index}"), "", "a column's name")),
+            Some(index) => {
+                let what = format!("{key} names the column `{}` twice", shown(names[index]));
+                Err(contradiction(&format!("{key}.{index}"), what, "keep one of the two"))
+            }
+            None => Ok(()),
+        }
+    };
+    let partitions: Vec<&str> = spec.source.partitions.iter().map(|partition| partition.name.as_str()).collect();
+    unique("source.partitions", &partitions)?;
+    let key: Vec<&str> = spec.validation.key.iter().map(String::as_str).collect();
+    unique("validation.key", &key)?;
+    for (physical, logical) in &spec.source.columns {
+        let named = |finding: Finding| Finding {
+            path: [path("source.columns"), vec![Step::Key(physical.clone())]].concat(),
+            ..finding
+        };
+        if physical.trim().is_empty() || logical.trim().is_empty() {
+            return Err(named(value("source.columns", "", "a column's name on both sides")));
+        }
+        if partitions.contains(&physical.as_str()) {
+            let what = format!("source.columns renames `{}`, which is a partition column", shown(physical));
+            return Err(named(contradiction(
+                "source.columns",
+                what,
+                "remove it: partition columns are named by the directories",
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn statements(spec: &Spec) -> Checked {
+    if let Some(transform) = &spec.transform {
+        if transform.sql.trim().is_empty() {
+            return Err(value("transform.sql", "", "a query such as SELECT * FROM source"));
+        }
+        if spec.backfill.strategy == Strategy::Adopt {
+            let what = "`strategy: adopt` takes files as they stand, and `transform` changes their rows";
+            return Err(contradiction("backfill.strategy", what, "write `strategy: auto`, or remove `transform`"));
+        }
+    }
+    match &spec.scope {
+        Some(scope) if scope.filter.trim().is_empty() => {
+            Err(value("scope.where", "", "a SQL condition such as date >= DATE '2001-01-01'"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn quantities(spec: &Spec) -> Checked {
+    let (backfill, dual_write) = (&spec.backfill, &spec.dual_write);
+    if !(1..=CONCURRENCY_MAX).contains(&backfill.concurrency) {
+        let found = backfill.concurrency.to_string();
+        return Err(value("backfill.concurrency", &found, format!("a whole number from 1 to {CONCURRENCY_MAX}")));
+    }
+    if backfill.memory.bytes() / u64::from(backfill.concurrency) < UNIT_MEMORY_MIN.bytes() {
+        let what = format!("{} of memory are too few for {} units at once", backfill.memory, backfill.concurrency);
+        let hint = format!("give each unit {UNIT_MEMORY_MIN} or more, or lower `concurrency`");
+        return Err(contradiction("backfill.memory", what, hint));
+    }
+    if backfill.unit_size < backfill.target_file_size {
+        let what = format!(
+            "a unit of {} cannot fill a file of {} (unit_size, target_file_size)",
+            backfill.unit_size, backfill.target_file_size
+        );
+        return Err(contradiction(
+            "backfill.target_file_size",
+            what,
+            "make `unit_size` as large as `target_file_size` or larger",
+        ));
+    }
+    if dual_write.interval.as_seconds() == 0 {
+        return Err(value("dual_write.interval", "0s", "1s or more"));
+    }
+    if dual_write.max_lag < dual_write.interval {
+        let what = format!("a lag of {} cannot be held with a look every {}", dual_write.max_lag, dual_write.interval);
+        return Err(contradiction("dual_write.max_lag", what, "make `interval` shorter than `max_lag`"));
+    }
+    match spec.validation.freshness {
+        Some(freshness) if freshness.as_seconds() == 0 => {
+            Err(contradiction("validation.freshness", "no PASS is 0s old", "write how old a PASS may be, such as 6h"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sunset(spec: &Spec) -> Checked {
+    let idle = spec.sunset.disposition != SunsetDisposition::Purge && spec.sunset.quarantine != Sunset::default().quarantine;
+    if idle {
+        let what = "sunset.quarantine is the wait before a purge, and nothing is purged by this spec";
+        return Err(contradiction("sunset.quarantine", what, "remove it, or write `disposition: purge`"));
+    }
+    Ok(())
+}
+
+fn properties(spec: &Spec) -> Checked {
+    let reserved = |key: &&String| key.to_ascii_lowercase().starts_with("lakeshift.");
+    match spec.target.properties.keys().find(reserved) {
+        Some(key) => {
+            let what = format!("the table property `{}` is Lakeshift's own", shown(key));
+            let mut finding =
+                contradiction("target.properties", what, "choose a name that does not begin with `lakeshift.`");
+            finding.path.push(Step::Key(key.clone()));
+            Err(finding)
+        }
+        None => Ok(()),
+    }
+}

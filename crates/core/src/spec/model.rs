@@ -1,0 +1,275 @@
+//! The spec's types. Their docstrings are the descriptions in the JSON Schema.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::locations::Location;
+use super::secret::Secret;
+use super::sizes::{ByteSize, Span};
+use super::text;
+use crate::partition::PartitionSpec;
+use crate::schema::DataType;
+use crate::table::{Format, MigrationId};
+
+/// One migration of one table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Version of this file's format.
+    #[serde(rename = "apiVersion")]
+    pub api_version: ApiVersion,
+    /// The migration's name: 1 to 64 letters, digits, `-` and `_`.
+    #[schemars(schema_with = "text::name_schema")]
+    pub name: MigrationId,
+    /// What the migration is for, in a sentence for reviewers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The control root: where journal, plans, reports and aliases live.
+    pub control: Location,
+    /// The table as it is.
+    pub source: Source,
+    /// The table as it shall be.
+    pub target: Target,
+    /// New logic for the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<SqlTransform>,
+    /// Which rows migrate; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// How changes of the source reach the target.
+    #[serde(default)]
+    pub dual_write: DualWrite,
+    /// How the rows that stand in the source at the beginning reach the target.
+    #[serde(default)]
+    pub backfill: Backfill,
+    /// How both tables are compared.
+    #[serde(default)]
+    pub validation: Validation,
+    /// What switches when readers move.
+    pub cutover: Cutover,
+    /// What becomes of the source after the cutover.
+    #[serde(default)]
+    pub sunset: Sunset,
+    /// Options of the object stores of control root, source and target: `endpoint`, `region`, `access_key_id: ${NAME}` …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, Secret>,
+}
+
+/// The versions of the file's format that this build reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The first.
+    #[serde(rename = "lakeshift/v1")]
+    V1,
+}
+
+/// The table as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// hive: Parquet files in `column=value` directories; delta; iceberg.
+    pub format: Format,
+    /// The table's folder.
+    pub location: Location,
+    /// Hive only: the partition columns with their types, outermost directory first. Without it, types are proven from
+    /// the directory names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<HivePartition>,
+    /// Hive only: columns that have another name in some files, as `name in the files: name of the column`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// Options of the source's object store, over those of the top-level `storage`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, Secret>,
+}
+
+/// One partition column of a Hive-style table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HivePartition {
+    /// The column, as in the directories' names.
+    pub name: String,
+    /// The type of its values: `string`, `date`, `int32` …
+    #[serde(rename = "type", with = "text::data_type")]
+    #[schemars(schema_with = "text::data_type_schema")]
+    pub data_type: DataType,
+}
+
+/// The table as it shall be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// delta or iceberg.
+    #[serde(deserialize_with = "text::target_format")]
+    #[schemars(schema_with = "text::target_format_schema")]
+    pub format: Format,
+    /// The table's folder.
+    pub location: Location,
+    /// Partition fields, outermost first: `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`,
+    /// `bucket(16, column)`, `truncate(4, column)`. Without it the table is not partitioned.
+    #[serde(default, with = "text::partitioning")]
+    #[schemars(schema_with = "text::partitioning_schema")]
+    pub partitioning: PartitionSpec,
+    /// Table properties to set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+    /// Options of the target's object store, over those of the top-level `storage`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, Secret>,
+}
+
+/// New logic for the rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqlTransform {
+    /// A DataFusion SQL query over the table `source`, row by row: `SELECT *, upper(origin) AS origin_upper FROM source`.
+    pub sql: String,
+}
+
+/// Which rows migrate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// A SQL condition on the source's columns: `date >= DATE '2001-01-01'`.
+    #[serde(rename = "where")]
+    pub filter: String,
+}
+
+/// How changes of the source reach the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DualWrite {
+    /// Pause between two looks at the source while the mirror follows it.
+    pub interval: Span,
+    /// Source files not yet mirrored up to which dual write counts as in step.
+    pub max_lag_files: u64,
+    /// Age of the oldest change not yet mirrored up to which dual write counts as in step.
+    pub max_lag: Span,
+}
+
+impl Default for DualWrite {
+    fn default() -> Self {
+        Self { interval: Span::seconds(30), max_lag_files: 0, max_lag: Span::seconds(15 * 60) }
+    }
+}
+
+/// How the rows that stand in the source at the beginning reach the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backfill {
+    /// Which partitions go first.
+    pub order: BackfillOrder,
+    /// Units that run at once, 1 to 256.
+    #[schemars(range(min = 1, max = 256))]
+    pub concurrency: u32,
+    /// Memory for all running units together.
+    pub memory: ByteSize,
+    /// Bytes read and written each second at most; unlimited when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<ByteSize>,
+    /// Size that written files aim at.
+    pub target_file_size: ByteSize,
+    /// Source bytes in one unit, which is what is lost and run again when a runner dies.
+    pub unit_size: ByteSize,
+    /// Whether files are adopted as they stand or rewritten.
+    pub strategy: Strategy,
+}
+
+impl Default for Backfill {
+    fn default() -> Self {
+        Self {
+            order: BackfillOrder::NewestFirst,
+            concurrency: 2,
+            memory: ByteSize::mib(512),
+            bytes_per_second: None,
+            target_file_size: ByteSize::mib(256),
+            unit_size: ByteSize::mib(1024),
+            strategy: Strategy::Auto,
+        }
+    }
+}
+
+/// Which partitions go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BackfillOrder {
+    /// The greatest partition values first: what readers ask for most is there first.
+    NewestFirst,
+    /// The least partition values first.
+    OldestFirst,
+}
+
+/// Whether files are adopted as they stand or rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Per file the cheapest correct way; the plan has the reasons.
+    Auto,
+    /// Register every file as it stands; the plan refuses when one cannot be.
+    Adopt,
+    /// Read and write every file anew.
+    Rewrite,
+}
+
+/// How both tables are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validation {
+    /// Columns that identify a row, so that differences can be told as changed rows; without it as a bag difference.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+    /// Differing rows that the report shows at most.
+    pub max_differences_shown: u32,
+    /// Whether the report shows fingerprints in place of the differing rows' values.
+    pub mask: bool,
+    /// Age of the last PASS up to which a cutover accepts it; when absent it need only be of the current versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Span>,
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self { key: Vec::new(), max_differences_shown: 20, mask: true, freshness: None }
+    }
+}
+
+/// What switches when readers move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cutover {
+    /// The name that readers resolve: 1 to 64 letters, digits, `-`, `_` and `.`.
+    #[schemars(schema_with = "text::alias_schema")]
+    pub alias: String,
+}
+
+/// What becomes of the source after the cutover.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sunset {
+    /// Time between the cutover and the sunset.
+    pub grace: Span,
+    /// Time that files stay in quarantine before a purge deletes them.
+    pub quarantine: Span,
+    /// What happens to the source's files; nothing is deleted by default.
+    pub disposition: SunsetDisposition,
+}
+
+impl Default for Sunset {
+    fn default() -> Self {
+        Self { grace: Span::days(14), quarantine: Span::days(7), disposition: SunsetDisposition::Keep }
+    }
+}
+
+/// What happens to the source's files in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SunsetDisposition {
+    /// They stay where they are.
+    Keep,
+    /// They move to a quarantine folder and stay there.
+    Quarantine,
+    /// They move to a quarantine folder and are deleted when the quarantine is over.
+    Purge,
+}

@@ -1,0 +1,4 @@
+//! The crate's behaviour from outside.
+
+mod phases;
+mod spec;

@@ -1,0 +1,448 @@
+//! The migration spec: what it takes, what it refuses and in which words, and what it keeps to itself.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
+use lakeshift_core::schema::{DataType, Field, TableSchema};
+use lakeshift_core::spec::{
+    BackfillOrder, ByteSize, Location, Place, Span, Spec, SpecError, Strategy, SunsetDisposition, TemplateInput, template,
+};
+use lakeshift_core::table::Format;
+use proptest::prelude::{any, prop};
+use rstest::rstest;
+
+const FILE: &str = "/repo/migrations/flights/migration.yaml";
+
+const MINIMAL: &str = "\
+apiVersion: lakeshift/v1
+name: flights
+control: ../../control
+source:
+  format: hive
+  location: ../../lake/flights
+target:
+  format: iceberg
+  location: ../../lake/flights_iceberg
+cutover:
+  alias: flights
+";
+
+const FULL: &str = "\
+apiVersion: lakeshift/v1
+name: flights-to-iceberg
+description: \"Flights, by month and origin: 2001\"
+control: s3://lake/control/
+source:
+  format: hive
+  location: ../../lake/./x/../flights/
+  partitions:
+    - {name: flight_date, type: date}
+    - {name: carrier, type: string}
+  columns:
+    Origin: origin
+  storage:
+    region: eu-central-1
+target:
+  format: iceberg
+  location: s3://lake/flights
+  partitioning: [month(flight_date), \"bucket(16, origin)\", carrier, 'truncate(4, tail)']
+  properties: {write.format.default: parquet}
+transform:
+  sql: SELECT *, upper(origin) AS o FROM source
+scope:
+  where: flight_date >= DATE '2001-01-01'
+dual_write: {interval: 10s, max_lag_files: 5, max_lag: 2m}
+backfill:
+  order: oldest_first
+  concurrency: 4
+  memory: 1GiB
+  bytes_per_second: 100MB
+  target_file_size: 64MiB
+  unit_size: 64MiB
+  strategy: rewrite
+validation: {key: [flight_date, tail], max_differences_shown: 5, mask: false, freshness: 6h}
+cutover: {alias: lake.flights}
+sunset: {grace: 30d, quarantine: 12h, disposition: purge}
+storage:
+  endpoint: http://127.0.0.1:8333
+  region: us-east-1
+  access_key_id: ${AWS_KEY}
+  secret_access_key: ${AWS_SECRET}
+";
+
+fn read(text: &str) -> Result<Spec, SpecError> {
+    Spec::from_yaml(text, Path::new(FILE))
+}
+
+/// The minimal spec with one piece replaced.
+fn edited(from: &str, to: &str) -> String {
+    assert_eq!(MINIMAL.matches(from).count(), 1, "{from}");
+    MINIMAL.replacen(from, to, 1)
+}
+
+#[test]
+fn a_minimal_spec_has_the_defaults_and_locations_from_its_own_folder() {
+    let spec = read(MINIMAL).unwrap();
+    assert_eq!(spec.control.as_str(), "file:///repo/control");
+    assert_eq!(spec.target.location.as_str(), "file:///repo/lake/flights_iceberg");
+    assert_eq!((spec.backfill.order, spec.backfill.strategy), (BackfillOrder::NewestFirst, Strategy::Auto));
+    assert_eq!((spec.backfill.concurrency, spec.backfill.memory.to_string()), (2, "512MiB".to_owned()));
+    assert_eq!(spec.sunset.disposition, SunsetDisposition::Keep);
+    assert!(spec.validation.mask);
+    assert!(spec.target.partitioning.fields.is_empty());
+}
+
+#[test]
+fn every_setting_arrives() {
+    let spec = read(FULL).unwrap();
+    insta::assert_snapshot!(
+        serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(&spec.to_canonical_json()).unwrap())
+            .unwrap()
+    );
+    assert_eq!(spec.target.partitioning.fields[1], PartitionField::new("origin", Transform::Bucket(16)));
+}
+
+#[test]
+fn an_empty_section_means_its_defaults() {
+    let spec = read(&format!("{MINIMAL}backfill:\nvalidation: {{}}\n")).unwrap();
+    assert_eq!(spec, read(MINIMAL).unwrap());
+}
+
+#[test]
+fn the_json_schema_is_this() {
+    insta::assert_json_snapshot!(Spec::json_schema());
+}
+
+// What mistakes read like: the snapshot is what to review.
+fn mistakes() -> Vec<(&'static str, String)> {
+    vec![
+        ("unknown_key", format!("{MINIMAL}backfill:\n  order: newest_first\n  stratgy: adopt\n")),
+        ("unknown_key_of_the_spec", format!("{MINIMAL}partitioning: [a]\n")),
+        ("unknown_choice", format!("{MINIMAL}backfill: {{order: newest}}\n")),
+        ("hive_as_target", edited("format: iceberg", "format: hive")),
+        ("other_version", edited("lakeshift/v1", "lakeshift/v2")),
+        ("missing_key", edited("control: ../../control\n", "")),
+        ("missing_location", edited("  location: ../../lake/flights\n", "")),
+        ("duplicate_key", format!("{MINIMAL}name: again\n")),
+        ("duplicate_in_section", edited("  format: iceberg", "  format: iceberg\n  format: delta")),
+        ("size_without_unit", format!("{MINIMAL}backfill: {{memory: 512}}\n")),
+        ("size_overflow", format!("{MINIMAL}backfill: {{memory: 99999999TiB}}\n")),
+        ("span_without_unit", format!("{MINIMAL}sunset:\n  grace: 14\n")),
+        ("negative_number", format!("{MINIMAL}dual_write: {{max_lag_files: -1}}\n")),
+        ("list_for_mapping", format!("{MINIMAL}backfill: [1]\n")),
+        ("text_for_bool", format!("{MINIMAL}validation: {{mask: yes please}}\n")),
+        ("mapping_for_list", format!("{MINIMAL}validation:\n  key: {{a: b}}\n")),
+        ("bad_partition_field", edited("format: iceberg", "format: iceberg\n  partitioning: [month(d), weekly(d)]")),
+        ("bucket_without_number", edited("format: iceberg", "format: iceberg\n  partitioning:\n    - bucket(origin)")),
+        ("bad_partition_type", edited("format: hive", "format: hive\n  partitions:\n    - {name: d, type: datum}")),
+        ("bad_name", edited("name: flights", "name: flights/2001")),
+        ("bad_alias", edited("alias: flights", "alias: ../flights")),
+        ("delta_with_month", edited("format: iceberg", "format: delta\n  partitioning: [a, month(d)]")),
+        ("twice_in_time", edited("format: iceberg", "format: iceberg\n  partitioning: [month(d), day(d)]")),
+        ("partition_twice", edited("format: iceberg", "format: iceberg\n  partitioning: [a, A]")),
+        (
+            "hive_partition_twice",
+            edited("format: hive", "format: hive\n  partitions: [{name: d, type: date}, {name: D, type: date}]"),
+        ),
+        ("key_twice", format!("{MINIMAL}validation:\n  key:\n    - a\n    - b\n    - a\n")),
+        ("one_folder", edited("lake/flights_iceberg", "lake/flights")),
+        ("nested_folders", edited("lake/flights_iceberg", "lake/flights/iceberg")),
+        ("control_in_source", edited("../../control", "../../lake/flights/_control")),
+        ("partitions_of_delta", edited("format: hive", "format: delta\n  partitions: [{name: d, type: date}]")),
+        ("adopt_with_transform", format!("{MINIMAL}transform: {{sql: SELECT 1}}\nbackfill: {{strategy: adopt}}\n")),
+        (
+            "renamed_partition",
+            edited("format: hive", "format: hive\n  partitions: [{name: d, type: date}]\n  columns: {d: e}"),
+        ),
+        ("empty_sql", format!("{MINIMAL}transform:\n  sql: ''\n")),
+        ("no_concurrency", format!("{MINIMAL}backfill:\n  concurrency: 0\n")),
+        ("little_memory", format!("{MINIMAL}backfill:\n  concurrency: 64\n")),
+        ("small_units", format!("{MINIMAL}backfill:\n  unit_size: 1MiB\n")),
+        ("lag_below_interval", format!("{MINIMAL}dual_write:\n  max_lag: 5s\n")),
+        ("quarantine_without_purge", format!("{MINIMAL}sunset:\n  quarantine: 30d\n")),
+        ("own_property", edited("format: iceberg", "format: iceberg\n  properties: {lakeshift.migration: x}")),
+        ("variable_outside_storage", edited("../../lake/flights\n", "${LAKE}/flights\n")),
+        ("credential_in_file", format!("{MINIMAL}storage:\n  region: x\n  secret_access_key: hunter2\n")),
+        ("broken_variable", format!("{MINIMAL}storage: {{region: \"${{hunter2\"}}\n")),
+        ("credential_in_url", edited("../../lake/flights\n", "s3://key:hunter2@lake/flights\n")),
+        ("token_in_query", edited("../../lake/flights\n", "az://lake/flights?sig=hunter2\n")),
+        ("unknown_store", edited("../../lake/flights\n", "s3a://lake/flights\n")),
+        ("one_slash", edited("../../lake/flights\n", "s3:/lake/flights\n")),
+        ("dots_in_url", edited("../../lake/flights\n", "s3://lake/a/%2e%2e/b\n")),
+        ("host_in_file_url", edited("../../lake/flights\n", "file://lake/flights\n")),
+        ("home", edited("../../lake/flights\n", "~/lake\n")),
+        ("empty_location", edited("../../lake/flights\n", "\n")),
+        ("tab", edited("  alias", "\talias")),
+        ("colon_in_value", edited("name: flights", "name: flights\ndescription: old: new")),
+        ("two_documents", format!("{MINIMAL}---\n{MINIMAL}")),
+        ("tag", edited("name: flights", "name: !Name flights")),
+        ("empty_file", "".to_owned()),
+        ("text_only", "flights".to_owned()),
+    ]
+}
+
+#[test]
+fn a_mistake_is_told_with_its_place_and_a_hint() {
+    let mut all = String::new();
+    for (name, text) in mistakes() {
+        let error = read(&text).map(|_| name).unwrap_err().to_string();
+        writeln!(all, "{name}\n{error}\n").unwrap();
+    }
+    assert!(!all.contains("hunter2"), "{all}");
+    insta::assert_snapshot!(all);
+}
+
+#[rstest]
+#[case("512MiB", 536_870_912, "512MiB")]
+#[case("1024 MiB", 1 << 30, "1GiB")]
+#[case("1500MB", 1_500_000_000, "1500MB")]
+#[case("1B", 1, "1B")]
+fn a_size_reads_and_prints(#[case] text: &str, #[case] bytes: u64, #[case] printed: &str) {
+    let size: ByteSize = text.parse().unwrap();
+    assert_eq!((size.bytes(), size.to_string()), (bytes, printed.to_owned()));
+}
+
+#[rstest]
+#[case("14d", 14 * 86_400, "14d")]
+#[case("48h", 172_800, "2d")]
+#[case("90s", 90, "90s")]
+#[case("0s", 0, "0s")]
+fn a_span_reads_and_prints(#[case] text: &str, #[case] seconds: u64, #[case] printed: &str) {
+    let span: Span = text.parse().unwrap();
+    assert_eq!((span.as_seconds(), span.to_string()), (seconds, printed.to_owned()));
+}
+
+#[rstest]
+fn nonsense_is_no_size_and_no_span(
+    #[values("", "d", "-1d", "1.5GiB", "1 w", "0B", "1gib", "99999999999999999999B", "36501d")] text: &str,
+) {
+    assert!(text.parse::<ByteSize>().is_err() && text.parse::<Span>().is_err());
+}
+
+#[rstest]
+#[case("/lake/a b/", "file:///lake/a%20b")]
+#[case("../../../../../x", "file:///x")]
+#[case("s3://Lake/Flights//", "s3://Lake/Flights")]
+#[case("s3://lake", "s3://lake")]
+#[case("abfss://lake@account.dfs.core.windows.net/flights", "abfss://lake@account.dfs.core.windows.net/flights")]
+#[case("memory:///lake", "memory:///lake")]
+#[case("file:///lake", "file:///lake")]
+fn a_location_becomes_a_url(#[case] text: &str, #[case] url: &str) {
+    let spec = read(&edited("../../lake/flights_iceberg", text)).unwrap();
+    assert_eq!(spec.target.location.as_str(), url);
+    assert_eq!(Location::from_url(url).unwrap(), spec.target.location);
+}
+
+#[test]
+fn a_folder_whose_name_begins_alike_is_another_folder() {
+    assert!(read(MINIMAL).is_ok(), "lake/flights and lake/flights_iceberg");
+    let (a, b) = (Location::from_url("s3://lake/a").unwrap(), Location::from_url("s3://lake/a/b").unwrap());
+    assert!(b.is_within(&a) && a.is_within(&a) && !a.is_within(&b));
+    assert!(!Location::from_url("s3://lake/ab").unwrap().is_within(&a));
+}
+
+#[test]
+fn hive_to_delta_works_in_place_and_only_so_far_as_it_can() {
+    let in_place = edited("lake/flights_iceberg", "lake/flights").replace("format: iceberg", "format: delta");
+    assert!(read(&in_place).is_ok());
+    for (more, key) in [
+        ("backfill: {strategy: rewrite}", "rewrite"),
+        ("transform: {sql: SELECT 1}", "transform"),
+        ("sunset: {disposition: purge}", "removed"),
+    ] {
+        let error = read(&format!("{in_place}{more}\n")).unwrap_err().to_string();
+        assert!(error.contains("in place") && error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn storage_options_take_variables_and_the_tables_own_go_first() {
+    let spec = read(FULL).unwrap();
+    let env = |name: &str| (name != "UNSET").then(|| format!("value of {name}"));
+    let source = spec.storage_options(Place::Source, env).unwrap();
+    assert_eq!((source["region"].as_str(), source["secret_access_key"].as_str()), ("eu-central-1", "value of AWS_SECRET"));
+    assert_eq!(spec.storage_options(Place::Target, env).unwrap()["region"], "us-east-1");
+    let error = spec.storage_options(Place::Control, |_| None).unwrap_err();
+    assert_eq!((error.variable.as_str(), error.option.as_str()), ("AWS_KEY", "access_key_id"));
+}
+
+#[rstest]
+#[case("aws_secret_access_key", true)]
+#[case("session_token", true)]
+#[case("azure_storage_account_key", true)]
+#[case("azure_storage_sas_token", true)]
+#[case("service_account_key", true)]
+#[case("access_key_id", false)]
+#[case("federated_token_file", false)]
+#[case("sse_kms_key_id", false)]
+#[case("skip_signature", false)]
+#[case("endpoint", false)]
+fn a_credential_comes_from_the_environment_alone(#[case] option: &str, #[case] credential: bool) {
+    assert_eq!(read(&format!("{MINIMAL}storage: {{{option}: literal}}\n")).is_err(), credential);
+    assert_eq!(read(&format!("{MINIMAL}storage: {{{option}: \"a${{NAME}}\"}}\n")).is_err(), credential);
+    assert!(read(&format!("{MINIMAL}storage: {{{option}: \"${{NAME}}\"}}\n")).is_ok());
+}
+
+#[test]
+fn an_anchor_that_multiplies_nothing_is_fine() {
+    let text = edited("name: flights\n", "name: &n flights\ndescription: *n\n");
+    assert_eq!(read(&text).unwrap().description.as_deref(), Some("flights"));
+}
+
+#[test]
+fn no_print_of_a_spec_has_an_option_and_its_digest_does_not_depend_on_one() {
+    let spec = read(FULL).unwrap();
+    for text in [format!("{spec:?}"), spec.to_canonical_json(), serde_yaml::to_string(&spec).unwrap()] {
+        assert!(text.contains("***") && !text.contains("AWS_SECRET") && !text.contains("8333"), "{text}");
+    }
+    let other = read(&FULL.replace("${AWS_SECRET}", "${OTHER}")).unwrap();
+    assert_eq!(spec.to_canonical_json(), other.to_canonical_json());
+    assert_eq!(spec.digest(), other.digest());
+    assert_eq!(spec.digest().len(), 64);
+}
+
+#[test]
+fn the_digest_knows_the_meaning_and_neither_the_layout_nor_the_pace() {
+    let digest = |text: &str| read(text).unwrap().digest();
+    let same = format!("# a comment\n{}backfill: {{memory: 0512 MiB}}\n", edited("../../control", "\"/repo/control/\""));
+    assert_eq!(digest(MINIMAL), digest(&same));
+    assert_eq!(digest(MINIMAL), digest(&format!("{MINIMAL}backfill: {{memory: 513MiB}}\n")));
+    assert_ne!(digest(MINIMAL), digest(&format!("{MINIMAL}scope: {{where: a = 1}}\n")));
+}
+
+#[test]
+fn the_canonical_json_reads_back_as_the_same_spec() {
+    let spec = read(MINIMAL).unwrap();
+    assert_eq!(serde_json::from_str::<Spec>(&spec.to_canonical_json()).unwrap(), spec);
+    assert_eq!(read(&spec.to_canonical_json()).unwrap(), spec);
+}
+
+/// A list of ten references to a list of ten references … to a text.
+fn laughs() -> String {
+    (1..9).fold("a0: &a0 haha\n".to_owned(), |mut text, n| {
+        let references = vec![format!("*a{}", n - 1); 10].join(", ");
+        writeln!(text, "a{n}: &a{n} [{references}]").unwrap();
+        text
+    })
+}
+
+#[rstest]
+#[case::laughs(laughs(), "anchors")]
+#[case::long_text_often(format!("description: &d {}\nvalidation: {{key: [{}]}}\n", "x".repeat(500_000), "*d, ".repeat(100_000)), "anchors")]
+#[case::itself("a: &a [*a]\n".to_owned(), "")]
+#[case::brackets("[".repeat(1 << 20), "brackets")]
+#[case::deep("[".repeat(4000), "")]
+#[case::indentation((0..1400).map(|n| format!("{}a:\n", " ".repeat(n))).collect(), "")]
+#[case::dashes("- ".repeat(500_000), "")]
+#[case::questions("? ".repeat(500_000), "")]
+#[case::keys((0..100_000).map(|n| format!("k{n}: 1\n")).collect(), "unknown key")]
+#[case::too_long("#".repeat((1 << 20) + 1), "bytes")]
+fn a_bomb_is_refused_quickly(#[case] text: String, #[case] reason: &str) {
+    let began = Instant::now();
+    let error = read(&text).unwrap_err().to_string();
+    assert!(error.contains(reason), "{error}");
+    assert!(error.len() < 2000, "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_at_their_place() {
+    let error = Spec::from_yaml(b"name: a\nb: \xff", Path::new("x.yaml")).unwrap_err();
+    assert_eq!((error.line, error.column), (2, 4));
+}
+
+#[test]
+fn an_error_shows_no_control_characters_and_no_long_text() {
+    let error = read(&format!("{MINIMAL}\"\\e[2J{}\": 1\n", "x".repeat(900))).unwrap_err().to_string();
+    assert!(!error.contains('\u{1b}') && error.contains("\\u{1b}[2J") && error.len() < 600, "{error}");
+}
+
+fn schema() -> TableSchema {
+    let amount = DataType::Decimal { precision: 10, scale: 2 };
+    TableSchema {
+        fields: vec![
+            Field::new("date", DataType::Date, false),
+            Field::new("carrier: code", DataType::String, true),
+            Field::new("amount", amount, true),
+        ],
+    }
+}
+
+fn template_of(source_format: Format, target_format: Format, partition: &PartitionSpec) -> String {
+    template(&TemplateInput {
+        name: "flights",
+        control: "../../control",
+        source_format,
+        source_location: "../../lake/flights",
+        schema: &schema(),
+        partition,
+        target_format,
+        target_location: "../../lake/flights_new",
+    })
+}
+
+#[rstest]
+fn a_template_reads_back(
+    #[values(Format::Hive, Format::Delta, Format::Iceberg)] source: Format,
+    #[values(Format::Delta, Format::Iceberg)] target: Format,
+    #[values(0, 3)] fields: usize,
+) {
+    let all = [("date", Transform::Identity), ("carrier: code", Transform::Identity), ("amount", Transform::Bucket(8))];
+    let fields = all.iter().take(fields).map(|(column, transform)| PartitionField::new(*column, *transform)).collect();
+    let partition = PartitionSpec { fields };
+    let text = template_of(source, target, &partition);
+    let spec = read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let kept = partition.fields.iter().filter(|field| target == Format::Iceberg || field.transform == Transform::Identity);
+    assert!(spec.target.partitioning.fields.iter().eq(kept), "{text}");
+    assert_eq!(spec.source.partitions.len(), if source == Format::Hive { partition.fields.len() } else { 0 });
+}
+
+#[test]
+fn a_template_reads_well_and_its_comments_are_settings_that_work() {
+    let partition = PartitionSpec { fields: vec![PartitionField::new("date", Transform::Identity)] };
+    let text = template_of(Format::Hive, Format::Iceberg, &partition);
+    insta::assert_snapshot!(text);
+    let is_setting = |rest: &&str| rest.starts_with(' ') || rest.split_whitespace().count() == 1;
+    let live: String =
+        text.lines().map(|line| format!("{}\n", line.strip_prefix("# ").filter(is_setting).unwrap_or(line))).collect();
+    let live = live.replace("disposition: keep ", "disposition: purge ");
+    let spec = read(&live).unwrap_or_else(|error| panic!("{error}\n{live}"));
+    assert_eq!(spec.storage.len(), 3);
+    assert_eq!(spec.dual_write, read(MINIMAL).unwrap().dual_write, "the comments tell the defaults");
+    assert!(spec.transform.is_some() && spec.scope.is_some() && !spec.validation.key.is_empty());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Spec::from_yaml(&bytes, Path::new(FILE));
+    }
+
+    #[test]
+    fn no_change_of_a_spec_panics(at in 0..FULL.len(), length in 0..40_usize, put in "[-:{}\\[\\]&*!|>'\"%@`#?, \n\\ta-z0-9$é\u{0}]{0,12}") {
+        let mut bytes = FULL.as_bytes().to_vec();
+        let end = (at + length).min(bytes.len());
+        bytes.splice(at..end, put.into_bytes());
+        if let Err(error) = Spec::from_yaml(&bytes, Path::new(FILE)) {
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 2;
+            assert!((1..=lines).contains(&error.line) && error.column >= 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn any_column_names_survive_the_template(names in prop::collection::btree_set(r"[^$\s]([^$]{0,6}[^$\s])?", 1..4)) {
+        let unique: std::collections::BTreeSet<_> = names.iter().map(|name| name.to_lowercase()).collect();
+        proptest::prop_assume!(unique.len() == names.len());
+        let fields: Vec<_> = names.iter().map(|name| Field::new(name.clone(), DataType::String, true)).collect();
+        let partition = PartitionSpec { fields: names.iter().map(|name| PartitionField::new(name.clone(), Transform::Identity)).collect() };
+        let text = template(&TemplateInput {
+            name: "no", control: "c d", source_format: Format::Hive, source_location: "s: #", schema: &TableSchema { fields },
+            partition: &partition, target_format: Format::Delta, target_location: "t",
+        });
+        let spec = read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(spec.target.partitioning, partition);
+        assert!(spec.source.partitions.iter().map(|p| &p.name).eq(names.iter()));
+    }
+}
