@@ -1,0 +1,3 @@
+//! Behaviour of the table adapters, on real Parquet files.
+
+mod iceberg;
