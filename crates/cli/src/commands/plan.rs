@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use lakeshift_core::migration::{Command, Event};
-use lakeshift_exec::plan_file;
 use serde_json::json;
 
 use super::opened::Opened;
 use crate::context::Context;
 use crate::engine::planning::{self, Planning};
+use crate::engine::plans;
 use crate::error::Error;
+use crate::session::Session;
 use crate::output::{Answer, bytes, seconds, table};
 
 /// Quarantined objects that the text names; the JSON has all.
@@ -25,8 +26,8 @@ pub async fn run(context: &Context, path: &Path, dry_run: bool) -> Result<Answer
         .act(Command::Plan, |evidence| evidence, async |opened| {
             let planning = plan(opened).await?;
             let session = &mut opened.session;
-            plan_file::write(&session.folder.child("plans"), &planning.plan.digest, &planning.files).await?;
-            let spec = session.spec.to_canonical_json();
+            plans::write(session, &planning.plan.digest, &planning.files).await?;
+            let spec = canonical(session)?;
             let spec_digest = session.spec.digest();
             session.record(Event::Planned { plan: planning.plan.clone(), spec_digest, spec }).await?;
             Ok(planning)
@@ -36,6 +37,11 @@ pub async fn run(context: &Context, path: &Path, dry_run: bool) -> Result<Answer
         Some(planning) => Ok(answer(&opened, &planning, "saved; read it, then approve it")),
         None => super::status::answer(&opened, "planned before").await,
     }
+}
+
+fn canonical(session: &Session) -> Result<serde_json::Value, Error> {
+    let text = session.spec.to_canonical_json();
+    serde_json::from_str(&text).map_err(|source| Error::Json { object: "the canonical spec".to_owned(), source })
 }
 
 async fn plan(opened: &Opened) -> Result<Planning, Error> {

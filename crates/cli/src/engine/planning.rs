@@ -10,9 +10,9 @@ use lakeshift_core::plan::{
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::{self, BackfillOrder, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
-use lakeshift_exec::plan_file;
 use serde::Serialize;
 
+use super::plans;
 use super::rows::Rows;
 use super::tables::Tables;
 use crate::error::Error;
@@ -98,7 +98,7 @@ pub async fn plan_files(
         ..Assumptions::default()
     };
     let plan = PlanRef {
-        digest: plan_file::digest(&spec.digest(), &source.version, &files),
+        digest: plans::digest(&spec.digest(), &source.version, &files),
         source: source.version.clone(),
         summary: summarize(&files, &assumptions),
     };
