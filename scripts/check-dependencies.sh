@@ -11,16 +11,11 @@ fail() {
   failed=1
 }
 
-# Every crate that a crate of ours is built from, one name a line.
-crates_of() {
-  cargo tree --locked --all-features --edges normal,build --prefix none --format '{p}' --package "lakeshift-$1" |
-    awk '{ print $1 }' | sort -u | grep -vx "lakeshift-$1"
-}
-
-# forbid CRATE PATTERN: the crate is built from nothing that matches the whole pattern.
+# forbid CRATE PATTERN: nothing that the crate is built from matches the whole pattern.
 forbid() {
-  local found
-  found="$(crates_of "$1" | grep -Ex "$2" | paste -sd' ' || true)"
+  local tree found
+  tree="$(cargo tree --locked --all-features --edges normal,build --prefix none --format '{p}' --package "lakeshift-$1")"
+  found="$(awk 'NR > 1 { print $1 }' <<<"$tree" | grep -vx "lakeshift-$1" | sort -u | grep -Ex "$2" | paste -sd' ' || true)"
   [ -z "$found" ] || fail "lakeshift-$1 must not depend on: $found"
 }
 
