@@ -8,6 +8,10 @@ takes every flight of January, adds nothing and leaves nothing out:
   testdata/flights-late/flight_date=2001-02-01/part-0.parquet   a day that is not there yet: the demo adds it
   testdata/flights-late/flight_date=2001-01-05/part-1.parquet   late flights of an old day: the demo adds them
 
+  testdata/flights-damaged/flight_date=2001-01-05/part-1.parquet   the late flights with one delay changed by a minute,
+                                                                and of the same size in bytes: the demo lays it over
+                                                                the true file to show a validation that fails
+
 The late flights of 5 January are those from HNL (Honolulu); they stand in flights-late only, and part-0 of that
 day lacks them. So January is complete when both folders are put together.
 
@@ -56,6 +60,18 @@ def write(table: pa.Table, folder: pathlib.Path, day: datetime.date, name: str) 
     return path.stat().st_size
 
 
+def damaged(table: pa.Table, folder: pathlib.Path, day: datetime.date, name: str, size: int) -> int:
+    """Writes the table with one delay a minute longer, of the first row where the file's size stays; returns the row."""
+    table = table.sort_by(ORDER)
+    column = table.schema.get_field_index("delay")
+    delays = table["delay"].to_pylist()
+    for row, delay in enumerate(delays):
+        changed = pa.array([*delays[:row], delay + 1, *delays[row + 1 :]], SCHEMA.field("delay").type)
+        if write(table.set_column(column, SCHEMA.field("delay"), changed), folder, day, name) == size:
+            return row
+    sys.exit("no single change keeps the file's size; choose other late flights")
+
+
 def main() -> None:
     """Reads the source and writes both folders."""
     if len(sys.argv) not in (2, 3):
@@ -69,6 +85,8 @@ def main() -> None:
         if day == LATE_DAY:
             late = pc.equal(flights["origin"], LATE_ORIGIN)
             size_late = write(flights.filter(late), out / "flights-late", day, "part-1.parquet")
+            row = damaged(flights.filter(late), out / "flights-damaged", day, "part-1.parquet", size_late)
+            print(f"damaged: row {row} of the late flights")
             print(f"late flights of {day}: {flights.filter(late).num_rows} rows, {size_late} bytes")
             flights = flights.filter(pc.invert(late))
         rows += flights.num_rows
