@@ -162,8 +162,8 @@ impl Session {
     /// Evidence of the time and the spec.
     pub fn evidence(&self) -> Evidence {
         let mut evidence = Evidence::new(self.context.clock.now(), self.spec.digest());
-        evidence.grace = self.spec.sunset.grace.as_duration();
-        evidence.quarantine = self.spec.sunset.quarantine.as_duration();
+        evidence.grace = self.spec.sunset.grace.duration();
+        evidence.quarantine = self.spec.sunset.quarantine.duration();
         evidence
     }
 

@@ -28,7 +28,7 @@ pub fn read_spec(path: &Path) -> Result<Spec, Error> {
     let file = if path.is_dir() { path.join("migration.yaml") } else { path.to_owned() };
     let name = file.display().to_string();
     let text = std::fs::read_to_string(&file).map_err(|source| Error::ReadSpec { path: name.clone(), source })?;
-    Ok(Spec::from_yaml(&text, &name)?)
+    Ok(Spec::from_yaml(&text, &file)?)
 }
 
 impl Opened {

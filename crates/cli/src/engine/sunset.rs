@@ -187,7 +187,13 @@ async fn other_migrations(session: &Session) -> Result<Vec<(Spec, Storage)>, Err
         let folder = folder.child(name);
         let (state, spec) = crate::session::read_only(&session.context, &folder).await?;
         match spec {
-            Some(spec) if !matches!(state, State { phase: Phase::Aborted, .. }) => others.push((spec, folder)),
+            Some(mut spec) if !matches!(state, State { phase: Phase::Aborted, .. }) => {
+                // Its journal has no credentials; those of this migration reach the same stores or fail.
+                spec.storage = session.spec.storage.clone();
+                spec.source.storage.clear();
+                spec.target.storage.clear();
+                others.push((spec, folder));
+            }
             _ => {}
         }
     }

@@ -241,9 +241,15 @@ mod tests {
         let mut fields = identity();
         fields.push(PartitionField::new("at", Transform::Month));
         for spoil in [
-            |facts: &mut FileFacts| drop(facts.null_counts.remove("at")),
-            |facts: &mut FileFacts| drop(facts.bounds.remove("at")),
-            |facts: &mut FileFacts| drop(facts.null_counts.insert("at".into(), 1)),
+            |facts: &mut FileFacts| {
+                facts.null_counts.remove("at");
+            },
+            |facts: &mut FileFacts| {
+                facts.bounds.remove("at");
+            },
+            |facts: &mut FileFacts| {
+                facts.null_counts.insert("at".into(), 1);
+            },
         ] {
             let mut facts = facts.clone();
             spoil(&mut facts);

@@ -9,13 +9,15 @@ use super::check::{self, Finding};
 use super::error::{Problem, SpecError, nearest, shown};
 use super::guard::{self, ANCHORS, Position, Stop};
 use super::model::Spec;
-use super::secret::Secret;
 
 /// A spec's size in bytes at most, with anchors expanded too.
 pub const SPEC_BYTES_MAX: usize = 1 << 20;
 
 /// Square and curly brackets that a spec may hold. The YAML scanner's time grows with the square of their nesting.
 const BRACKETS_MAX: usize = 4096;
+
+/// Parts of a spec that say how a migration is run, not what it means.
+const OPERATIONAL: [&str; 6] = ["description", "dual_write", "backfill", "validation", "sunset", "storage"];
 
 impl Spec {
     /// Reads and checks a spec. `file` names it in errors, and its folder is what relative locations start from; nothing
@@ -55,16 +57,18 @@ impl Spec {
         sorted(self.as_json()).to_string()
     }
 
-    /// SHA-256, in hexadecimal, of the canonical JSON with the storage options as the file has them: `${NAME}`, never
-    /// what the environment holds.
+    /// SHA-256, in hexadecimal, of what the migration means: source, target, logic, scope, alias. It binds plans and
+    /// certificates. How it is run (pace, memory, storage options, waiting times) may change on the way.
     pub fn digest(&self) -> String {
         let mut json = self.as_json();
-        let options = |secrets: &std::collections::BTreeMap<String, Secret>| {
-            Value::from_iter(secrets.iter().map(|(option, secret)| (option.clone(), secret.unresolved())))
-        };
-        json["storage"] = options(&self.storage);
-        json["source"]["storage"] = options(&self.source.storage);
-        json["target"]["storage"] = options(&self.target.storage);
+        if let Value::Object(parts) = &mut json {
+            parts.retain(|part, _| !OPERATIONAL.contains(&part.as_str()));
+        }
+        for table in ["source", "target"] {
+            if let Value::Object(parts) = &mut json[table] {
+                parts.remove("storage");
+            }
+        }
         let digest = Sha256::digest(sorted(json).to_string());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }

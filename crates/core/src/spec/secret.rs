@@ -58,11 +58,6 @@ impl Secret {
         parts(&self.0).is_some_and(|parts| parts.iter().all(|part| matches!(part, Part::Variable(_))))
     }
 
-    /// The text as the file has it. For the digest alone.
-    pub(super) fn unresolved(&self) -> &str {
-        &self.0
-    }
-
     fn resolve(&self, option: &str, env: &impl Fn(&str) -> Option<String>) -> Result<String, MissingVariable> {
         let mut value = String::new();
         for part in parts(&self.0).unwrap_or_default() {
