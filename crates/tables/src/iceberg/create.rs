@@ -1,0 +1,111 @@
+//! The first metadata file of a new table.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, TableMetadata};
+use lakeshift_core::table::{CreateOutcome, CreateRequest, TableError};
+use lakeshift_journal::RngExt;
+use serde_json::json;
+
+use super::catalog::{Base, Published};
+use super::fault::{bad_json, damaged, unsupported};
+use super::{IcebergTable, marks, partition, schema};
+
+/// The property that would move metadata out of reach of the compare-and-swap on `vN.metadata.json`.
+pub(super) const METADATA_CODEC: &str = "write.metadata.compression-codec";
+/// Iceberg numbers partition fields from 1000; this stands for "none yet".
+const NO_PARTITION_FIELD: i32 = 999;
+
+impl IcebergTable {
+    pub(super) async fn create_table(&self, request: &CreateRequest) -> Result<CreateOutcome, TableError> {
+        if let Some(found) = self.standing(request).await? {
+            return Ok(found);
+        }
+        let content = self.first_metadata(request)?;
+        match self.catalog.publish(1, content).await? {
+            Published::Ours => Ok(CreateOutcome::Created(marks::version(None))),
+            // Another runner of this migration may have been first.
+            Published::Taken => match self.standing(request).await? {
+                Some(found) => Ok(found),
+                None => Ok(CreateOutcome::Foreign { found: "an Iceberg table that came and went".to_owned() }),
+            },
+        }
+    }
+
+    /// What stands at the location already.
+    async fn standing(&self, request: &CreateRequest) -> Result<Option<CreateOutcome>, TableError> {
+        let listed = self.catalog.list().await?;
+        let Some((number, _)) = listed.newest else {
+            let found = listed.catalogued.first();
+            return Ok(found.map(|file| CreateOutcome::Foreign { found: format!("an Iceberg table of a catalogue ({file})") }));
+        };
+        let base = self.base().await?;
+        if base.metadata.properties().get(marks::MIGRATION) != Some(&request.migration.0) {
+            return Ok(Some(CreateOutcome::Foreign { found: describe(&base) }));
+        }
+        // A crash may have come between the metadata file and the hint.
+        self.catalog.hint(number.max(base.number)).await;
+        Ok(Some(CreateOutcome::AlreadyCreated(marks::version(base.metadata.current_snapshot_id()))))
+    }
+
+    fn first_metadata(&self, request: &CreateRequest) -> Result<Bytes, TableError> {
+        let table = self.name();
+        let schema = schema::to_iceberg(table, &request.schema)?;
+        let spec = partition::to_iceberg(table, &request.partition, &schema)?;
+        let name_mapping = serde_json::to_string(&schema::name_mapping(&schema)).map_err(|error| bad_json(table, error))?;
+        let metadata = json!({
+            "format-version": 2,
+            "table-uuid": self.rng.uuid(),
+            "location": self.places.root_in_metadata(),
+            "last-sequence-number": 0,
+            "last-updated-ms": self.clock.now().timestamp_millis(),
+            "last-column-id": schema.highest_field_id(),
+            "current-schema-id": 0,
+            "schemas": [&schema],
+            "default-spec-id": 0,
+            "partition-specs": [&spec],
+            "last-partition-id": spec.highest_field_id().unwrap_or(NO_PARTITION_FIELD),
+            "default-sort-order-id": 0,
+            "sort-orders": [{"order-id": 0, "fields": []}],
+            "properties": properties(table, request, name_mapping)?,
+        });
+        // Read it as any reader will, before anybody can see it.
+        let read: TableMetadata = serde_json::from_value(metadata.clone()).map_err(|error| bad_json(table, error))?;
+        read.default_partition_spec()
+            .partition_type(read.current_schema())
+            .map_err(|source| damaged(table, "its partitioning does not fit its columns", source))?;
+        let text = serde_json::to_vec_pretty(&metadata).map_err(|error| bad_json(table, error))?;
+        Ok(text.into())
+    }
+}
+
+fn describe(base: &Base) -> String {
+    let owner = base.metadata.properties().get(marks::MIGRATION);
+    match owner {
+        Some(owner) => format!("an Iceberg table of the migration {owner}"),
+        None => "an Iceberg table that no migration created".to_owned(),
+    }
+}
+
+/// The request's properties under Lakeshift's own, which it may not change.
+fn properties(table: &str, request: &CreateRequest, name_mapping: String) -> Result<BTreeMap<String, String>, TableError> {
+    if let Some(codec) = request.properties.get(METADATA_CODEC).filter(|codec| codec.as_str() != "none") {
+        let advice = "leave the property out: the filesystem catalogue's compare-and-swap needs one name a version";
+        return Err(unsupported(table, format!("{METADATA_CODEC}={codec}"), advice));
+    }
+    let mut properties = BTreeMap::from([
+        ("write.format.default".to_owned(), "parquet".to_owned()),
+        ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
+        ("write.metadata.previous-versions-max".to_owned(), "100".to_owned()),
+    ]);
+    properties.extend(request.properties.clone());
+    properties.extend([
+        (DEFAULT_SCHEMA_NAME_MAPPING.to_owned(), name_mapping),
+        // Files may be shared with the old table until sunset: nobody may delete them.
+        ("gc.enabled".to_owned(), "false".to_owned()),
+        (marks::MIGRATION.to_owned(), request.migration.0.clone()),
+        (marks::epoch_key(&request.migration), request.epoch.0.to_string()),
+    ]);
+    Ok(properties)
+}

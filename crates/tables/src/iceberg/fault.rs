@@ -1,0 +1,31 @@
+//! Shorthands for the kinds of [`TableError`] that this format meets.
+
+use lakeshift_core::table::TableError;
+
+/// Metadata that contradicts itself or the file that it describes.
+pub(super) fn corrupt(object: impl Into<String>, reason: impl Into<String>) -> TableError {
+    TableError::Corrupt { object: object.into(), reason: reason.into(), source: None }
+}
+
+/// Metadata that the format's library refuses.
+pub(super) fn damaged(object: impl Into<String>, reason: &str, source: iceberg::Error) -> TableError {
+    TableError::Corrupt { object: object.into(), reason: reason.to_owned(), source: Some(Box::new(source)) }
+}
+
+/// JSON that does not parse.
+pub(super) fn bad_json(object: impl Into<String>, source: serde_json::Error) -> TableError {
+    TableError::Corrupt {
+        object: object.into(),
+        reason: "it is not the JSON that the Iceberg specification describes".to_owned(),
+        source: Some(Box::new(source)),
+    }
+}
+
+/// A feature that Lakeshift does not carry.
+pub(super) fn unsupported(
+    object: impl Into<String>,
+    feature: impl Into<String>,
+    advice: impl Into<String>,
+) -> TableError {
+    TableError::Unsupported { object: object.into(), feature: feature.into(), advice: advice.into() }
+}

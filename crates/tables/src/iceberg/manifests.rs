@@ -1,0 +1,195 @@
+//! Manifest lists and manifests: reading them with what entries inherit, and writing new ones.
+//!
+//! The library's writers want its own file abstraction. They get one in memory, and the bytes go to the store from here,
+//! so that there is one storage configuration and every write is seen by the fault-injecting store.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataFile, FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
+    ManifestListWriter, ManifestMetadata, ManifestStatus, ManifestWriter, ManifestWriterBuilder, PartitionSpec,
+    SchemaRef, SnapshotRef, UNASSIGNED_SEQUENCE_NUMBER,
+};
+use lakeshift_core::table::TableError;
+use object_store::ObjectStoreExt;
+
+use super::fault::{corrupt, damaged, unsupported};
+use super::location::Places;
+use crate::storage::{outside_error, read_error, store_error};
+
+/// Manifests that are read at one time.
+const MANIFESTS_PARALLEL: usize = 8;
+
+/// A manifest with its entries, in which everything that is inherited is filled in.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub file: ManifestFile,
+    pub metadata: ManifestMetadata,
+    pub entries: Vec<ManifestEntry>,
+}
+
+impl Loaded {
+    pub fn live(&self) -> impl Iterator<Item = &ManifestEntry> {
+        self.entries.iter().filter(|entry| entry.is_alive())
+    }
+
+    pub fn is_data(&self) -> bool {
+        self.file.content == ManifestContentType::Data
+    }
+}
+
+/// Every manifest of a snapshot that has live entries, data and deletes, in the list's order.
+pub(super) async fn read_snapshot(
+    places: &Places,
+    version: FormatVersion,
+    snapshot: &SnapshotRef,
+) -> Result<Vec<Loaded>, TableError> {
+    let path = snapshot.manifest_list();
+    let bytes = read(places, path).await?;
+    let list = parse_list(&bytes, version).map_err(|source| damaged(path, "it is no manifest list that can be read", source))?;
+    let live = list.consume_entries().into_iter().filter(|file| file.has_added_files() || file.has_existing_files());
+    futures::stream::iter(live.collect::<Vec<_>>())
+        .map(|file| read_manifest(places, file))
+        .buffered(MANIFESTS_PARALLEL)
+        .try_collect()
+        .await
+}
+
+/// A table that was upgraded still has lists that the older version wrote.
+fn parse_list(bytes: &[u8], version: FormatVersion) -> Result<ManifestList, iceberg::Error> {
+    match ManifestList::parse_with_version(bytes, version) {
+        Err(error) if version != FormatVersion::V1 => {
+            let older = if version == FormatVersion::V3 { FormatVersion::V2 } else { FormatVersion::V1 };
+            parse_list(bytes, older).map_err(|_| error)
+        }
+        parsed => parsed,
+    }
+}
+
+async fn read_manifest(places: &Places, file: ManifestFile) -> Result<Loaded, TableError> {
+    let path = file.manifest_path.clone();
+    if file.key_metadata.is_some() {
+        return Err(unsupported(path, "an encrypted manifest", "decrypt the table first"));
+    }
+    let bytes = read(places, &path).await?;
+    let manifest = Manifest::parse_avro(&bytes).map_err(|source| damaged(&path, "it is no manifest that can be read", source))?;
+    let (entries, metadata) = manifest.into_parts();
+    let entries = entries.into_iter().map(|entry| inherit(std::sync::Arc::unwrap_or_clone(entry), &file)).collect();
+    Ok(Loaded { file, metadata, entries })
+}
+
+/// Fills in what an entry leaves to its manifest's line in the list.
+fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
+    entry.snapshot_id.get_or_insert(file.added_snapshot_id);
+    if entry.status == ManifestStatus::Added || file.sequence_number == 0 {
+        entry.sequence_number.get_or_insert(file.sequence_number);
+        entry.file_sequence_number.get_or_insert(file.sequence_number);
+    }
+    entry
+}
+
+async fn read(places: &Places, metadata_path: &str) -> Result<Bytes, TableError> {
+    let place = places.locate(metadata_path)?;
+    let failed = |error| read_error(metadata_path, error);
+    place.storage.store().get(&place.path).await.map_err(failed)?.bytes().await.map_err(failed)
+}
+
+/// Writes the manifests and the list of one snapshot, and knows what it wrote.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    places: &'a Places,
+    scratch: FileIO,
+    snapshot_id: i64,
+    /// Makes the names of this attempt's files unlike any other's.
+    nonce: uuid::Uuid,
+    written: Vec<String>,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(places: &'a Places, snapshot_id: i64, nonce: uuid::Uuid) -> Self {
+        Self { places, scratch: FileIO::new_with_memory(), snapshot_id, nonce, written: Vec::new() }
+    }
+
+    /// A manifest of new files.
+    pub async fn added(&mut self, schema: SchemaRef, spec: &PartitionSpec, files: Vec<DataFile>) -> Result<ManifestFile, TableError> {
+        let (name, mut manifest) = self.manifest(schema, spec)?;
+        for file in files {
+            // The sequence number is inherited: it is known only once the commit is.
+            manifest.add_file(file, UNASSIGNED_SEQUENCE_NUMBER).map_err(|source| self.refused(&name, source))?;
+        }
+        self.finish(name, manifest).await
+    }
+
+    /// One manifest in place of `group`, whose manifests share schema and spec: live entries are carried as they are,
+    /// those whose path is in `removed` are marked as deleted now, those deleted before are dropped.
+    pub async fn rewritten(&mut self, group: &[&Loaded], removed: &HashSet<&str>) -> Result<ManifestFile, TableError> {
+        let Some(first) = group.first() else { return Err(corrupt("manifest", "a group of none was to be rewritten")) };
+        let (name, mut manifest) = self.manifest(first.metadata.schema.clone(), &first.metadata.partition_spec)?;
+        for (loaded, entry) in group.iter().flat_map(|loaded| loaded.live().map(move |entry| (*loaded, entry))) {
+            let (Some(snapshot_id), Some(sequence)) = (entry.snapshot_id, entry.sequence_number) else {
+                return Err(corrupt(&loaded.file.manifest_path, "an existing entry has no snapshot id or sequence number"));
+            };
+            let file = entry.data_file.clone();
+            let carried = match removed.contains(entry.file_path()) {
+                true => manifest.add_delete_file(file, sequence, entry.file_sequence_number),
+                false => manifest.add_existing_file(file, snapshot_id, sequence, entry.file_sequence_number),
+            };
+            carried.map_err(|source| self.refused(&name, source))?;
+        }
+        self.finish(name, manifest).await
+    }
+
+    /// The manifest list; its path in metadata spelling.
+    pub async fn list(&mut self, parent: Option<i64>, sequence: i64, manifests: Vec<ManifestFile>) -> Result<String, TableError> {
+        let name = format!("metadata/snap-{}-1-{}.avro", self.snapshot_id, self.nonce);
+        let refused = |source| self.refused(&name, source);
+        let output = self.scratch.new_output(&name).map_err(refused)?.writer().await.map_err(refused)?;
+        let mut list = ManifestListWriter::v2(output, self.snapshot_id, parent, sequence);
+        list.add_manifests(manifests.into_iter()).map_err(refused)?;
+        list.close().await.map_err(refused)?;
+        self.upload(&name).await?;
+        Ok(self.places.below_root(&name))
+    }
+
+    /// Deletes what was written, as far as the store lets it: for an attempt that is known to have lost.
+    pub async fn discard(self) {
+        for name in &self.written {
+            let Ok(path) = self.places.root().resolve(name) else { continue };
+            if let Err(error) = self.places.root().store().delete(&path).await {
+                tracing::debug!(file = name, %error, "could not delete a manifest of an attempt that lost its race");
+            }
+        }
+    }
+
+    fn manifest(&self, schema: SchemaRef, spec: &PartitionSpec) -> Result<(String, ManifestWriter), TableError> {
+        let name = format!("metadata/{}-m{}.avro", self.nonce, self.written.len());
+        let output = self.scratch.new_output(&name).map_err(|source| self.refused(&name, source))?;
+        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec.clone());
+        Ok((name, builder.build_v2_data()))
+    }
+
+    async fn finish(&mut self, name: String, manifest: ManifestWriter) -> Result<ManifestFile, TableError> {
+        let mut file = manifest.write_manifest_file().await.map_err(|source| self.refused(&name, source))?;
+        self.upload(&name).await?;
+        file.manifest_path = self.places.below_root(&name);
+        Ok(file)
+    }
+
+    async fn upload(&mut self, name: &str) -> Result<(), TableError> {
+        let refused = |source| self.refused(name, source);
+        let bytes = self.scratch.new_input(name).map_err(refused)?.read().await.map_err(refused)?;
+        self.scratch.delete(name).await.map_err(refused)?;
+        let path = self.places.root().resolve(name).map_err(outside_error)?;
+        let put = self.places.root().store().put(&path, bytes.into()).await;
+        put.map_err(|error| store_error("write", &self.places.below_root(name), error))?;
+        self.written.push(name.to_owned());
+        Ok(())
+    }
+
+    fn refused(&self, name: &str, source: iceberg::Error) -> TableError {
+        damaged(self.places.below_root(name), "Iceberg's writer refuses its content; the table was left as it was", source)
+    }
+}
