@@ -9,6 +9,7 @@ pub mod commit;
 pub mod dual_write;
 pub mod mirror;
 pub mod planning;
+pub mod plans;
 pub mod rows;
 pub mod sunset;
 pub mod switch;

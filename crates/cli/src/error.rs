@@ -3,13 +3,21 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use datafusion::error::DataFusionError;
+use lakeshift_core::equivalence::NotComparable;
 use lakeshift_core::mapping::Refused as RefusedColumn;
 use lakeshift_core::migration::Refusal;
 use lakeshift_core::pointer::{Pointer, PointerError};
 use lakeshift_core::spec::{MissingVariable, SpecError};
 use lakeshift_core::storage::OutsideError;
 use lakeshift_core::table::{MigrationId, TableError};
-use lakeshift_exec::ExecError;
+use lakeshift_exec::diff::DiffError;
+use lakeshift_exec::engine::EngineError;
+use lakeshift_exec::fingerprint::FingerprintError;
+use lakeshift_exec::logic::LogicError;
+use lakeshift_exec::plan_file::PlanFileError;
+use lakeshift_exec::rewrite::RewriteError;
+use lakeshift_exec::scan::ScanError;
 use lakeshift_journal::{Epoch, JournalError, LeaseError};
 use lakeshift_tables::storage::StorageError;
 
@@ -36,15 +44,29 @@ pub enum Error {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error(transparent)]
-    Exec(#[from] ExecError),
+    Engine(#[from] EngineError),
+    #[error("the query engine failed; nothing was committed")]
+    Query { source: DataFusionError },
+    #[error(transparent)]
+    Logic(#[from] LogicError),
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    #[error(transparent)]
+    PlanFile(#[from] PlanFileError),
+    #[error(transparent)]
+    Fingerprint(#[from] FingerprintError),
+    #[error(transparent)]
+    Diff(#[from] DiffError),
+    #[error(transparent)]
+    NotComparable(#[from] NotComparable),
     #[error("could not {action} {object}; nothing else was changed: check the store, then run the command again")]
     Store { action: &'static str, object: String, source: object_store::Error },
     #[error("{object} cannot be read as JSON; it was left as it is")]
     Json { object: String, source: serde_json::Error },
     #[error("the plan is refused, and nothing was written:\n{}", bullets(reasons))]
     PlanRefused { reasons: Vec<String> },
-    #[error("plan {digest} is not what the journal says it is; its file was changed or lost: run `plan` again")]
-    PlanDamaged { digest: String },
     #[error("{command} of {migration} is refused, and nothing was changed:\n{}", bullets(&refusal.reasons))]
     Refused { command: &'static str, migration: MigrationId, refusal: Refusal },
     #[error("{command} is not due before {}", until.format("%Y-%m-%d %H:%M:%S UTC"))]

@@ -3,11 +3,13 @@
 //!
 //! Nothing here reads a Parquet file or knows an engine; it builds and tests in seconds.
 
+pub mod equivalence;
 pub mod mapping;
 pub mod migration;
 pub mod partition;
 pub mod plan;
 pub mod pointer;
+pub mod report;
 pub mod schema;
 pub mod spec;
 pub mod storage;

@@ -7,4 +7,4 @@ mod state;
 
 pub use decide::{Command, Decision, Evidence, Refusal, decide, next_steps};
 pub use event::{Event, PointerSwitch, Settled, Side, ValidationRecord, VerdictName, Work};
-pub use state::{Boundary, MirrorPosition, PendingCommit, Phase, State, Sunset, UnitSet};
+pub use state::{Boundary, MirrorPosition, PendingCommit, Phase, SavedPlan, State, Sunset, UnitSet};

@@ -3,8 +3,10 @@
 //!
 //! Nothing here scans rows: adapters speak of files, footers and versions.
 
+mod changes;
 pub mod delta;
 pub mod footer;
 pub mod hive;
 pub mod iceberg;
 pub mod storage;
+mod text;

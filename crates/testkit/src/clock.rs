@@ -27,7 +27,11 @@ struct Time {
 enum Sleeping {
     MovesTime,
     WaitsForTime,
+    ShortMovesTime,
 }
+
+/// The longest sleep that counts as a wait between retries.
+const SHORT: Duration = Duration::from_secs(5);
 
 impl ManualClock {
     /// A clock on which a sleep moves the time at once and returns: for code that waits between retries.
@@ -40,6 +44,12 @@ impl ManualClock {
     #[must_use]
     pub fn waiting() -> Self {
         Self::with(Sleeping::WaitsForTime)
+    }
+
+    /// A clock on which short sleeps move the time, and long ones wait for it: retries go on, background loops stand still.
+    #[must_use]
+    pub fn for_retries() -> Self {
+        Self::with(Sleeping::ShortMovesTime)
     }
 
     fn with(sleeping: Sleeping) -> Self {
@@ -83,7 +93,12 @@ impl Clock for ManualClock {
     }
 
     async fn sleep(&self, duration: Duration) {
-        if self.sleeping == Sleeping::MovesTime {
+        let moves_time = match self.sleeping {
+            Sleeping::MovesTime => true,
+            Sleeping::WaitsForTime => false,
+            Sleeping::ShortMovesTime => duration <= SHORT,
+        };
+        if moves_time {
             self.advance(duration);
             return tokio::task::yield_now().await;
         }

@@ -10,10 +10,10 @@ use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::migration::{Phase, Work};
 use lakeshift_core::plan::{PlannedFile, Strategy, data_file_stem};
 use lakeshift_core::table::{FileEntry, NewFile, Snapshot, UnitId};
-use lakeshift_exec::plan_file;
+use lakeshift_exec::plan_file::PlanFileError;
 
 use super::commit::{Delta, commit};
-use super::mirror;
+use super::{mirror, plans};
 use super::rows::{RewriteTask, Rows};
 use super::tables::Tables;
 use crate::error::Error;
@@ -55,8 +55,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     mirror::round(session, tables, rows).await?;
     let Some(boundary) = session.state.boundary.clone() else { return Ok(()) };
     let source = tables.source.snapshot(Some(&boundary.plan.source)).await?;
-    let planned = plan_file::read(&session.folder.child("plans"), &boundary.plan.digest).await?;
-    let mut units = Units::new(planned);
+    let mut units = Units::new(plans::read(session, &boundary.plan.digest, &boundary.plan.source));
     let meter = session.context.progress.begin("backfill", boundary.plan.summary.total.bytes);
     while session.state.phase == Phase::Backfill {
         session.context.stop.check()?;
@@ -225,13 +224,13 @@ async fn unchanged(tables: &Tables, files: &[PlannedFile]) -> Result<Vec<Planned
 
 /// A plan's rows as units.
 pub struct Units<'a> {
-    files: BoxStream<'a, Result<PlannedFile, lakeshift_exec::ExecError>>,
+    files: BoxStream<'a, Result<PlannedFile, PlanFileError>>,
     ahead: VecDeque<PlannedFile>,
 }
 
 impl<'a> Units<'a> {
     /// Units of a plan as it is read.
-    pub fn new(files: BoxStream<'a, Result<PlannedFile, lakeshift_exec::ExecError>>) -> Self {
+    pub fn new(files: BoxStream<'a, Result<PlannedFile, PlanFileError>>) -> Self {
         Self { files, ahead: VecDeque::new() }
     }
 

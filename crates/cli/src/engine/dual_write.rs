@@ -2,12 +2,11 @@
 
 use lakeshift_core::migration::{Event, Side};
 use lakeshift_core::table::{CreateOutcome, CreateRequest};
-use lakeshift_exec::plan_file;
 
 use super::planning::{plan, target_schema};
 use super::rows::Rows;
 use super::tables::Tables;
-use super::{mirror, switch};
+use super::{mirror, plans, switch};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -35,7 +34,7 @@ async fn pin(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), 
     let source = tables.source.snapshot(None).await?;
     let planning = plan(&session.spec, tables, rows, &source).await?;
     tables.source.pin(&source).await?;
-    plan_file::write(&session.folder.child("plans"), &planning.plan.digest, &planning.files).await?;
+    plans::write(session, &planning.plan.digest, &planning.files).await?;
     session.record(Event::BoundaryPinned { plan: planning.plan }).await
 }
 

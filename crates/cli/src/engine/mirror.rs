@@ -6,15 +6,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::{StreamExt, TryStreamExt};
-use lakeshift_core::migration::Work;
+use lakeshift_core::migration::{SavedPlan, Work};
 use lakeshift_core::plan::{PlannedFile, Strategy, unit_of_path};
 use lakeshift_core::table::{FileEntry, Snapshot, TableVersion, UnitId};
-use lakeshift_exec::plan_file;
 use lakeshift_stream::{Batch, Lag, Tail};
 
 use super::backfill::{group, run_unit};
 use super::commit::{Delta, commit};
 use super::planning::plan_files;
+use super::plans;
 use super::rows::Rows;
 use super::tables::Tables;
 use crate::error::Error;
@@ -52,7 +52,7 @@ pub async fn round(session: &mut Session, tables: &Tables, rows: &Rows) -> Resul
     let mut files = batch.changes.added.clone();
     files.extend(remaining(tables, &batch.to, &superseded).await?);
     let planning = plan_files(&session.spec, tables, rows, &batch.to, files, &format!("m{number:04}-")).await?;
-    plan_file::write(&session.folder.child("plans"), &planning.plan.digest, &planning.files).await?;
+    plans::write(session, &planning.plan.digest, &planning.files).await?;
     let mut delta = Delta { remove: superseded.remove, ..Delta::default() };
     let work = async {
         for unit in group(planning.files) {
@@ -98,8 +98,8 @@ async fn superseded(session: &Session, tables: &Tables, batch: &Batch) -> Result
     if removed.is_empty() {
         return Ok(superseded);
     }
-    let plans = plans(session);
-    let owners = owners(session, &plans, &removed).await?;
+    let saved = saved_plans(session);
+    let owners = owners(session, &saved, &removed).await?;
     let in_place = tables.source.location() == tables.target.location();
     let mut units: HashSet<Owner> = HashSet::new();
     for ((path, _), (owner, strategy)) in owners {
@@ -112,27 +112,30 @@ async fn superseded(session: &Session, tables: &Tables, batch: &Batch) -> Result
     superseded.remove = registered(tables, superseded.remove).await?;
     if !units.is_empty() {
         superseded.remove.extend(files_written_by(session, tables, &units).await?);
-        superseded.of_units = files_of(session, &plans, &units, &removed).await?;
+        superseded.of_units = files_of(session, &saved, &units, &removed).await?;
     }
     Ok(superseded)
 }
 
-/// Digests of the plans that own files, oldest first: S0's, then each round's.
-fn plans(session: &Session) -> Vec<String> {
+/// The plans that own files, oldest first: S0's, then each round's.
+fn saved_plans(session: &Session) -> Vec<SavedPlan> {
     let state = &session.state;
-    let s0 = state.boundary.iter().map(|boundary| boundary.plan.digest.clone());
+    let s0 = state.boundary.iter().map(|boundary| SavedPlan {
+        digest: boundary.plan.digest.clone(),
+        source: boundary.plan.source.clone(),
+    });
     s0.chain(state.mirror.iter().flat_map(|mirror| mirror.plans.clone())).collect()
 }
 
 /// The units in the target that hold the removed files. The latest plan that lists a file owns it.
 async fn owners(
     session: &Session,
-    plans: &[String],
+    saved: &[SavedPlan],
     removed: &HashSet<(String, String)>,
 ) -> Result<HashMap<(String, String), (Owner, Strategy)>, Error> {
     let mut owners = HashMap::new();
-    for (plan, digest) in plans.iter().enumerate() {
-        let mut files = plan_file::read(&session.folder.child("plans"), digest).await?;
+    for (plan, one) in saved.iter().enumerate() {
+        let mut files = plans::read(session, &one.digest, &one.source);
         while let Some(file) = files.try_next().await? {
             let key = key(&file);
             if removed.contains(&key) && in_target(session, plan, &file.unit) {
@@ -182,14 +185,14 @@ async fn files_written_by(
 /// The source files of units, without the removed ones.
 async fn files_of(
     session: &Session,
-    plans: &[String],
+    saved: &[SavedPlan],
     units: &HashSet<Owner>,
     removed: &HashSet<(String, String)>,
 ) -> Result<HashSet<(String, String)>, Error> {
     let mut found = HashSet::new();
     let concerned: BTreeSet<usize> = units.iter().map(|owner| owner.plan).collect();
     for plan in concerned {
-        let mut files = plan_file::read(&session.folder.child("plans"), &plans[plan]).await?;
+        let mut files = plans::read(session, &saved[plan].digest, &saved[plan].source);
         while let Some(file) = files.try_next().await? {
             let owner = Owner { plan, unit: file.unit.clone() };
             if units.contains(&owner) && !removed.contains(&key(&file)) {

@@ -105,8 +105,17 @@ pub struct MirrorPosition {
     pub applied: TableVersion,
     /// When that round was settled, or S0 pinned.
     pub at: DateTime<Utc>,
-    /// Digests of the rounds' plans, oldest first.
-    pub plans: Vec<String>,
+    /// The rounds' plans, oldest first.
+    pub plans: Vec<SavedPlan>,
+}
+
+/// A plan in the migration's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedPlan {
+    /// Its digest, which names its file.
+    pub digest: String,
+    /// The source version whose files it lists.
+    pub source: TableVersion,
 }
 
 /// A commit that was intended and is not settled.
@@ -255,9 +264,9 @@ impl State {
         match (pending.work, &mut self.boundary, &mut self.mirror) {
             (Work::Backfill { units }, Some(boundary), _) => units.iter().for_each(|unit| boundary.done.insert(*unit)),
             (Work::Mirror { to, plan_digest, .. }, _, Some(mirror)) => {
-                mirror.applied = to;
+                mirror.applied = to.clone();
                 mirror.at = at;
-                mirror.plans.push(plan_digest);
+                mirror.plans.push(SavedPlan { digest: plan_digest, source: to });
             }
             _ => {}
         }

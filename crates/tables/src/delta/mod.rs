@@ -1,0 +1,137 @@
+//! Delta Lake: [`DeltaTable`], read and written.
+//!
+//! Reading is deltalake's (its kernel replays the log). A commit is one object of the log, `_delta_log/N.json`, put
+//! create-only by this module: validated against version N−1 and never sent again blindly. The migration's commit number
+//! and its epoch stand in the table as `txn` actions, so that a repeated commit and a runner that was replaced are seen in
+//! the very snapshot that a commit builds on.
+
+mod actions;
+mod commit;
+mod live;
+mod log;
+mod schema;
+mod stats;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use lakeshift_core::storage::Storage;
+use lakeshift_core::table::{
+    Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, FileFacts, Format, Marks, MigrationId,
+    Snapshot, TableError, TableFormat, TableVersion,
+};
+use lakeshift_journal::Clock;
+
+use crate::footer::{Footer, read_footer};
+use crate::storage::outside_error;
+use log::{Loaded, Log};
+
+/// Footers that are read at the same time.
+const FOOTERS_IN_FLIGHT: usize = 32;
+
+/// A Delta table, there or yet to be created. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct DeltaTable {
+    log: Log,
+    clock: Arc<dyn Clock>,
+}
+
+impl DeltaTable {
+    /// The table at `storage`. The clock gives the times that Delta writes into its log; nothing depends on them.
+    pub fn new(storage: Storage, clock: Arc<dyn Clock>) -> Self {
+        Self { log: Log::new(storage), clock }
+    }
+
+    fn storage(&self) -> &Storage {
+        self.log.storage()
+    }
+
+    fn snapshot_of(&self, loaded: &Loaded) -> Snapshot {
+        Snapshot {
+            version: version_text(loaded.version),
+            location: self.storage().location().to_owned(),
+            schema: loaded.schema.clone(),
+            partition: loaded.partition.clone(),
+            properties: loaded.properties.clone(),
+        }
+    }
+
+    async fn load(&self, version: &TableVersion) -> Result<Loaded, TableError> {
+        let number = version.0.parse().map_err(|_| TableError::VersionGone {
+            location: self.storage().location().to_owned(),
+            version: version.clone(),
+            reason: "a Delta version is a whole number".to_owned(),
+        })?;
+        self.log.load(Some(number)).await
+    }
+
+    async fn entries(&self, snapshot: &Snapshot) -> Result<Vec<FileEntry>, TableError> {
+        let loaded = self.load(&snapshot.version).await?;
+        let files = live::files(&self.log, &loaded).await?;
+        files.iter().map(|file| live::entry(file, &loaded, self.storage())).collect()
+    }
+
+    async fn footer(&self, path: &str, size_bytes: u64) -> Result<Footer, TableError> {
+        let object = self.storage().resolve(path).map_err(outside_error)?;
+        read_footer(self.storage().store().as_ref(), &object, size_bytes).await
+    }
+}
+
+fn version_text(version: u64) -> TableVersion {
+    TableVersion(version.to_string())
+}
+
+#[async_trait]
+impl TableFormat for DeltaTable {
+    fn format(&self) -> Format {
+        Format::Delta
+    }
+
+    fn location(&self) -> &str {
+        self.storage().location()
+    }
+
+    async fn snapshot(&self, version: Option<&TableVersion>) -> Result<Snapshot, TableError> {
+        let loaded = match version {
+            Some(version) => self.load(version).await?,
+            None => self.log.load(None).await?,
+        };
+        Ok(self.snapshot_of(&loaded))
+    }
+
+    async fn pin(&self, _snapshot: &Snapshot) -> Result<(), TableError> {
+        Ok(())
+    }
+
+    fn files<'a>(&'a self, snapshot: &'a Snapshot) -> BoxStream<'a, Result<FileEntry, TableError>> {
+        let entries = async { Ok(stream::iter(self.entries(snapshot).await?.into_iter().map(Ok))) };
+        stream::once(entries).try_flatten().boxed()
+    }
+
+    async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes, TableError> {
+        let (from, to) = (self.entries(from).await?, self.entries(to).await?);
+        Ok(crate::changes::difference(from, to))
+    }
+
+    fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {
+        let read = move |file: FileEntry| async move {
+            let footer = self.footer(&file.path, file.size_bytes).await;
+            (file, footer.map(|footer| footer.facts()))
+        };
+        stream::iter(files).map(read).buffered(FOOTERS_IN_FLIGHT).boxed()
+    }
+
+    async fn create(&self, request: &CreateRequest) -> Result<CreateOutcome, TableError> {
+        commit::create(self, request).await
+    }
+
+    async fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
+        commit::commit(self, request).await
+    }
+
+    async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError> {
+        commit::marks(self, migration).await
+    }
+}

@@ -12,10 +12,10 @@ use lakeshift_core::schema::TableSchema;
 use lakeshift_core::table::{FileFacts, TableError};
 use lakeshift_core::value::Value;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
 
-use crate::storage::read_error;
+use crate::storage::store_error;
 
 pub use bounds::ColumnMetrics;
 
@@ -66,19 +66,32 @@ impl Footer {
 /// [`TableError::Corrupt`] for what is no readable Parquet file, [`TableError::Unsupported`] for a type or an encryption
 /// that Lakeshift does not know, [`TableError::Store`] when the store fails.
 pub async fn read_footer(store: &dyn ObjectStore, path: &Path, size: u64) -> Result<Footer, TableError> {
-    let object = path.as_ref();
-    let bytes = footer_bytes(store, path, size).await?;
-    parse_footer(object, &bytes, size)
+    read_footer_if(store, path, size, None).await
+}
+
+/// As [`read_footer`], but only of the content that has this ETag: a file that was replaced since it was listed gives a
+/// [`TableError::Store`] whose source is object_store's `Precondition`.
+///
+/// # Errors
+/// As [`read_footer`].
+pub async fn read_footer_if(
+    store: &dyn ObjectStore,
+    path: &Path,
+    size: u64,
+    etag: Option<&str>,
+) -> Result<Footer, TableError> {
+    let bytes = footer_bytes(store, path, size, etag).await?;
+    parse_footer(path.as_ref(), &bytes, size)
 }
 
 /// The footer's own bytes, without length and magic.
-async fn footer_bytes(store: &dyn ObjectStore, path: &Path, size: u64) -> Result<Bytes, TableError> {
+async fn footer_bytes(store: &dyn ObjectStore, path: &Path, size: u64, etag: Option<&str>) -> Result<Bytes, TableError> {
     let object = path.as_ref();
     if size < FILE_BYTES_MIN {
         return Err(corrupt(object, format!("{size} bytes are too few for a Parquet file")));
     }
     let start = size - size.min(FIRST_READ_BYTES);
-    let end = get(store, path, start, size).await?;
+    let end = get(store, path, start, size, etag).await?;
     let (body, tail) = end.split_at(end.len() - TAIL_BYTES);
     let length = footer_length(object, tail, size)?;
     let have = body.len() as u64;
@@ -86,7 +99,7 @@ async fn footer_bytes(store: &dyn ObjectStore, path: &Path, size: u64) -> Result
         return Ok(end.slice((have - length) as usize..body.len()));
     }
     // The rest lies before what was read: `length` is at most the file without its magic and tail.
-    let first = get(store, path, size - TAIL_BYTES as u64 - length, start).await?;
+    let first = get(store, path, size - TAIL_BYTES as u64 - length, start, etag).await?;
     Ok([first.as_ref(), body].concat().into())
 }
 
@@ -107,22 +120,31 @@ fn footer_length(object: &str, tail: &[u8], size: u64) -> Result<u64, TableError
 }
 
 /// Exactly the bytes from `start` to `end`: a short answer means that the file is not what was listed.
-async fn get(store: &dyn ObjectStore, path: &Path, start: u64, end: u64) -> Result<Bytes, TableError> {
-    let bytes = match store.get_range(path, start..end).await {
-        Ok(bytes) => bytes,
-        Err(error) => return Err(range_error(store, path, end, error).await),
-    };
-    if bytes.len() as u64 != end - start {
-        return Err(shorter(path, end));
+async fn get(
+    store: &dyn ObjectStore,
+    path: &Path,
+    start: u64,
+    end: u64,
+    etag: Option<&str>,
+) -> Result<Bytes, TableError> {
+    let options = GetOptions { range: Some((start..end).into()), if_match: etag.map(str::to_owned), ..GetOptions::default() };
+    let answer = async { store.get_opts(path, options).await?.bytes().await };
+    match answer.await {
+        Ok(bytes) if bytes.len() as u64 == end - start => Ok(bytes),
+        Ok(_) => Err(shorter(path, end)),
+        Err(error) => Err(range_error(store, path, end, error).await),
     }
-    Ok(bytes)
 }
 
 /// A range past the end is told apart from a store that fails: the first means that the file shrank.
 async fn range_error(store: &dyn ObjectStore, path: &Path, end: u64, error: object_store::Error) -> TableError {
+    use object_store::Error as E;
+    if matches!(error, E::NotFound { .. } | E::Precondition { .. }) {
+        return store_error("read", path.as_ref(), error);
+    }
     match store.head(path).await {
         Ok(meta) if meta.size < end => shorter(path, end),
-        _ => read_error(path.as_ref(), error),
+        _ => store_error("read", path.as_ref(), error),
     }
 }
 

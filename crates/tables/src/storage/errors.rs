@@ -13,16 +13,12 @@ pub(crate) fn store_error(action: &'static str, object: &str, error: object_stor
     }
 }
 
-/// As [`store_error`] for a read, where an object that is gone means that metadata names what is not there.
-pub(crate) fn read_error(object: &str, error: object_store::Error) -> TableError {
-    match error {
-        object_store::Error::NotFound { .. } => TableError::Corrupt {
-            object: object.to_owned(),
-            reason: "it is listed, but the store does not have it (deleted meanwhile?); nothing was changed".to_owned(),
-            source: Some(Box::new(error)),
-        },
-        other => store_error("read", object, other),
-    }
+/// Whether the object was deleted or replaced since it was listed; listing again helps.
+pub(crate) fn changed_since_listed(error: &TableError) -> bool {
+    use object_store::Error as E;
+    let TableError::Store { source, .. } = error else { return false };
+    let source = source.downcast_ref::<E>();
+    matches!(source, Some(E::NotFound { .. } | E::Precondition { .. }))
 }
 
 /// The error of a path that does not stay in its location.

@@ -20,7 +20,7 @@ use object_store::path::Path;
 use url::Url;
 
 use confined::ConfinedFiles;
-pub(crate) use errors::{outside_error, read_error, store_error};
+pub(crate) use errors::{changed_since_listed, outside_error, store_error};
 
 /// Options of one location: object_store's own configuration keys (`endpoint`, `region`, `access_key_id`, …), secrets
 /// already resolved. They stand before what the environment says.

@@ -1,0 +1,186 @@
+//! How this migration's rows are read and written: the engine, the spec's logic and the throttle, held together.
+
+use std::sync::Arc;
+
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::ExecutionPlan;
+use lakeshift_core::schema::TableSchema;
+use lakeshift_core::spec::Spec;
+use lakeshift_core::storage::Storage;
+use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot};
+use lakeshift_exec::engine::{Engine, EngineSettings};
+use lakeshift_exec::logic::{Logic, LogicSpec};
+use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
+use lakeshift_exec::scan::{ScanRequest, scan};
+use lakeshift_exec::throttle::Throttle;
+use lakeshift_journal::Clock;
+use tokio::sync::OnceCell;
+
+use super::tables::Tables;
+use crate::error::Error;
+
+/// The part of the memory that writers may hold; the rest is for reading and for what they spill.
+const WRITE_SHARE: u64 = 2;
+
+/// Reads and writes rows for one migration.
+#[derive(Debug)]
+pub struct Rows {
+    engine: Engine,
+    throttle: Throttle,
+    spec: Spec,
+    target_schema: OnceCell<TableSchema>,
+}
+
+/// Source files to write anew.
+#[derive(Debug)]
+pub struct RewriteTask<'a> {
+    /// The snapshot that they are of.
+    pub source: &'a Snapshot,
+    /// The files.
+    pub files: Vec<FileEntry>,
+    /// The start of the new files' names.
+    pub stem: String,
+}
+
+impl Rows {
+    /// Starts an engine within the spec's memory.
+    ///
+    /// # Errors
+    /// The engine cannot be started.
+    pub fn new(spec: &Spec, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let settings = EngineSettings {
+            memory_bytes: usize::try_from(spec.backfill.memory.bytes()).unwrap_or(usize::MAX),
+            concurrency: spec.backfill.concurrency as usize,
+            ..EngineSettings::default()
+        };
+        Ok(Self {
+            engine: Engine::builder().with_settings(settings).build()?,
+            throttle: Throttle::new(clock, spec.backfill.bytes_per_second.map(|rate| rate.bytes())),
+            spec: spec.clone(),
+            target_schema: OnceCell::new(),
+        })
+    }
+
+    /// The columns after the spec's logic.
+    ///
+    /// # Errors
+    /// SQL that does not fit the source.
+    pub async fn output_schema(&self, source: &TableSchema) -> Result<TableSchema, Error> {
+        Ok(self.logic(source).await?.output_schema().clone())
+    }
+
+    async fn logic(&self, source: &TableSchema) -> Result<Logic, Error> {
+        let logic = LogicSpec {
+            transform: self.spec.transform.as_ref().map(|transform| transform.sql.as_str()),
+            scope: self.spec.scope.as_ref().map(|scope| scope.filter.as_str()),
+        };
+        Ok(Logic::new(&self.engine, source, logic).await?)
+    }
+
+    /// The old table's rows as the new one shall have them: after scope and logic. Several streams, read in parallel.
+    ///
+    /// # Errors
+    /// Files that cannot be read soundly.
+    pub async fn old(
+        &self,
+        tables: &Tables,
+        source: &Snapshot,
+        files: &[FileEntry],
+    ) -> Result<Vec<SendableRecordBatchStream>, Error> {
+        self.streams(self.old_plan(tables, source, files).await?)
+    }
+
+    async fn old_plan(
+        &self,
+        tables: &Tables,
+        source: &Snapshot,
+        files: &[FileEntry],
+    ) -> Result<Arc<dyn ExecutionPlan>, Error> {
+        let request =
+            ScanRequest { storage: &tables.source_storage, format: tables.source.format(), snapshot: source, files };
+        let plan = scan(&self.engine, &request)?;
+        Ok(self.logic(&source.schema).await?.apply(plan).await?)
+    }
+
+    /// The new table's rows.
+    ///
+    /// # Errors
+    /// As [`Rows::old`].
+    pub fn new_rows(
+        &self,
+        tables: &Tables,
+        target: &Snapshot,
+        files: &[FileEntry],
+    ) -> Result<Vec<SendableRecordBatchStream>, Error> {
+        let (elsewhere, here): (Vec<FileEntry>, Vec<FileEntry>) =
+            files.iter().cloned().partition(|file| file.path.contains("://"));
+        let mut streams = Vec::new();
+        for (storage, files) in [(&tables.target_storage, here), (&tables.source_storage, elsewhere)] {
+            if !files.is_empty() {
+                streams.extend(self.new_part(storage, tables.target.format(), target, &files)?);
+            }
+        }
+        Ok(streams)
+    }
+
+    fn new_part(
+        &self,
+        storage: &Storage,
+        format: Format,
+        snapshot: &Snapshot,
+        files: &[FileEntry],
+    ) -> Result<Vec<SendableRecordBatchStream>, Error> {
+        self.streams(scan(&self.engine, &ScanRequest { storage, format, snapshot, files })?)
+    }
+
+    fn streams(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Vec<SendableRecordBatchStream>, Error> {
+        let partitions = plan.output_partitioning().partition_count();
+        let context = self.engine.session().task_ctx();
+        let execute = |partition| plan.execute(partition, context.clone()).map_err(|source| Error::Query { source });
+        (0..partitions).map(execute).collect()
+    }
+
+    /// Reads files, applies the logic, and writes the target's data files. Nothing refers to them yet.
+    ///
+    /// # Errors
+    /// Rows that cannot be read or written; whole files may be left over, which no table refers to.
+    pub async fn rewrite(&self, tables: &Tables, task: RewriteTask<'_>) -> Result<Vec<NewFile>, Error> {
+        let schema = self
+            .target_schema
+            .get_or_try_init(|| async { Ok::<_, Error>(tables.target.snapshot(None).await?.schema) })
+            .await?;
+        let plan = self.old_plan(tables, task.source, &task.files).await?;
+        let input = self.engine.execute(plan).map_err(|source| Error::Query { source })?;
+        let format = tables.target.format();
+        let request = RewriteRequest {
+            input: self.throttle.pace(input, bytes_per_row(&task.files)),
+            storage: &tables.target_storage,
+            schema,
+            partition: &self.spec.target.partitioning,
+            partition_columns: if format == Format::Delta { PartitionColumns::Omit } else { PartitionColumns::Keep },
+            file_stem: &task.stem,
+            limits: self.limits(),
+            cancel: None,
+        };
+        match rewrite(request).await? {
+            RewriteOutcome::Written(files) => Ok(files),
+            RewriteOutcome::Cancelled(_) => Err(Error::Interrupted),
+        }
+    }
+
+    fn limits(&self) -> RewriteLimits {
+        let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let memory = self.spec.backfill.memory.bytes() / u64::from(self.spec.backfill.concurrency) / WRITE_SHARE;
+        RewriteLimits {
+            target_file_bytes: bytes(self.spec.backfill.target_file_size.bytes()),
+            memory_bytes: bytes(memory),
+            ..RewriteLimits::default()
+        }
+    }
+}
+
+fn bytes_per_row(files: &[FileEntry]) -> f64 {
+    let bytes: u64 = files.iter().map(|file| file.size_bytes).sum();
+    let rows: u64 = files.iter().filter_map(|file| file.rows).sum();
+    bytes as f64 / rows.max(1) as f64
+}

@@ -1,0 +1,5 @@
+//! The program's behaviour from outside: whole migrations over real stores, and over stores that fail.
+
+mod crash;
+mod life;
+mod support;

@@ -1,0 +1,191 @@
+//! A small world: a Hive-style table of flights on some store, a spec, and commands run as the binary runs them.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use lakeshift::args::{Args, Command};
+use lakeshift::context::Context;
+use lakeshift::error::Error;
+use lakeshift::output::Answer;
+use lakeshift::progress::Progress;
+use lakeshift::stop::Stop;
+use lakeshift_journal::Clock;
+use lakeshift_tables::storage::Stores;
+use lakeshift_testkit::{ManualClock, SeededRng};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ArrowWriter;
+
+/// The target of a test migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Rewritten into months and buckets.
+    Iceberg,
+    /// Adopted where it lies.
+    DeltaInPlace,
+    /// Rewritten elsewhere, unpartitioned days.
+    Delta,
+}
+
+/// A store with a source table, and a spec on disk.
+pub struct World {
+    /// The store that everything lies on.
+    pub store: Arc<dyn ObjectStore>,
+    /// The time.
+    pub clock: Arc<ManualClock>,
+    /// The root of all locations, such as `memory://` and a bucket's URL.
+    pub root: String,
+    folder: tempfile::TempDir,
+    seed: std::sync::atomic::AtomicU64,
+}
+
+/// One flight: (minute of the day, origin, delay).
+pub type Flight = (i64, &'static str, Option<i64>);
+
+impl World {
+    /// A world in memory.
+    pub fn in_memory(target: Target) -> Self {
+        Self::on(Arc::new(InMemory::new()), "memory:///lake", target)
+    }
+
+    /// A world below `root` on a store.
+    pub fn on(store: Arc<dyn ObjectStore>, root: &str, target: Target) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self {
+            store,
+            clock: Arc::new(ManualClock::for_retries()),
+            root: root.to_owned(),
+            folder,
+            seed: std::sync::atomic::AtomicU64::new(1),
+        };
+        world.write_spec(target, "");
+        world
+    }
+
+    /// Writes the spec; `more` is appended to it.
+    pub fn write_spec(&self, target: Target, more: &str) {
+        let root = &self.root;
+        let target = match target {
+            Target::Iceberg => format!(
+                "format: iceberg\n  location: {root}/flights_iceberg\n  partitioning: [month(at), 'bucket(2, origin)']"
+            ),
+            Target::Delta => format!("format: delta\n  location: {root}/flights_delta\n  partitioning: [origin]"),
+            Target::DeltaInPlace => format!("format: delta\n  location: {root}/flights\n  partitioning: [day]"),
+        };
+        let disposition = if target.contains("flights_") { ", disposition: purge" } else { "" };
+        let spec = format!(
+            "apiVersion: lakeshift/v1\nname: flights\ncontrol: {root}/control\nsource:\n  format: hive\n  location: \
+             {root}/flights\ntarget:\n  {target}\ncutover: {{alias: flights}}\nbackfill: {{concurrency: 1, memory: 64MiB, \
+             unit_size: 16MiB, target_file_size: 16MiB}}\nsunset: {{grace: 1h{}{disposition}}}\n{more}",
+            if disposition.is_empty() { "" } else { ", quarantine: 1h" },
+        );
+        std::fs::write(self.spec(), spec).unwrap();
+    }
+
+    /// The spec's path.
+    pub fn spec(&self) -> PathBuf {
+        self.folder.path().join("migration.yaml")
+    }
+
+    /// Writes a source file: flights of one day.
+    pub async fn put_day(&self, day: u32, file: &str, flights: &[Flight]) {
+        let path = self.source_path(day, file);
+        self.store.put(&path, day_file(day, flights).into()).await.unwrap();
+    }
+
+    /// Deletes a source file.
+    pub async fn delete_day(&self, day: u32, file: &str) {
+        self.store.delete(&self.source_path(day, file)).await.unwrap();
+    }
+
+    fn source_path(&self, day: u32, file: &str) -> Path {
+        let root = self.root.split_once("://").unwrap().1;
+        let path = root.split_once('/').map_or("", |(_, path)| path);
+        Path::parse(format!("{path}/flights/day=2001-01-{day:02}/{file}")).unwrap()
+    }
+
+    /// Runs one command as a new process would, on `store` in place of the world's own.
+    pub async fn run_on(&self, store: Arc<dyn ObjectStore>, command: &[&str]) -> Result<Answer, Error> {
+        let seed = self.seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let context = Context {
+            stores: Stores::new().with_store(self.root.clone(), store),
+            clock: self.clock.clone(),
+            rng: Arc::new(SeededRng::new(seed)),
+            env: |_| None,
+            holder: format!("test@here:{seed}"),
+            progress: Progress::Quiet,
+            stop: Stop::never(),
+        };
+        lakeshift::commands::run(&context, parse(command, &self.spec())).await
+    }
+
+    /// Runs one command on the world's own store.
+    pub async fn run(&self, command: &[&str]) -> Result<Answer, Error> {
+        self.run_on(self.store.clone(), command).await
+    }
+
+    /// Lets time pass.
+    pub fn wait(&self, seconds: u64) {
+        self.clock.advance(std::time::Duration::from_secs(seconds));
+        assert!(self.clock.elapsed().as_secs() >= seconds);
+    }
+
+    /// Rows of the source's files as text, sorted: read by the parquet crate alone.
+    pub async fn source_rows(&self) -> Vec<String> {
+        let root = self.source_path(1, "x").as_ref().rsplitn(3, '/').last().unwrap().to_owned();
+        let objects: Vec<_> =
+            futures::TryStreamExt::try_collect(self.store.list(Some(&Path::parse(&root).unwrap()))).await.unwrap();
+        let mut rows = Vec::new();
+        for object in objects {
+            let path: &str = object.location.as_ref();
+            if !path.contains("/day=") || path.contains("/ls.") {
+                continue;
+            }
+            let day = path.split("/day=").nth(1).unwrap().split('/').next().unwrap();
+            let bytes = self.store.get(&object.location).await.unwrap().bytes().await.unwrap();
+            for row in rows_of(bytes) {
+                rows.push(format!("{row}|{day}"));
+            }
+        }
+        rows.sort_unstable();
+        rows
+    }
+}
+
+fn parse(command: &[&str], spec: &FilePath) -> Command {
+    let spec = spec.display().to_string();
+    let words = command.iter().map(|word| if *word == "SPEC" { spec.as_str() } else { word });
+    <Args as clap::Parser>::try_parse_from(std::iter::once("lakeshift").chain(words)).unwrap().command
+}
+
+/// A Parquet file of flights.
+pub fn day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
+    let midnight = (11_322 + i64::from(day)) * 86_400_000_000;
+    let at = TimestampMicrosecondArray::from_iter_values(flights.iter().map(|(minute, ..)| midnight + minute * 60_000_000));
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("at", Arc::new(at) as ArrayRef, true),
+        ("origin", Arc::new(StringArray::from_iter_values(flights.iter().map(|(_, origin, _)| *origin))), true),
+        ("delay", Arc::new(Int64Array::from_iter(flights.iter().map(|(.., delay)| *delay))), true),
+    ])
+    .unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// Rows of a Parquet file as text, columns in the order of the file.
+pub fn rows_of(bytes: bytes::Bytes) -> Vec<String> {
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1024).unwrap();
+    reader.flat_map(|batch| text_rows(&batch.unwrap())).collect()
+}
+
+fn text_rows(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> =
+        batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap()).collect();
+    let row = |row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|");
+    (0..batch.num_rows()).map(row).collect()
+}

@@ -1,0 +1,252 @@
+//! [`Fingerprint`]: a table told by the sums of its cells; [`compare`]: where two tables differ.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::cell::{CellKey, CellSum};
+use super::key::{Encoding, ValidationKey};
+use crate::partition::PartitionField;
+
+/// What a fingerprint was taken over and how; equal shapes make two fingerprints comparable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FingerprintShape {
+    /// How values became bytes.
+    pub encoding: Encoding,
+    /// The key of the row hashes.
+    pub key: ValidationKey,
+    /// The compared columns, named as in the new table, in the order in which they were encoded.
+    pub columns: Vec<String>,
+    /// The refinement's fields.
+    pub fields: Vec<PartitionField>,
+}
+
+/// One table at one version, or one file of it: a [`CellSum`] for every cell that has rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    shape: FingerprintShape,
+    /// How many of the shape's fields divide the cells.
+    depth: usize,
+    #[serde(with = "cell_list")]
+    cells: BTreeMap<CellKey, CellSum>,
+}
+
+/// Why two fingerprints say nothing of each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotComparable {
+    /// Another key, encoding, list of columns or refinement.
+    #[error("the two fingerprints were not taken alike: {part} differs; take both again in one validation")]
+    Shape {
+        /// What differs.
+        part: &'static str,
+    },
+    /// More rows are to be subtracted than there are, or hashes are left where no row is.
+    #[error("the sums to subtract are not part of cell {cell}; take the fingerprint again from the files")]
+    NotPart {
+        /// The cell.
+        cell: String,
+    },
+}
+
+impl Fingerprint {
+    /// A table without rows.
+    pub fn empty(shape: FingerprintShape) -> Self {
+        let depth = shape.fields.len();
+        Self { shape, depth, cells: BTreeMap::new() }
+    }
+
+    /// What it was taken over and how.
+    pub fn shape(&self) -> &FingerprintShape {
+        &self.shape
+    }
+
+    /// The fields that divide the cells: all of the refinement, or its first ones after [`coarsen`](Self::coarsen).
+    pub fn fields(&self) -> &[PartitionField] {
+        &self.shape.fields[..self.depth.min(self.shape.fields.len())]
+    }
+
+    /// The refinement's last fields, given up to bound the number of cells.
+    pub fn given_up(&self) -> &[PartitionField] {
+        &self.shape.fields[self.depth.min(self.shape.fields.len())..]
+    }
+
+    /// The cells that have rows.
+    pub fn cells(&self) -> &BTreeMap<CellKey, CellSum> {
+        &self.cells
+    }
+
+    /// Adds rows to the cell of `key`, which has a value for every field of the refinement.
+    pub fn add_cell(&mut self, key: &CellKey, sum: CellSum) {
+        if sum.rows > 0 {
+            let cell = self.cells.entry(key.prefix(self.depth)).or_default();
+            *cell = cell.plus(sum);
+        }
+    }
+
+    /// All cells together.
+    pub fn total(&self) -> CellSum {
+        self.cells.values().fold(CellSum::default(), |total, cell| total.plus(*cell))
+    }
+
+    /// Rolls the cells up to the first `depth` fields; finer cells stay as they are when `depth` is not less than now.
+    pub fn coarsen(&mut self, depth: usize) {
+        if depth >= self.depth {
+            return;
+        }
+        self.depth = depth;
+        for (key, sum) in std::mem::take(&mut self.cells) {
+            self.add_cell(&key, sum);
+        }
+    }
+
+    /// Gives up the refinement's last fields until there are at most `cells_max` cells (at least one).
+    pub fn bound(&mut self, cells_max: usize) {
+        while self.cells.len() > cells_max.max(1) {
+            self.coarsen(self.depth.saturating_sub(1));
+        }
+    }
+
+    /// Adds the rows of another part of the same table.
+    ///
+    /// # Errors
+    /// [`NotComparable::Shape`]; nothing is changed then.
+    pub fn add(&mut self, other: &Self) -> Result<(), NotComparable> {
+        self.same_shape(other)?;
+        self.coarsen(other.depth);
+        for (key, sum) in &other.cells {
+            self.add_cell(key, *sum);
+        }
+        Ok(())
+    }
+
+    /// Takes away the rows of a part of the table that is gone.
+    ///
+    /// # Errors
+    /// [`NotComparable::Shape`], or [`NotComparable::NotPart`] when `other` was never added; nothing is changed then.
+    pub fn subtract(&mut self, other: &Self) -> Result<(), NotComparable> {
+        self.same_shape(other)?;
+        let (mut rest, mut other) = (self.clone(), other.clone());
+        rest.coarsen(other.depth);
+        other.coarsen(rest.depth);
+        for (key, sum) in &other.cells {
+            let not_part = || NotComparable::NotPart { cell: key.label(rest.fields()) };
+            let left = rest.cells.get(key).and_then(|cell| cell.minus(*sum)).ok_or_else(not_part)?;
+            if left.rows > 0 {
+                rest.cells.insert(key.clone(), left);
+            } else if left.sum == 0 {
+                rest.cells.remove(key);
+            } else {
+                return Err(not_part());
+            }
+        }
+        *self = rest;
+        Ok(())
+    }
+
+    /// SHA-256 (hex) over the shape and every cell.
+    pub fn digest(&self) -> Result<String, serde_json::Error> {
+        Ok(Sha256::digest(serde_json::to_vec(self)?).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn same_shape(&self, other: &Self) -> Result<(), NotComparable> {
+        let (a, b) = (&self.shape, &other.shape);
+        let parts = [
+            ("the key", a.key == b.key),
+            ("the encoding", a.encoding == b.encoding),
+            ("the list of columns", a.columns == b.columns),
+            ("the refinement", a.fields == b.fields),
+        ];
+        match parts.into_iter().find(|(_, same)| !same) {
+            Some((part, _)) => Err(NotComparable::Shape { part }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A cell whose rows are not the same on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellDifference {
+    /// The cell.
+    pub cell: CellKey,
+    /// The old side; no rows where it has no such cell.
+    pub old: CellSum,
+    /// The new side; no rows where it has no such cell.
+    pub new: CellSum,
+}
+
+/// Two fingerprints side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The fields that divide the cells.
+    pub fields: Vec<PartitionField>,
+    /// Fields of the refinement that were given up to bound the number of cells.
+    pub given_up: Vec<PartitionField>,
+    /// Cells with rows on either side.
+    pub cells: u64,
+    /// All rows of the old side.
+    pub old: CellSum,
+    /// All rows of the new side.
+    pub new: CellSum,
+    /// The cells that differ, in order.
+    pub differences: Vec<CellDifference>,
+}
+
+impl Comparison {
+    /// The base-2 logarithm, rounded up, of the greatest probability that tables of these sizes that differ have the same
+    /// sums: rows over 2^128 (see `docs/equivalence.md`).
+    pub fn collision_bound_log2(&self) -> i32 {
+        let rows = self.old.rows.max(self.new.rows).max(1);
+        let log2_up = u64::BITS - (rows - 1).leading_zeros();
+        log2_up.cast_signed() - 128
+    }
+}
+
+/// Compares cell by cell, in the finer cells that both have.
+///
+/// # Errors
+/// [`NotComparable::Shape`] when they were not taken alike.
+pub fn compare(old: &Fingerprint, new: &Fingerprint) -> Result<Comparison, NotComparable> {
+    old.same_shape(new)?;
+    let (mut old, mut new) = (old.clone(), new.clone());
+    old.coarsen(new.depth);
+    new.coarsen(old.depth);
+    let cells: std::collections::BTreeSet<&CellKey> = old.cells.keys().chain(new.cells.keys()).collect();
+    let sum = |side: &Fingerprint, cell: &CellKey| side.cells.get(cell).copied().unwrap_or_default();
+    let difference = |cell: &&CellKey| {
+        let (old, new) = (sum(&old, cell), sum(&new, cell));
+        (old != new).then(|| CellDifference { cell: (*cell).clone(), old, new })
+    };
+    Ok(Comparison {
+        fields: old.fields().to_vec(),
+        given_up: old.given_up().to_vec(),
+        cells: cells.len() as u64,
+        old: old.total(),
+        new: new.total(),
+        differences: cells.iter().filter_map(difference).collect(),
+    })
+}
+
+/// JSON has no maps by compound keys: a list of cells, in order.
+mod cell_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{CellKey, CellSum};
+
+    #[derive(Serialize, Deserialize)]
+    struct Cell<K> {
+        cell: K,
+        sum: CellSum,
+    }
+
+    pub(super) fn serialize<S: Serializer>(cells: &BTreeMap<CellKey, CellSum>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(cells.iter().map(|(cell, sum)| Cell { cell, sum: *sum }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CellKey, CellSum>, D::Error> {
+        let cells = Vec::<Cell<CellKey>>::deserialize(deserializer)?;
+        Ok(cells.into_iter().map(|cell| (cell.cell, cell.sum)).collect())
+    }
+}

@@ -1,0 +1,201 @@
+//! [`Verdict`]: what a validation comes to, and [`judge`], which derives it from what was found.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::Comparison;
+use super::schema_check::{ColumnCheck, SchemaCheck};
+use crate::migration::{Side, VerdictName};
+
+/// What a validation comes to. The worst finding wins: FAIL over INCONCLUSIVE over PASS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "UPPERCASE")]
+#[must_use]
+pub enum Verdict {
+    /// Every column of every row was compared, and both sides hold the same rows.
+    Pass,
+    /// It could not be told.
+    Inconclusive {
+        /// Why not; never empty.
+        reasons: Vec<Reason>,
+    },
+    /// The sides differ.
+    Fail {
+        /// How they differ and, besides, what could not be told; never empty.
+        reasons: Vec<Reason>,
+    },
+}
+
+/// Why a verdict is not PASS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// Rows differ.
+    RowsDiffer {
+        /// Cells that differ.
+        cells: u64,
+        /// Cells in all.
+        of: u64,
+        /// Rows of the old side.
+        old_rows: u64,
+        /// Rows of the new side.
+        new_rows: u64,
+    },
+    /// The new table lacks a column.
+    ColumnMissing {
+        /// Its name in the old table.
+        column: String,
+    },
+    /// A column was not compared.
+    ColumnNotCompared {
+        /// Its name in the new table.
+        column: String,
+        /// Why.
+        why: String,
+    },
+    /// There is nothing to compare: no column in both tables, or no row on either side.
+    NothingCompared {
+        /// What is lacking.
+        what: String,
+    },
+    /// A side was read without a fixed version.
+    NotPinned {
+        /// The side.
+        side: Side,
+    },
+    /// The comparison did not come to its end.
+    Incomplete {
+        /// What stopped it.
+        why: String,
+    },
+}
+
+impl Reason {
+    fn is_difference(&self) -> bool {
+        matches!(self, Self::RowsDiffer { .. } | Self::ColumnMissing { .. })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RowsDiffer { cells, of, old_rows, new_rows } => {
+                write!(f, "rows differ in {cells} of {of} cells ({old_rows} rows in the old table, {new_rows} in the new)")
+            }
+            Self::ColumnMissing { column } => write!(f, "the new table has no column {column}"),
+            Self::ColumnNotCompared { column, why } => write!(f, "column {column} was not compared: {why}"),
+            Self::NothingCompared { what } => write!(f, "there was nothing to compare: {what}"),
+            Self::NotPinned { side: Side::Old } => f.write_str("the old table was not read at a fixed version"),
+            Self::NotPinned { side: Side::New } => f.write_str("the new table was not read at a fixed version"),
+            Self::Incomplete { why } => write!(f, "the comparison is not complete: {why}"),
+        }
+    }
+}
+
+impl Verdict {
+    /// The verdict of all `reasons` together.
+    pub fn of(reasons: Vec<Reason>) -> Self {
+        if reasons.is_empty() {
+            Self::Pass
+        } else if reasons.iter().any(Reason::is_difference) {
+            Self::Fail { reasons }
+        } else {
+            Self::Inconclusive { reasons }
+        }
+    }
+
+    /// The verdict on two parts together: the worst wins, and every reason is kept.
+    pub fn and(self, other: Self) -> Self {
+        Self::of(self.reasons().iter().chain(other.reasons()).cloned().collect())
+    }
+
+    /// Why it is not PASS.
+    pub fn reasons(&self) -> &[Reason] {
+        match self {
+            Self::Pass => &[],
+            Self::Inconclusive { reasons } | Self::Fail { reasons } => reasons,
+        }
+    }
+
+    /// The verdict as a word.
+    pub fn name(&self) -> VerdictName {
+        match self {
+            Self::Pass => VerdictName::Pass,
+            Self::Inconclusive { .. } => VerdictName::Inconclusive,
+            Self::Fail { .. } => VerdictName::Fail,
+        }
+    }
+
+    /// The process's exit code: 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Fail { .. } => 1,
+            Self::Inconclusive { .. } => 3,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "PASS",
+            Self::Inconclusive { .. } => "INCONCLUSIVE",
+            Self::Fail { .. } => "FAIL",
+        })
+    }
+}
+
+/// What a validation found.
+#[derive(Debug, Clone, Copy)]
+pub struct Findings<'a> {
+    /// The columns.
+    pub schema: &'a SchemaCheck,
+    /// The rows; absent when the comparison did not come to its end.
+    pub comparison: Option<&'a Comparison>,
+    /// What else stands against a verdict: an unpinned side, an interruption.
+    pub obstacles: &'a [Reason],
+}
+
+/// The verdict. A column that was not compared, and two sides without any row, are INCONCLUSIVE: nothing was proven.
+pub fn judge(findings: &Findings<'_>) -> Verdict {
+    let mut reasons: Vec<Reason> = findings.schema.columns.iter().filter_map(of_column).collect();
+    if findings.schema.compared().is_empty() {
+        reasons.push(Reason::NothingCompared { what: "no column is in both tables".to_owned() });
+    }
+    match findings.comparison {
+        Some(comparison) => reasons.extend(of_rows(comparison)),
+        None if findings.obstacles.is_empty() => {
+            reasons.push(Reason::Incomplete { why: "the rows were not read".to_owned() });
+        }
+        None => {}
+    }
+    reasons.extend(findings.obstacles.iter().cloned());
+    Verdict::of(reasons)
+}
+
+fn of_column(column: &ColumnCheck) -> Option<Reason> {
+    match column {
+        ColumnCheck::Compared { .. } => None,
+        ColumnCheck::Refused { pair, reason, .. } => {
+            Some(Reason::ColumnNotCompared { column: pair.new.clone(), why: reason.clone() })
+        }
+        ColumnCheck::Missing { old, .. } => Some(Reason::ColumnMissing { column: old.clone() }),
+        ColumnCheck::Added { new, .. } => {
+            Some(Reason::ColumnNotCompared { column: new.clone(), why: "the old table has no such column".to_owned() })
+        }
+    }
+}
+
+fn of_rows(comparison: &Comparison) -> Option<Reason> {
+    let (old_rows, new_rows) = (comparison.old.rows, comparison.new.rows);
+    let cells = comparison.differences.len() as u64;
+    if old_rows == 0 && new_rows == 0 {
+        Some(Reason::NothingCompared { what: "neither table has a row in scope".to_owned() })
+    } else if cells > 0 {
+        Some(Reason::RowsDiffer { cells, of: comparison.cells, old_rows, new_rows })
+    } else {
+        None
+    }
+}

@@ -1,0 +1,242 @@
+//! New logic: the spec's `transform.sql` and `scope.where`, checked before any row is read and applied to scans.
+//!
+//! Only row-wise SQL is taken: one `SELECT` over the table `source` with projections and filters. Units are computed on
+//! their own and again when something is superseded, and validation computes the expectation once more; so a row's result
+//! must depend on nothing but the row. Aggregates, joins, windows, sorting, `now()` and `random()` are refused.
+//! Names are case-sensitive; a name with other than letters, digits and `_` stands in double quotes.
+
+use std::sync::Arc;
+
+use datafusion::datasource::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, ident};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use lakeshift_core::schema::TableSchema;
+
+use crate::engine::Engine;
+use crate::types::{self, TypeError};
+
+mod check;
+mod provider;
+
+/// The only table that the SQL may name.
+pub const SOURCE_TABLE: &str = "source";
+
+/// Why the spec's SQL is not taken. `key` is the spec's key.
+#[derive(Debug, thiserror::Error)]
+pub enum LogicError {
+    /// It does not parse, or names what is not there.
+    #[error("{key}{}: {message} (the columns of source are {columns})", place(*.line, *.column))]
+    Sql {
+        /// `transform.sql` or `scope.where`.
+        key: &'static str,
+        /// Line within the SQL, from 1, where known.
+        line: Option<u64>,
+        /// Column within the line, from 1, where known.
+        column: Option<u64>,
+        /// What is wrong.
+        message: String,
+        /// What the source has.
+        columns: String,
+    },
+    /// It parses but is not row-wise or not repeatable.
+    #[error("{key} uses {construct}, which is refused: {reason}")]
+    Refused {
+        /// `transform.sql` or `scope.where`.
+        key: &'static str,
+        /// The construct.
+        construct: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// An expression of the result has no name.
+    #[error("{key}: the expression {expression} has no name; write `{expression} AS name`")]
+    Unnamed {
+        /// `transform.sql`.
+        key: &'static str,
+        /// The expression.
+        expression: String,
+    },
+    /// The condition is no condition.
+    #[error("scope.where is a {found}; it must be true or false")]
+    NoCondition {
+        /// The expression's type.
+        found: String,
+    },
+    /// A column of the result has a type without a lossless image.
+    #[error("the result of transform.sql cannot be a table")]
+    Type(#[from] TypeError),
+    /// DataFusion could not plan what was accepted.
+    #[error("the SQL could not be planned for execution")]
+    Plan {
+        /// The cause.
+        #[source]
+        source: DataFusionError,
+    },
+}
+
+fn place(line: Option<u64>, column: Option<u64>) -> String {
+    match (line, column) {
+        (Some(line), Some(column)) => format!(", line {line}, column {column}"),
+        _ => String::new(),
+    }
+}
+
+/// The spec's SQL, checked against a source schema.
+#[derive(Debug, Clone)]
+pub struct Logic {
+    engine: Engine,
+    source: TableSchema,
+    output: TableSchema,
+    transform: Option<String>,
+    scope: Option<String>,
+}
+
+/// What the spec says: both are optional.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogicSpec<'a> {
+    /// `transform.sql`.
+    pub transform: Option<&'a str>,
+    /// `scope.where`, applied to the source's rows before the transform.
+    pub scope: Option<&'a str>,
+}
+
+impl Logic {
+    /// Checks the SQL against the source's columns; reads no data.
+    ///
+    /// # Errors
+    /// [`LogicError`] for SQL that is wrong or refused.
+    pub async fn new(engine: &Engine, source: &TableSchema, spec: LogicSpec<'_>) -> Result<Self, LogicError> {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let (transform, scope) = (owned(spec.transform), owned(spec.scope));
+        let mut logic = Self { engine: engine.clone(), source: source.clone(), output: source.clone(), transform, scope };
+        let table = EmptyTable::new(types::arrow_schema(source)?);
+        let plan = logic.plan(&logic.state(), Arc::new(table)).await?;
+        if let Some(plan) = plan.filter(|_| logic.transform.is_some()) {
+            logic.output = types::table_schema(plan.schema().as_arrow())?;
+        }
+        Ok(logic)
+    }
+
+    /// The columns of the result. Without a transform they are the source's, with their ids.
+    pub fn output_schema(&self) -> &TableSchema {
+        &self.output
+    }
+
+    /// Whether rows pass unchanged.
+    pub fn is_identity(&self) -> bool {
+        self.transform.is_none() && self.scope.is_none()
+    }
+
+    /// The plan whose rows are the result for the rows of `input`, which has the source's logical schema.
+    ///
+    /// # Errors
+    /// [`LogicError::Plan`] where DataFusion cannot plan it.
+    pub async fn apply(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, LogicError> {
+        let state = self.state();
+        let table = Arc::new(provider::PlanTable::new(Arc::clone(&input)));
+        let Some(plan) = self.plan(&state, table).await? else { return Ok(input) };
+        let plan = canonical(plan, &self.output)?;
+        state.create_physical_plan(&plan).await.map_err(|source| LogicError::Plan { source })
+    }
+
+    fn state(&self) -> SessionState {
+        let settings = self.engine.settings();
+        let mut config = SessionConfig::new()
+            .with_batch_size(settings.batch_rows_max)
+            .with_target_partitions(settings.concurrency)
+            .with_round_robin_repartition(false)
+            .with_information_schema(false);
+        let options = config.options_mut();
+        options.sql_parser.enable_ident_normalization = false;
+        options.sql_parser.collect_spans = true;
+        SessionContext::new_with_config_rt(config, self.engine.session().runtime_env()).state()
+    }
+
+    /// The logical plan over `table`; `None` when rows pass unchanged.
+    async fn plan(&self, state: &SessionState, table: Arc<dyn TableProvider>) -> Result<Option<LogicalPlan>, LogicError> {
+        let scoped = match &self.scope {
+            Some(condition) => self.scoped(state, Arc::clone(&table), condition)?,
+            None if self.transform.is_none() => return Ok(None),
+            None => scan(table)?,
+        };
+        match &self.transform {
+            Some(sql) => self.transformed(scoped, sql).await.map(Some),
+            None => Ok(Some(scoped)),
+        }
+    }
+
+    fn scoped(&self, state: &SessionState, table: Arc<dyn TableProvider>, condition: &str) -> Result<LogicalPlan, LogicError> {
+        const KEY: &str = "scope.where";
+        let scan = scan(table)?;
+        let wrong = |error: DataFusionError| self.wrong(KEY, &error);
+        let condition = state.create_logical_expr(condition, scan.schema()).map_err(wrong)?;
+        check::expression(KEY, &condition)?;
+        let (data_type, _) = condition_type(&condition, &scan).map_err(wrong)?;
+        if data_type != arrow::datatypes::DataType::Boolean {
+            return Err(LogicError::NoCondition { found: data_type.to_string() });
+        }
+        LogicalPlanBuilder::from(scan).filter(condition).and_then(LogicalPlanBuilder::build).map_err(wrong)
+    }
+
+    async fn transformed(&self, scoped: LogicalPlan, sql: &str) -> Result<LogicalPlan, LogicError> {
+        const KEY: &str = "transform.sql";
+        let wrong = |error: DataFusionError| self.wrong(KEY, &error);
+        let state = self.state();
+        let view = datafusion::datasource::ViewTable::new(scoped, None);
+        let session = SessionContext::new_with_state(state);
+        session.register_table(SOURCE_TABLE, Arc::new(view)).map_err(wrong)?;
+        let plan = session.state().create_logical_plan(sql).await.map_err(wrong)?;
+        check::plan(KEY, &plan)?;
+        check::names(KEY, &plan)?;
+        Ok(plan)
+    }
+
+    fn wrong(&self, key: &'static str, error: &DataFusionError) -> LogicError {
+        let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+        LogicError::Sql {
+            key,
+            line: span.map(|span| span.start.line),
+            column: span.map(|span| span.start.column),
+            message: error.strip_backtrace(),
+            columns: self.source.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// The columns of `sql`'s result over a table of `source`'s columns; reads no data.
+///
+/// # Errors
+/// [`LogicError`] for SQL that is wrong or refused.
+pub async fn output_schema(engine: &Engine, source: &TableSchema, sql: &str) -> Result<TableSchema, LogicError> {
+    let logic = Logic::new(engine, source, LogicSpec { transform: Some(sql), scope: None }).await?;
+    Ok(logic.output)
+}
+
+fn scan(table: Arc<dyn TableProvider>) -> Result<LogicalPlan, LogicError> {
+    let source = datafusion::datasource::provider_as_source(table);
+    LogicalPlanBuilder::scan(SOURCE_TABLE, source, None).and_then(LogicalPlanBuilder::build).map_err(|source| LogicError::Plan { source })
+}
+
+fn condition_type(condition: &Expr, scan: &LogicalPlan) -> Result<(arrow::datatypes::DataType, bool), DataFusionError> {
+    use datafusion::logical_expr::ExprSchemable;
+    Ok((condition.get_type(scan.schema())?, condition.nullable(scan.schema())?))
+}
+
+/// Casts columns to the one Arrow type of their logical type, where the SQL gave another image of it.
+fn canonical(plan: LogicalPlan, output: &TableSchema) -> Result<LogicalPlan, LogicError> {
+    let target = types::arrow_schema(output)?;
+    let fields = plan.schema().fields().clone();
+    if fields.iter().zip(target.fields()).all(|(found, target)| found.data_type() == target.data_type()) {
+        return Ok(plan);
+    }
+    let column = |(found, target): (&arrow::datatypes::FieldRef, &arrow::datatypes::FieldRef)| {
+        let column = ident(found.name());
+        if found.data_type() == target.data_type() { column } else { cast(column, target.data_type().clone()).alias(target.name()) }
+    };
+    let columns = fields.iter().zip(target.fields()).map(column).collect::<Vec<_>>();
+    LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build).map_err(|source| LogicError::Plan { source })
+}

@@ -1,0 +1,337 @@
+//! Reading data files of any format in their table's logical schema: one path, on DataFusion's Parquet source.
+//!
+//! [`scan`] maps columns by the name that stands in the files, widens them without loss, fills nullable columns that a
+//! file lacks with null, and gives partition columns the values of the table's metadata. Each file's footer is checked
+//! against the table and against what is recorded of the file before its first row is read; what does not fit is an
+//! error that names the file, never a guess.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field as ArrowField, FieldRef, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema as ScanSchema;
+use datafusion::error::DataFusionError;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use lakeshift_core::partition::{PartitionField, Transform};
+use lakeshift_core::schema::Field;
+use lakeshift_core::storage::{OutsideError, Storage};
+use lakeshift_core::table::{FileEntry, Format, Snapshot};
+use object_store::ObjectMeta;
+
+use crate::engine::Engine;
+use crate::types::{self, TypeError};
+
+mod adapter;
+mod footer;
+mod widen;
+
+pub(crate) use widen::mismatch;
+
+/// First read at a file's end, in bytes: most footers fit.
+const FOOTER_READ_BYTES: usize = 64 * 1024;
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanRequest<'a> {
+    /// Where the files lie: the table's location, or the one below which the files' absolute URLs lie.
+    pub storage: &'a Storage,
+    /// The table's format; it decides whether a partition column that stands in a file is read from there.
+    pub format: Format,
+    /// The table.
+    pub snapshot: &'a Snapshot,
+    /// The files to read, of this snapshot.
+    pub files: &'a [FileEntry],
+}
+
+/// Why files could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The table holds deletes for a file.
+    #[error("{file} has deletes that apply to it, which Lakeshift cannot carry yet; compact the table first, so that no file has deletes")]
+    Deletes {
+        /// The file.
+        file: String,
+    },
+    /// A path that leads outside.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
+    /// The table's schema has no Arrow image.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+    /// A file's metadata does not fit the table's.
+    #[error("the table's metadata says of {file} what the partition spec does not: {reason}")]
+    Partition {
+        /// The file.
+        file: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A partition spec names no column of the schema.
+    #[error("the partition field {field} names the column {column}, which the table does not have")]
+    PartitionColumn {
+        /// The partition field.
+        field: String,
+        /// The column.
+        column: String,
+    },
+    /// Members below the top level have other names in the files.
+    #[error("column {column} holds members that are named differently inside the data files; Lakeshift maps names of whole columns only")]
+    NestedName {
+        /// The top-level column.
+        column: String,
+    },
+    /// A column of the file has a type that does not widen to the table's.
+    #[error("column {column} of {file} is {found} and the table says {expected}; a change without loss is not possible")]
+    ColumnType {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+        /// The file's type.
+        found: String,
+        /// The table's type.
+        expected: String,
+    },
+    /// A column that may not be null is not in the file.
+    #[error("column {column} may not be null and {file} does not have it")]
+    ColumnMissing {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+    },
+    /// Two columns of the file have one name.
+    #[error("{file} has two columns of the name {column}; which one is meant cannot be told")]
+    ColumnTwice {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+    },
+    /// INT96 timestamps.
+    #[error("column {column} of {file} is INT96, whose range and zone are not certain; rewrite the file with INT64 timestamps")]
+    Int96 {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+    },
+    /// The file is not the one that the table recorded.
+    #[error("{file} has {found} rows and {expected} were recorded; it was replaced or damaged, list the table again")]
+    Rows {
+        /// The file.
+        file: String,
+        /// Rows by the footer.
+        found: u64,
+        /// Rows on record.
+        expected: u64,
+    },
+    /// DataFusion refused the plan.
+    #[error("the scan could not be planned")]
+    Plan {
+        /// The cause.
+        #[source]
+        source: DataFusionError,
+    },
+}
+
+/// Where a logical column comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The file's column of its physical name.
+    File,
+    /// The value of this partition field in the table's metadata.
+    Constant(usize),
+    /// The file's column where the file has it, else the partition field's value.
+    FileOr(usize),
+}
+
+/// A plan that reads `request.files` in the snapshot's logical schema ([`types::arrow_schema`]), in at most
+/// [`crate::engine::EngineSettings::concurrency`] partitions; rows come in no particular order. Run it with
+/// [`Engine::execute`].
+///
+/// # Errors
+/// [`ScanError`] for what can be seen without opening a file; the stream's errors carry the rest as a [`ScanError`] inside
+/// (see [`refusal`]).
+pub fn scan(engine: &Engine, request: &ScanRequest<'_>) -> Result<Arc<dyn ExecutionPlan>, ScanError> {
+    let layout = Layout::new(request)?;
+    if request.files.is_empty() {
+        return Ok(Arc::new(EmptyExec::new(layout.output)));
+    }
+    let files = request.files.iter().map(|file| layout.file(request.storage, file)).collect::<Result<Vec<_>, _>>()?;
+    let plan = |source| ScanError::Plan { source };
+    let url = engine.register(request.storage.store()).map_err(plan)?;
+    let config = FileScanConfigBuilder::new(url, layout.source(request).map_err(plan)?)
+        .with_file_groups(groups(files, engine.settings().concurrency))
+        .with_expr_adapter(Some(Arc::new(adapter::FileOrAdapterFactory)))
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+/// The refusal inside an error of a scan's stream, if it is one; other errors are the store's or the file's.
+pub fn refusal(error: &DataFusionError) -> Option<&ScanError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref::<ScanError>() {
+            return Some(refusal);
+        }
+        cause = match error.downcast_ref::<parquet::errors::ParquetError>() {
+            Some(parquet::errors::ParquetError::External(inner)) => Some(inner.as_ref()),
+            _ => error.source(),
+        };
+    }
+    None
+}
+
+/// How a snapshot's columns come out of its files.
+struct Layout {
+    /// The files' columns by physical name, partition columns of the path included when the format reads them from files.
+    file: SchemaRef,
+    /// Partition values as columns of their own, in the order of the spec's identity fields.
+    constants: Vec<FieldRef>,
+    /// The positions of those fields in the spec.
+    constant_positions: Vec<usize>,
+    /// For each logical column: where from.
+    origins: Vec<Origin>,
+    /// The logical schema.
+    output: SchemaRef,
+}
+
+impl Layout {
+    fn new(request: &ScanRequest<'_>) -> Result<Self, ScanError> {
+        let schema = &request.snapshot.schema;
+        if let Some(column) = types::nested_physical_name(schema) {
+            return Err(ScanError::NestedName { column: column.name.clone() });
+        }
+        let output = types::arrow_schema(schema)?;
+        let identity = identity_fields(request.snapshot)?;
+        let (mut constants, mut constant_positions) = (Vec::new(), Vec::new());
+        let mut constant_of = HashMap::new();
+        for (position, field) in identity {
+            let column = output.field_with_name(&field.column).map_err(|_| missing_column(field))?;
+            constant_of.insert(field.column.as_str(), constants.len());
+            // A name that no file's column can have.
+            let name = format!("\u{0}partition {}", field.name);
+            constants.push(Arc::new(ArrowField::new(name, column.data_type().clone(), true).with_metadata(column.metadata().clone())));
+            constant_positions.push(position);
+        }
+        let origin = |field: &Field| match (constant_of.get(field.name.as_str()), request.format) {
+            (None, _) => Origin::File,
+            (Some(constant), Format::Iceberg) => Origin::FileOr(*constant),
+            // The path is authoritative for Hive and the log for Delta, whatever a file may say.
+            (Some(constant), Format::Hive | Format::Delta) => Origin::Constant(*constant),
+        };
+        let origins = schema.fields.iter().map(origin).collect::<Vec<_>>();
+        let file = file_columns(&schema.fields, &output, &origins)?;
+        Ok(Self { file, constants, constant_positions, origins, output })
+    }
+
+    fn source(&self, request: &ScanRequest<'_>) -> Result<Arc<dyn FileSource>, DataFusionError> {
+        let table = ScanSchema::builder(Arc::clone(&self.file)).with_table_partition_cols(self.constants.clone()).build();
+        let projection = self.projection(request, &table)?;
+        let store = DefaultParquetFileReaderFactory::new(Arc::clone(request.storage.store()));
+        let readers = footer::CheckedReaderFactory::new(store, Arc::clone(&self.file), self.required());
+        let source = ParquetSource::new(table)
+            .with_metadata_size_hint(FOOTER_READ_BYTES)
+            .with_parquet_file_reader_factory(Arc::new(readers));
+        match source.try_pushdown_projection(&projection)? {
+            Some(source) => Ok(source),
+            None => Err(DataFusionError::Internal("the Parquet source takes every projection".to_owned())),
+        }
+    }
+
+    /// For each column of `file`: whether a file must have it.
+    fn required(&self) -> Vec<bool> {
+        let in_file = self.origins.iter().zip(self.output.fields()).filter(|(origin, _)| !matches!(origin, Origin::Constant(_)));
+        in_file.map(|(origin, field)| *origin == Origin::File && !field.is_nullable()).collect()
+    }
+
+    fn projection(&self, request: &ScanRequest<'_>, table: &ScanSchema) -> Result<ProjectionExprs, DataFusionError> {
+        let schema = table.table_schema();
+        let column = |name: &str| -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+            Ok(Arc::new(Column::new_with_schema(name, schema)?))
+        };
+        let constant = |index: usize| column(self.constants[index].name());
+        let mut expressions = Vec::with_capacity(self.origins.len());
+        for ((origin, field), target) in self.origins.iter().zip(&request.snapshot.schema.fields).zip(self.output.fields()) {
+            let expr = match origin {
+                Origin::File => column(types::physical_name(field))?,
+                Origin::Constant(index) => constant(*index)?,
+                Origin::FileOr(index) => {
+                    let file = column(types::physical_name(field))?;
+                    Arc::new(adapter::FileOr::new(file, constant(*index)?, Arc::clone(target)))
+                }
+            };
+            expressions.push(ProjectionExpr { expr, alias: field.name.clone() });
+        }
+        Ok(ProjectionExprs::new(expressions))
+    }
+
+    fn file(&self, storage: &Storage, file: &FileEntry) -> Result<PartitionedFile, ScanError> {
+        if file.has_deletes {
+            return Err(ScanError::Deletes { file: file.path.clone() });
+        }
+        let location = storage.resolve(&file.path)?;
+        let e_tag = None;
+        let meta = ObjectMeta { location, last_modified: Default::default(), size: file.size_bytes, e_tag, version: None };
+        let recorded = footer::Recorded { path: file.path.clone(), rows: file.rows };
+        Ok(PartitionedFile::new_from_meta(meta).with_partition_values(self.values(file)?).with_extension(recorded))
+    }
+
+    fn values(&self, file: &FileEntry) -> Result<Vec<ScalarValue>, ScanError> {
+        let refused = |reason: String| ScanError::Partition { file: file.path.clone(), reason };
+        let value = |(position, constant): (&usize, &FieldRef)| {
+            let value = file.partition.get(*position).ok_or_else(|| refused("it has fewer values than the spec has fields".to_owned()))?;
+            types::scalar(value.as_ref(), constant.data_type()).map_err(|error| refused(error.to_string()))
+        };
+        self.constant_positions.iter().zip(&self.constants).map(value).collect()
+    }
+}
+
+fn identity_fields(snapshot: &Snapshot) -> Result<Vec<(usize, &PartitionField)>, ScanError> {
+    let fields = snapshot.partition.fields.iter().enumerate();
+    let identity = fields.filter(|(_, field)| field.transform == Transform::Identity).collect::<Vec<_>>();
+    match identity.iter().find(|(_, field)| snapshot.schema.field(&field.column).is_none()) {
+        Some((_, field)) => Err(missing_column(field)),
+        None => Ok(identity),
+    }
+}
+
+fn missing_column(field: &PartitionField) -> ScanError {
+    ScanError::PartitionColumn { field: field.name.clone(), column: field.column.clone() }
+}
+
+/// The columns that are read from files, under their names there.
+fn file_columns(fields: &[Field], output: &Schema, origins: &[Origin]) -> Result<SchemaRef, ScanError> {
+    let mut columns: Vec<FieldRef> = Vec::new();
+    for ((field, target), origin) in fields.iter().zip(output.fields()).zip(origins) {
+        if !matches!(origin, Origin::Constant(_)) {
+            // A column that may come from the path instead may be absent from the file.
+            let nullable = target.is_nullable() || *origin != Origin::File;
+            columns.push(Arc::new(target.as_ref().clone().with_name(types::physical_name(field)).with_nullable(nullable)));
+        }
+    }
+    Ok(Arc::new(Schema::new(columns)))
+}
+
+/// Spreads files over at most `concurrency` groups of about equal size, larger files first.
+fn groups(mut files: Vec<PartitionedFile>, concurrency: usize) -> Vec<FileGroup> {
+    files.sort_by(|a, b| b.object_meta.size.cmp(&a.object_meta.size).then_with(|| a.object_meta.location.cmp(&b.object_meta.location)));
+    let mut groups = vec![(0_u64, Vec::new()); concurrency.clamp(1, files.len().max(1))];
+    for file in files {
+        if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+            *bytes += file.object_meta.size.max(1);
+            group.push(file);
+        }
+    }
+    groups.into_iter().map(|(_, group)| FileGroup::new(group)).collect()
+}

@@ -1,0 +1,134 @@
+//! Checks each file's footer before a row of it is read.
+//!
+//! [`CheckedReaderFactory`] wraps DataFusion's reader; the check sees the file's own types, before any coercion.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::basic::Type as PhysicalType;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::ParquetMetaData;
+
+use super::ScanError;
+use super::widen::mismatch;
+
+/// What the table has on record of a file; travels with it as an extension.
+#[derive(Debug, Clone)]
+pub(super) struct Recorded {
+    pub(super) path: String,
+    pub(super) rows: Option<u64>,
+}
+
+/// What a file must offer.
+#[derive(Debug)]
+struct Expected {
+    columns: SchemaRef,
+    /// For each column: whether the file must have it.
+    required: Vec<bool>,
+}
+
+/// Makes readers that refuse files that do not fit.
+#[derive(Debug)]
+pub(super) struct CheckedReaderFactory {
+    inner: DefaultParquetFileReaderFactory,
+    expected: Arc<Expected>,
+}
+
+impl CheckedReaderFactory {
+    pub(super) fn new(inner: DefaultParquetFileReaderFactory, columns: SchemaRef, required: Vec<bool>) -> Self {
+        Self { inner, expected: Arc::new(Expected { columns, required }) }
+    }
+}
+
+impl ParquetFileReaderFactory for CheckedReaderFactory {
+    fn create_reader(
+        &self,
+        partition_index: usize,
+        file: PartitionedFile,
+        metadata_size_hint: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> datafusion::error::Result<Box<dyn AsyncFileReader + Send>> {
+        let unnamed = || Recorded { path: file.object_meta.location.to_string(), rows: None };
+        let recorded = file.extension::<Recorded>().cloned().unwrap_or_else(unnamed);
+        let inner = self.inner.create_reader(partition_index, file, metadata_size_hint, metrics)?;
+        Ok(Box::new(CheckedReader { inner, recorded, expected: Arc::clone(&self.expected) }))
+    }
+}
+
+struct CheckedReader {
+    inner: Box<dyn AsyncFileReader + Send>,
+    recorded: Recorded,
+    expected: Arc<Expected>,
+}
+
+impl AsyncFileReader for CheckedReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
+        self.inner.get_bytes(range)
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
+        self.inner.get_byte_ranges(ranges)
+    }
+
+    fn get_metadata<'a>(&'a mut self, options: Option<&'a ArrowReaderOptions>) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
+        async move {
+            let metadata = self.inner.get_metadata(options).await?;
+            let footer = metadata.file_metadata();
+            let schema = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata())?;
+            check(&metadata, &schema, &self.recorded, &self.expected).map_err(|refusal| ParquetError::External(Box::new(refusal)))?;
+            Ok(metadata)
+        }
+        .boxed()
+    }
+}
+
+fn check(metadata: &ParquetMetaData, schema: &Schema, recorded: &Recorded, expected: &Expected) -> std::result::Result<(), ScanError> {
+    let file = || recorded.path.clone();
+    let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
+    if let Some(on_record) = recorded.rows.filter(|on_record| *on_record != rows) {
+        return Err(ScanError::Rows { file: file(), found: rows, expected: on_record });
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name())) {
+        return Err(ScanError::ColumnTwice { file: file(), column: twice.name().clone() });
+    }
+    if let Some(column) = int96_column(metadata, &expected.columns) {
+        return Err(ScanError::Int96 { file: file(), column });
+    }
+    for (column, required) in expected.columns.fields().iter().zip(&expected.required) {
+        let Ok(found) = schema.field_with_name(column.name()) else {
+            if *required {
+                return Err(ScanError::ColumnMissing { file: file(), column: column.name().clone() });
+            }
+            continue;
+        };
+        if let Some(path) = mismatch(found, column) {
+            return Err(ScanError::ColumnType {
+                file: file(),
+                column: path,
+                found: found.data_type().to_string(),
+                expected: column.data_type().to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The first INT96 leaf below a column that is read.
+fn int96_column(metadata: &ParquetMetaData, columns: &Schema) -> Option<String> {
+    let leaves = metadata.file_metadata().schema_descr().columns().iter();
+    let mut read = leaves.filter(|leaf| leaf.path().parts().first().is_some_and(|top| columns.index_of(top).is_ok()));
+    read.find(|leaf| leaf.physical_type() == PhysicalType::INT96).map(|leaf| leaf.path().string())
+}

@@ -1,0 +1,255 @@
+//! Creating, committing and reading the migration's marks.
+//!
+//! Every check of a commit is made in the snapshot that it builds on; when another writer took the next version, all of
+//! them are made again on what is there now, a bounded number of times.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use lakeshift_core::partition::Transform;
+use lakeshift_core::table::{
+    CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, Marks, MigrationId, NewFile, TableError,
+};
+use lakeshift_journal::Epoch;
+use serde_json::Value as Json;
+
+use super::actions::{self, Origin};
+use super::live::{self, LiveFile};
+use super::log::{Loaded, Written};
+use super::{DeltaTable, FOOTERS_IN_FLIGHT, schema, stats, version_text};
+use crate::footer::{Footer, corrupt, unsupported};
+use crate::storage::outside_error;
+
+/// How often a commit is validated anew because another writer was first.
+const ATTEMPTS_MAX: usize = 20;
+
+/// Creates the table, or finds that this migration did.
+pub(super) async fn create(table: &DeltaTable, request: &CreateRequest) -> Result<CreateOutcome, TableError> {
+    check_partition(table, request)?;
+    for _ in 0..ATTEMPTS_MAX {
+        if let Some(loaded) = table.log.load_if_any().await? {
+            return Ok(standing(&loaded, &request.migration));
+        }
+        let now_ms = table.clock.now().timestamp_millis();
+        let origin = Origin { migration: &request.migration, epoch: request.epoch, number: None, now_ms, read_version: None };
+        let mut lines = vec![actions::commit_info(&origin, "CREATE TABLE", true)];
+        lines.extend(actions::table(table.storage().location(), request, now_ms)?);
+        lines.extend(actions::transactions(&origin));
+        match table.log.write(0, bytes(&lines)).await? {
+            Written::Ours => return Ok(CreateOutcome::Created(version_text(0))),
+            // Somebody created it between the look and the write: look again at whose it is.
+            Written::Taken => {}
+        }
+    }
+    Err(busy(table))
+}
+
+/// Whose table stands there.
+fn standing(loaded: &Loaded, migration: &MigrationId) -> CreateOutcome {
+    match loaded.properties.get(actions::MIGRATION_PROPERTY) {
+        Some(owner) if *owner == migration.0 => CreateOutcome::AlreadyCreated(version_text(loaded.version)),
+        Some(owner) => CreateOutcome::Foreign { found: format!("a Delta table of the migration {owner}") },
+        None => CreateOutcome::Foreign { found: format!("a Delta table at version {}", loaded.version) },
+    }
+}
+
+fn check_partition(table: &DeltaTable, request: &CreateRequest) -> Result<(), TableError> {
+    for field in &request.partition.fields {
+        let location = table.storage().location();
+        if field.transform != Transform::Identity {
+            let advice = "Delta partitions by columns as they are; add a column by transform.sql and partition by it";
+            return Err(unsupported(location, format!("partitioning by {} of {}", field.transform, field.column), advice));
+        }
+        if request.schema.field(&field.column).is_none() {
+            return Err(unsupported(location, format!("partitioning by {}, which is no column", field.column), "correct the spec"));
+        }
+    }
+    Ok(())
+}
+
+/// Commits, see [`lakeshift_core::table::TableFormat::commit`].
+pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
+    let request = &with_relative_paths(table, request)?;
+    let mut footers = None;
+    for _ in 0..ATTEMPTS_MAX {
+        let loaded = table.log.load(None).await?;
+        if let Some(outcome) = settled(table, request, &loaded).await? {
+            return Ok(outcome);
+        }
+        let location = table.storage().location();
+        schema::check_writable(location, &loaded.protocol, &loaded.properties, !request.remove.is_empty())?;
+        let live = live::files(&table.log, &loaded).await?;
+        let removed = match check_files(request, &live) {
+            Ok(removed) => removed,
+            Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
+        };
+        let footers = match &footers {
+            Some(read) => read,
+            None => footers.insert(read_footers(table, &request.add).await?),
+        };
+        if let Some(reason) = schema_conflict(&loaded, request, footers) {
+            return Ok(CommitOutcome::Conflict { reason });
+        }
+        let lines = lines(table, request, &loaded, &removed, footers)?;
+        let version = loaded.version + 1;
+        match table.log.write(version, bytes(&lines)).await? {
+            Written::Ours => {
+                table.log.checkpoint_if_due(version, request.add.len() + request.remove.len()).await;
+                return Ok(CommitOutcome::Committed(version_text(version)));
+            }
+            Written::Taken => tracing::debug!(table = location, version, "another writer was first; validating anew"),
+        }
+    }
+    Err(busy(table))
+}
+
+/// Every path as the table's own files have it. A file outside of the folder is refused: not every reader of Delta reads
+/// what lies elsewhere.
+fn with_relative_paths(table: &DeltaTable, request: &CommitRequest) -> Result<CommitRequest, TableError> {
+    let storage = table.storage();
+    let relative = |path: &String| -> Result<String, TableError> {
+        let below = format!("{}/", storage.location());
+        if path.contains("://") && !path.starts_with(&below) {
+            let advice = "rewrite the file into the table instead of adopting it; nothing was committed";
+            return Err(unsupported(path, "a data file outside of the Delta table's folder", advice));
+        }
+        let resolved = storage.resolve(path).map_err(outside_error)?;
+        Ok(storage.relative(&resolved).unwrap_or_else(|| path.clone()))
+    };
+    let add = request.add.iter().map(|file| Ok(NewFile { path: relative(&file.path)?, ..file.clone() }));
+    Ok(CommitRequest {
+        add: add.collect::<Result<_, TableError>>()?,
+        remove: request.remove.iter().map(relative).collect::<Result<_, _>>()?,
+        ..request.clone()
+    })
+}
+
+/// The outcome that the table's marks alone decide: committed before, or fenced.
+async fn settled(table: &DeltaTable, request: &CommitRequest, loaded: &Loaded) -> Result<Option<CommitOutcome>, TableError> {
+    let (number, epoch) = read_marks(table, &request.migration, loaded.version).await?;
+    if epoch.is_some_and(|epoch| epoch > request.epoch) {
+        return Ok(epoch.map(|current| CommitOutcome::Fenced { current }));
+    }
+    let done = number.is_some_and(|number| number >= request.number);
+    Ok(done.then(|| CommitOutcome::AlreadyCommitted(version_text(loaded.version))))
+}
+
+async fn read_marks(
+    table: &DeltaTable,
+    migration: &MigrationId,
+    version: u64,
+) -> Result<(Option<CommitNumber>, Option<Epoch>), TableError> {
+    let applications = [actions::numbers_of(migration), actions::epochs_of(migration)];
+    let [number, epoch] = table.log.transactions(version, applications).await?;
+    let unsigned = |mark: Option<i64>| mark.and_then(|mark| u64::try_from(mark).ok());
+    Ok((unsigned(number).map(CommitNumber), unsigned(epoch).map(Epoch)))
+}
+
+/// The live files to remove, or why this commit no longer fits.
+fn check_files<'a>(request: &CommitRequest, live: &'a [LiveFile]) -> Result<Vec<&'a LiveFile>, String> {
+    let by_path: HashMap<&str, &LiveFile> = live.iter().map(|file| (file.path.as_str(), file)).collect();
+    let removed = request.remove.iter().map(|path| {
+        let gone = || format!("{path}, which is to be removed, is not in the table any more");
+        by_path.get(path.as_str()).copied().ok_or_else(gone)
+    });
+    let removed = removed.collect::<Result<Vec<_>, _>>()?;
+    let leaving: HashSet<&str> = request.remove.iter().map(String::as_str).collect();
+    let doubled = request.add.iter().find(|file| by_path.contains_key(file.path.as_str()) && !leaving.contains(file.path.as_str()));
+    match doubled {
+        Some(file) => Err(format!("{}, which is to be added, is in the table already", file.path)),
+        None => Ok(removed),
+    }
+}
+
+/// Reads every new file's footer: what was written is read before it is trusted.
+async fn read_footers(table: &DeltaTable, files: &[NewFile]) -> Result<Vec<Footer>, TableError> {
+    let read = |file: &NewFile| {
+        let (path, size_bytes, rows) = (file.path.clone(), file.size_bytes, file.rows);
+        async move {
+            let footer = table.footer(&path, size_bytes).await?;
+            if footer.rows != rows {
+                let reason = format!("its footer has {} rows where {rows} were counted; nothing was committed", footer.rows);
+                return Err(corrupt(&path, reason));
+            }
+            Ok(footer)
+        }
+    };
+    stream::iter(files.iter().map(read)).buffered(FOOTERS_IN_FLIGHT).try_collect().await
+}
+
+/// A required column that a file lacks: the schema moved, or the file was made for another table.
+fn schema_conflict(loaded: &Loaded, request: &CommitRequest, footers: &[Footer]) -> Option<String> {
+    let partitioned = |name: &str| loaded.partition.fields.iter().any(|field| field.column == name);
+    let required: Vec<_> = loaded.schema.fields.iter().filter(|field| !field.nullable && !partitioned(&field.name)).collect();
+    request.add.iter().zip(footers).find_map(|(file, footer)| {
+        let missing = required.iter().find(|field| footer.schema.field(&field.name).is_none())?;
+        Some(format!("{} lacks the column {}, which the table requires", file.path, missing.name))
+    })
+}
+
+fn lines(
+    table: &DeltaTable,
+    request: &CommitRequest,
+    loaded: &Loaded,
+    removed: &[&LiveFile],
+    footers: &[Footer],
+) -> Result<Vec<Json>, TableError> {
+    let now_ms = table.clock.now().timestamp_millis();
+    let origin = Origin {
+        migration: &request.migration,
+        epoch: request.epoch,
+        number: Some(request.number),
+        now_ms,
+        read_version: Some(loaded.version),
+    };
+    let fields = &loaded.partition.fields;
+    let mut lines = vec![actions::commit_info(&origin, "WRITE", request.remove.is_empty())];
+    lines.extend(actions::transactions(&origin));
+    // The protocol forbids removing and adding one path in a commit; the later add takes the earlier one's place.
+    let replaced: HashSet<&str> = request.add.iter().map(|file| file.path.as_str()).collect();
+    let gone = removed.iter().filter(|file| !replaced.contains(file.path.as_str()));
+    lines.extend(gone.map(|file| actions::remove(file, now_ms)));
+    for (file, footer) in request.add.iter().zip(footers) {
+        let stats = stats::text(footer, &loaded.schema, |name| fields.iter().any(|field| field.column == name));
+        lines.push(actions::add(file, fields, stats, now_ms)?);
+    }
+    Ok(lines)
+}
+
+fn bytes(lines: &[Json]) -> Bytes {
+    lines.iter().map(|line| format!("{line}\n")).collect::<String>().into()
+}
+
+fn busy(table: &DeltaTable) -> TableError {
+    TableError::Store {
+        action: "commit to",
+        object: table.storage().location().to_owned(),
+        source: format!("other writers were first {ATTEMPTS_MAX} times; nothing was committed; try again").into(),
+    }
+}
+
+/// What a migration has left in the table.
+pub(super) async fn marks(table: &DeltaTable, migration: &MigrationId) -> Result<Marks, TableError> {
+    let loaded = table.log.load(None).await?;
+    let (number, epoch) = read_marks(table, migration, loaded.version).await?;
+    let mut foreign = Vec::new();
+    if number.is_some() || epoch.is_some() {
+        let ours = [actions::numbers_of(migration), actions::epochs_of(migration)];
+        for version in (0..=loaded.version).rev() {
+            match table.log.commit_bytes(version).await? {
+                Some(bytes) if !carries(&bytes, &ours) => foreign.push(version_text(version)),
+                // Ours, or cleaned up: what was before is older than the last commit of the migration that is on record.
+                _ => break,
+            }
+        }
+    }
+    foreign.reverse();
+    Ok(Marks { number, epoch, foreign })
+}
+
+/// Whether a commit has a `txn` of one of these applications.
+fn carries(commit: &[u8], applications: &[String]) -> bool {
+    let lines = commit.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Json>(line).ok());
+    lines.filter_map(|action| action["txn"]["appId"].as_str().map(str::to_owned)).any(|id| applications.contains(&id))
+}

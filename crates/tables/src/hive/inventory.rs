@@ -1,0 +1,232 @@
+//! [`Inventory`]: the files of a folder at one moment, their schema and partition values, and what is no data.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use lakeshift_core::schema::{Field, TableSchema};
+use lakeshift_core::storage::Storage;
+use lakeshift_core::table::{Disposition, FileEntry, Format, TableError, TableVersion};
+use sha2::{Digest, Sha256};
+
+use super::PartitionColumn;
+use super::listing::{self, Listed};
+use super::partition::{self, PathValues};
+use super::union::SchemaUnion;
+use crate::footer::read_footer_if;
+use crate::storage::outside_error;
+
+/// What stood in a folder, and what it means as a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inventory {
+    /// `hive:` and the digest over path, size and identity of every visible Parquet file.
+    pub version: TableVersion,
+    /// Columns of all files, and the partition columns that stand only in the paths.
+    pub schema: TableSchema,
+    /// Partition columns, outermost first, with their types.
+    pub partition_columns: Vec<Field>,
+    /// Data files in the order of their paths.
+    pub files: Vec<InventoryFile>,
+    /// The different schemas of the files; [`InventoryFile::schema`] points into it.
+    pub schemas: Vec<TableSchema>,
+    /// Every other object, in the order of their paths. A saved inventory does not have the hidden ones.
+    pub quarantine: Vec<Quarantined>,
+}
+
+/// One data file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InventoryFile {
+    /// As the table shows it.
+    pub entry: FileEntry,
+    /// Index of the file's own schema in [`Inventory::schemas`].
+    pub schema: usize,
+}
+
+/// An object that is not read as data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quarantined {
+    /// Relative to the table's root.
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// What the store says of its content.
+    pub identity: String,
+    /// Why it is not data.
+    pub disposition: Disposition,
+    /// What was found, in words.
+    pub reason: String,
+}
+
+/// What a footer told: rows and schema.
+#[derive(Debug, Clone)]
+struct Told {
+    rows: u64,
+    schema: Arc<TableSchema>,
+}
+
+enum Read {
+    Data(Listed, Told),
+    Other(Quarantined),
+}
+
+/// Sorts what was listed, reads the footers that no inventory in `known` has, and makes one table of it.
+pub(super) async fn build(
+    storage: &Storage,
+    declared: &[PartitionColumn],
+    listed: Vec<Listed>,
+    known: &[Arc<Inventory>],
+    in_flight: usize,
+) -> Result<Inventory, TableError> {
+    let told = remembered(known);
+    let read = |object: Listed| {
+        let found = told.get(&(object.path.as_str(), object.identity.as_str())).cloned();
+        async move {
+            match found {
+                Some(told) => Ok(Read::Data(object, told)),
+                None => read(storage, object).await,
+            }
+        }
+    };
+    let mut results = stream::iter(listed).map(read).buffered(in_flight);
+    let mut assembly = Assembly::default();
+    while let Some(result) = results.try_next().await? {
+        assembly.add(result)?;
+    }
+    drop(results);
+    assembly.finish(storage, declared)
+}
+
+fn remembered(known: &[Arc<Inventory>]) -> HashMap<(&str, &str), Told> {
+    let mut told = HashMap::new();
+    for inventory in known {
+        let schemas: Vec<_> = inventory.schemas.iter().cloned().map(Arc::new).collect();
+        for file in &inventory.files {
+            if let Some(rows) = file.entry.rows {
+                let key = (file.entry.path.as_str(), file.entry.identity.as_str());
+                told.insert(key, Told { rows, schema: Arc::clone(&schemas[file.schema]) });
+            }
+        }
+    }
+    told
+}
+
+async fn read(storage: &Storage, object: Listed) -> Result<Read, TableError> {
+    if listing::is_hidden(&object.path) {
+        return Ok(Read::Other(other(object, Disposition::Hidden, "its name begins with `_` or `.`")));
+    }
+    if object.size_bytes == 0 {
+        return Ok(Read::Other(other(object, Disposition::Empty, "it has no bytes")));
+    }
+    let path = storage.resolve(&object.path).map_err(outside_error)?;
+    let etag = listing::etag(&object.identity);
+    match read_footer_if(storage.store().as_ref(), &path, object.size_bytes, etag).await {
+        Ok(footer) => {
+            let told = Told { rows: footer.rows, schema: Arc::new(without_ids(footer.schema)) };
+            Ok(Read::Data(object, told))
+        }
+        // A name is a promise: what is called .parquet and cannot be read is damage; anything else is just another file.
+        Err(TableError::Corrupt { reason, .. }) => {
+            let disposition =
+                if listing::has_parquet_name(&object.path) { Disposition::Corrupt } else { Disposition::NotParquet };
+            Ok(Read::Other(other(object, disposition, &reason)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn other(object: Listed, disposition: Disposition, reason: &str) -> Quarantined {
+    let Listed { path, size_bytes, identity, .. } = object;
+    Quarantined { path, size_bytes, identity, disposition, reason: reason.to_owned() }
+}
+
+/// Files of one folder come from many writers; their field ids do not name the same columns.
+fn without_ids(mut schema: TableSchema) -> TableSchema {
+    fn clear(field: &mut Field) {
+        use lakeshift_core::schema::DataType as T;
+        field.id = None;
+        match &mut field.data_type {
+            T::Struct { fields } => fields.iter_mut().for_each(clear),
+            T::List { element } => clear(element),
+            T::Map { key, value } => {
+                clear(key);
+                clear(value);
+            }
+            _ => {}
+        }
+    }
+    schema.fields.iter_mut().for_each(clear);
+    schema
+}
+
+/// The inventory while footers arrive, in the order of the paths.
+#[derive(Default)]
+struct Assembly {
+    files: Vec<(Listed, u64, usize, PathValues)>,
+    schemas: Vec<Arc<TableSchema>>,
+    union: SchemaUnion,
+    quarantine: Vec<Quarantined>,
+}
+
+impl Assembly {
+    fn add(&mut self, read: Read) -> Result<(), TableError> {
+        match read {
+            Read::Other(other) => self.quarantine.push(other),
+            Read::Data(listed, told) => {
+                let schema = match self.schemas.iter().position(|schema| *schema == told.schema) {
+                    Some(index) => index,
+                    None => {
+                        self.union.add(&listed.path, &told.schema)?;
+                        self.schemas.push(told.schema);
+                        self.schemas.len() - 1
+                    }
+                };
+                let values = partition::of_path(&listed.path)?;
+                self.files.push((listed, told.rows, schema, values));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, storage: &Storage, declared: &[PartitionColumn]) -> Result<Inventory, TableError> {
+        if self.files.is_empty() {
+            return Err(TableError::NotFound { format: Format::Hive, location: storage.location().to_owned() });
+        }
+        let version = version(&self.files, &self.quarantine);
+        let in_files = self.union.finish();
+        let paths = self.files.iter().map(|(listed, _, _, values)| (listed.path.as_str(), values));
+        let columns = partition::columns(paths, declared, &in_files)?;
+        let files = self.files.into_iter().map(|(listed, rows, schema, values)| {
+            let partition = partition::typed(&listed.path, &values, &columns)?;
+            let Listed { path, size_bytes, identity, modified_ms } = listed;
+            let entry = FileEntry { path, size_bytes, identity, modified_ms, rows: Some(rows), partition, has_deletes: false };
+            Ok(InventoryFile { entry, schema })
+        });
+        let files = files.collect::<Result<Vec<_>, TableError>>()?;
+        let schema = partition::with_columns(in_files, &columns)?;
+        let schemas = self.schemas.iter().map(|schema| (**schema).clone()).collect();
+        Ok(Inventory { version, schema, partition_columns: columns, files, schemas, quarantine: self.quarantine })
+    }
+}
+
+/// The digest over everything that is, or claims to be, data.
+fn version(files: &[(Listed, u64, usize, PathValues)], quarantine: &[Quarantined]) -> TableVersion {
+    let files = files.iter().map(|(listed, ..)| (listed.path.as_str(), listed.size_bytes, listed.identity.as_str()));
+    digest(files, quarantine)
+}
+
+/// As [`version`], of any inventory's parts.
+pub(super) fn digest<'a>(
+    files: impl Iterator<Item = (&'a str, u64, &'a str)>,
+    quarantine: &'a [Quarantined],
+) -> TableVersion {
+    let corrupt = quarantine.iter().filter(|other| other.disposition == Disposition::Corrupt);
+    let corrupt = corrupt.map(|other| (other.path.as_str(), other.size_bytes, other.identity.as_str()));
+    let mut all: Vec<_> = files.chain(corrupt).collect();
+    all.sort_unstable();
+    let mut hash = Sha256::new();
+    for (path, size_bytes, identity) in all {
+        // Lengths first: no two lists of files have one text.
+        hash.update(format!("{} {path} {size_bytes} {} {identity}\n", path.len(), identity.len()));
+    }
+    TableVersion(format!("hive:{:x}", hash.finalize()))
+}

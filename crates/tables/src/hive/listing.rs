@@ -1,0 +1,63 @@
+//! What stands in the folder: every object, sorted, with what its name alone says of it.
+
+use futures::TryStreamExt;
+use lakeshift_core::storage::Storage;
+use lakeshift_core::table::TableError;
+use object_store::ObjectMeta;
+
+use crate::storage::store_error;
+
+/// Marks an identity that is a modification time, for stores that give no ETag.
+const TIME_PREFIX: &str = "modified:";
+
+/// One object of the folder.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    /// Relative to the table's root.
+    pub(super) path: String,
+    pub(super) size_bytes: u64,
+    pub(super) identity: String,
+    pub(super) modified_ms: i64,
+}
+
+/// Every object below the root, in the order of their paths.
+pub(super) async fn list(storage: &Storage) -> Result<Vec<Listed>, TableError> {
+    let prefix = (!storage.prefix().as_ref().is_empty()).then(|| storage.prefix());
+    let failed = |error| store_error("list", storage.location(), error);
+    let mut objects = storage.store().list(prefix);
+    let mut listed = Vec::new();
+    while let Some(meta) = objects.try_next().await.map_err(failed)? {
+        // A store may list the folder's own marker; it is not below the folder.
+        if let Some(path) = storage.relative(&meta.location) {
+            listed.push(entry(path, &meta));
+        }
+    }
+    listed.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(listed)
+}
+
+fn entry(path: String, meta: &ObjectMeta) -> Listed {
+    let modified_ms = meta.last_modified.timestamp_millis();
+    let identity = meta.e_tag.clone().unwrap_or_else(|| format!("{TIME_PREFIX}{modified_ms}"));
+    Listed { path, size_bytes: meta.size, identity, modified_ms }
+}
+
+/// The ETag that an identity is, if it is one.
+pub(super) fn etag(identity: &str) -> Option<&str> {
+    (!identity.starts_with(TIME_PREFIX)).then_some(identity)
+}
+
+/// Whether a segment of the path says that this is no data: `_SUCCESS`, `_delta_log/…`, `.part-0.crc`.
+/// A partition column may begin so (`_year=2001`): such a segment is not hidden.
+pub(super) fn is_hidden(path: &str) -> bool {
+    let (folders, name) = path.rsplit_once('/').map_or(("", path), |(folders, name)| (folders, name));
+    let hidden = |segment: &str| segment.starts_with(['_', '.']);
+    let partition = |segment: &str| segment.starts_with('_') && segment.contains('=');
+    hidden(name) || folders.split('/').any(|folder| hidden(folder) && !partition(folder))
+}
+
+/// Whether the name says Parquet.
+pub(super) fn has_parquet_name(path: &str) -> bool {
+    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+    ["parquet", "parq", "pq"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
