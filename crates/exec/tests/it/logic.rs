@@ -10,7 +10,7 @@ use lakeshift_exec::logic::{Logic, LogicSpec, output_schema};
 use lakeshift_exec::scan::{ScanRequest, scan};
 use rstest::rstest;
 
-use crate::support::{batch, collect, engine, memory, put, schema, snapshot, sorted};
+use crate::files::{batch, collect, engine, memory, put, schema, snapshot, sorted};
 
 fn source() -> TableSchema {
     schema(vec![("n", DataType::Int32), ("Name", DataType::String)])

@@ -1,6 +1,11 @@
-//! Tests of the engine's reading and writing, on real Parquet.
+//! Tests of reading, writing and comparing, on real Arrow and Parquet data.
 
+mod diff;
+mod encode;
+mod files;
+mod hazards;
 mod logic;
+mod mutations;
 mod partition;
 mod plan_file;
 mod rewrite;

@@ -11,7 +11,7 @@ use lakeshift_exec::partition::{PartitionError, Partitioner, transform_array};
 use lakeshift_exec::types::{arrow_schema, arrow_type, scalar, value_at};
 use proptest::prelude::*;
 
-use crate::support::{batch, schema};
+use crate::files::{batch, schema};
 
 /// A type with values of it, extremes included. Truncation near the ends of a range is left to unit tests.
 fn typed_values() -> impl Strategy<Value = (DataType, Vec<Option<Value>>)> {

@@ -7,7 +7,7 @@ use lakeshift_core::value::Value;
 use lakeshift_exec::plan_file::{PlanDigest, PlanFileError, read_plan, units, verified, write_plan};
 use object_store::ObjectStoreExt;
 
-use crate::support::{memory, objects};
+use crate::files::{memory, objects};
 
 fn file(number: u64) -> PlannedFile {
     let decimal = Value::Decimal { unscaled: -170_141_183_460_469_231_731, scale: 3 };
@@ -92,8 +92,8 @@ async fn what_is_no_plan_is_refused() {
     assert!(read_plan(&storage, "none.parquet").try_next().await.is_err());
     storage.store().put(&storage.resolve("a.parquet").unwrap(), vec![0_u8; 100].into()).await.unwrap();
     assert!(matches!(read_plan(&storage, "a.parquet").try_next().await, Err(PlanFileError::Parquet { .. })));
-    let rows = crate::support::batch(vec![("unit", std::sync::Arc::new(arrow::array::Int32Array::from(vec![1])) as arrow::array::ArrayRef)]);
-    let _ = crate::support::put(&storage, "b.parquet", &rows, vec![]).await;
+    let rows = crate::files::batch(vec![("unit", std::sync::Arc::new(arrow::array::Int32Array::from(vec![1])) as arrow::array::ArrayRef)]);
+    let _ = crate::files::put(&storage, "b.parquet", &rows, vec![]).await;
     assert!(matches!(read_plan(&storage, "b.parquet").try_next().await, Err(PlanFileError::Version { .. })));
 }
 

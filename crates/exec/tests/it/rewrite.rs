@@ -17,7 +17,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use tokio::sync::watch;
 
-use crate::support::{batch, local, memory, objects, put, read, schema, snapshot, stream};
+use crate::files::{batch, local, memory, objects, put, read, schema, snapshot, stream};
 
 fn table() -> TableSchema {
     schema(vec![("n", DataType::Int64), ("s", DataType::String)])

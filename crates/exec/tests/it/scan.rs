@@ -13,7 +13,7 @@ use lakeshift_core::value::Value;
 use lakeshift_exec::scan::{ScanError, ScanRequest, refusal, scan};
 use rstest::rstest;
 
-use crate::support::{batch, collect, engine, local, memory, put, read, schema, snapshot};
+use crate::files::{batch, collect, engine, local, memory, put, read, schema, snapshot};
 
 fn ints(values: Vec<i32>) -> ArrayRef {
     Arc::new(Int32Array::from(values))

@@ -1,99 +1,193 @@
-//! Tables, files and streams for the tests.
+//! Two tables in memory, compared end to end: schema check, fingerprints, verdict, row difference.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::util::pretty::pretty_format_batches;
+use arrow::datatypes::{DataType as ArrowType, TimeUnit as ArrowUnit};
+use async_trait::async_trait;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt;
-use lakeshift_core::partition::PartitionSpec;
-use lakeshift_core::schema::{DataType, Field, TableSchema};
-use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{FileEntry, Format, Snapshot, TableVersion};
-use lakeshift_core::value::Value;
-use lakeshift_exec::engine::{Engine, EngineSettings};
-use lakeshift_exec::scan::{ScanRequest, scan};
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::ArrowWriter;
-use url::Url;
+use lakeshift_core::equivalence::{
+    CellSide, Comparison, Encoding, Findings, Fingerprint, FingerprintShape, RowDiff, SchemaCheck, ValidationKey, Verdict,
+    common_refinement, compare, compare_schemas, judge,
+};
+use lakeshift_core::migration::Side;
+use lakeshift_core::partition::{PartitionField, PartitionSpec};
+use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
+use lakeshift_exec::diff::{DiffError, DiffRequest, Masking, SideReader, diff};
+use lakeshift_exec::fingerprint::{FingerprintError, FingerprintRequest, fingerprint};
 
-pub fn engine() -> Engine {
-    let settings = EngineSettings { concurrency: 2, ..EngineSettings::default() };
-    Engine::builder().with_settings(settings).build().unwrap()
+pub const KEY: [u8; 16] = *b"0123456789abcdef";
+
+/// A table: its batches stand for files, each read by its own stream.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    pub files: Vec<RecordBatch>,
+    pub partition: PartitionSpec,
 }
 
-pub fn memory() -> Storage {
-    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    Storage::new(Url::parse("memory:///lake/table").unwrap(), store, Path::from("lake/table"))
-}
-
-pub fn local(folder: &std::path::Path) -> Storage {
-    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
-    let prefix = Path::from_absolute_path(folder).unwrap();
-    Storage::new(Url::from_directory_path(folder).unwrap(), store, prefix)
-}
-
-pub fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
-}
-
-pub fn schema(fields: Vec<(&str, DataType)>) -> TableSchema {
-    TableSchema { fields: fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect() }
-}
-
-/// Writes one Parquet file and tells what a table would record of it.
-pub async fn put(storage: &Storage, path: &str, batch: &RecordBatch, partition: Vec<Option<Value>>) -> FileEntry {
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
-    writer.write(batch).unwrap();
-    writer.close().unwrap();
-    let size_bytes = bytes.len() as u64;
-    storage.store().put(&storage.resolve(path).unwrap(), bytes.into()).await.unwrap();
-    let rows = Some(batch.num_rows() as u64);
-    FileEntry { path: path.to_owned(), size_bytes, identity: String::new(), modified_ms: 0, rows, partition, has_deletes: false }
-}
-
-pub fn snapshot(storage: &Storage, schema: TableSchema, partition: PartitionSpec) -> Snapshot {
-    let version = TableVersion("1".to_owned());
-    Snapshot { version, location: storage.location().to_owned(), schema, partition, properties: Default::default() }
-}
-
-pub async fn collect(engine: &Engine, plan: Arc<dyn ExecutionPlan>) -> Result<Vec<RecordBatch>, DataFusionError> {
-    engine.execute(plan)?.try_collect().await
-}
-
-/// The rows of a scan as a table, sorted.
-pub async fn read(format: Format, storage: &Storage, snapshot: &Snapshot, files: &[FileEntry]) -> Result<String, DataFusionError> {
-    let engine = engine();
-    let plan = scan(&engine, &ScanRequest { storage, format, snapshot, files }).unwrap();
-    assert_eq!(plan.schema(), lakeshift_exec::types::arrow_schema(&snapshot.schema).unwrap());
-    Ok(sorted(&collect(&engine, plan).await?))
-}
-
-pub fn sorted(batches: &[RecordBatch]) -> String {
-    let table = pretty_format_batches(batches).unwrap().to_string();
-    let mut lines: Vec<&str> = table.lines().filter(|line| line.starts_with('|')).collect();
-    if lines.len() > 1 {
-        lines[1..].sort_unstable();
+impl Table {
+    pub fn new(columns: Vec<(&str, ArrayRef)>) -> Self {
+        let nullable = columns.into_iter().map(|(name, array)| (name, array, true));
+        Self { files: vec![RecordBatch::try_from_iter_with_nullable(nullable).unwrap()], ..Self::default() }
     }
-    lines.join("\n")
+
+    pub fn partitioned_by(mut self, fields: Vec<PartitionField>) -> Self {
+        self.partition = PartitionSpec { fields };
+        self
+    }
+
+    /// The same rows in files of `rows` rows.
+    pub fn split(&self, rows: usize) -> Self {
+        let slices = |file: &RecordBatch| {
+            let starts: Vec<usize> = (0..file.num_rows()).step_by(rows).collect();
+            starts.into_iter().map(|start| file.slice(start, rows.min(file.num_rows() - start))).collect::<Vec<_>>()
+        };
+        Self { files: self.files.iter().flat_map(slices).collect(), ..self.clone() }
+    }
+
+    pub fn schema(&self) -> TableSchema {
+        let schema = self.files[0].schema();
+        let field = |field: &Arc<arrow::datatypes::Field>| Field::new(field.name().clone(), logical(field.data_type()), true);
+        TableSchema { fields: schema.fields().iter().map(field).collect() }
+    }
 }
 
-pub fn stream(batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
-    let schema = batches[0].schema();
-    Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(batches.into_iter().map(Ok))))
+/// The logical types of the Arrow types that these tests use.
+fn logical(arrow: &ArrowType) -> DataType {
+    match arrow {
+        ArrowType::Boolean => DataType::Boolean,
+        ArrowType::Int32 => DataType::Int32,
+        ArrowType::Int64 => DataType::Int64,
+        ArrowType::UInt64 => DataType::UInt64,
+        ArrowType::Float32 => DataType::Float32,
+        ArrowType::Float64 => DataType::Float64,
+        ArrowType::Decimal128(precision, scale) => DataType::Decimal { precision: *precision, scale: *scale as u8 },
+        ArrowType::Date32 => DataType::Date,
+        ArrowType::Timestamp(unit, zone) => {
+            let unit = if *unit == ArrowUnit::Nanosecond { TimeUnit::Nanos } else { TimeUnit::Micros };
+            DataType::Timestamp { unit, utc: zone.is_some() }
+        }
+        ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View => DataType::String,
+        ArrowType::Dictionary(_, value) => logical(value),
+        ArrowType::List(element) => {
+            DataType::List { element: Box::new(Field::new("element", logical(element.data_type()), true)) }
+        }
+        other => panic!("these tests do not use {other}"),
+    }
 }
 
-/// The paths of all objects below a storage, relative, sorted.
-pub async fn objects(storage: &Storage) -> Vec<String> {
-    let listed: Vec<_> = storage.store().list(Some(storage.prefix())).try_collect().await.unwrap();
-    let mut paths: Vec<String> = listed.iter().filter_map(|meta| storage.relative(&meta.location)).collect();
-    paths.sort();
-    paths
+pub struct Compared {
+    pub schema: SchemaCheck,
+    pub comparison: Comparison,
+    pub verdict: Verdict,
+    pub shape: FingerprintShape,
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub renames: BTreeMap<String, String>,
+    pub encoding: Encoding,
+    pub cells_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { renames: BTreeMap::new(), encoding: Encoding::default(), cells_max: 1000 }
+    }
+}
+
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap().block_on(future)
+}
+
+pub fn compared(old: &Table, new: &Table) -> Compared {
+    compared_with(old, new, &Options::default())
+}
+
+pub fn compared_with(old: &Table, new: &Table, options: &Options) -> Compared {
+    let (old_schema, new_schema) = (old.schema(), new.schema());
+    let schema = compare_schemas(&old_schema, &new_schema, &options.renames);
+    let pairs = schema.compared();
+    let refinement = common_refinement(
+        CellSide { schema: &old_schema, partition: &old.partition },
+        CellSide { schema: &new_schema, partition: &new.partition },
+        &pairs,
+    );
+    let shape = FingerprintShape {
+        encoding: options.encoding,
+        key: ValidationKey::new(KEY),
+        columns: pairs.iter().map(|pair| pair.new.clone()).collect(),
+        fields: refinement.fields,
+    };
+    let old_columns = pairs.iter().map(|pair| pair.old.clone()).collect();
+    let old_print = take(old, shape.clone(), old_columns, options.cells_max).unwrap();
+    let new_print = take(new, shape.clone(), shape.columns.clone(), options.cells_max).unwrap();
+    let comparison = compare(&old_print, &new_print).unwrap();
+    let verdict = judge(&Findings { schema: &schema, comparison: Some(&comparison), obstacles: &[] });
+    Compared { schema, comparison, verdict, shape }
+}
+
+pub fn take(
+    table: &Table,
+    shape: FingerprintShape,
+    columns: Vec<String>,
+    cells_max: usize,
+) -> Result<Fingerprint, FingerprintError> {
+    let request = FingerprintRequest { shape, columns, cells_max, parallel_max: 2 };
+    run(fingerprint(request, streams(table)))
+}
+
+pub fn streams(table: &Table) -> Vec<SendableRecordBatchStream> {
+    let stream = |file: &RecordBatch| -> SendableRecordBatchStream {
+        Box::pin(RecordBatchStreamAdapter::new(file.schema(), futures::stream::iter([Ok(file.clone())])))
+    };
+    table.files.iter().map(stream).collect()
+}
+
+struct InMemory<'a> {
+    old: &'a Table,
+    new: &'a Table,
+}
+
+#[async_trait]
+impl SideReader for InMemory<'_> {
+    async fn open(&self, side: Side) -> Result<Vec<SendableRecordBatchStream>, DataFusionError> {
+        Ok(streams(if side == Side::Old { self.old } else { self.new }))
+    }
+}
+
+pub struct DiffOptions<'a> {
+    pub key: &'a [&'a str],
+    pub masking: Masking,
+    pub memory_bytes: u64,
+    pub sample_rows_max: usize,
+}
+
+impl Default for DiffOptions<'_> {
+    fn default() -> Self {
+        Self { key: &[], masking: Masking::Shown, memory_bytes: 1 << 20, sample_rows_max: 20 }
+    }
+}
+
+pub fn row_diff(old: &Table, new: &Table, options: &DiffOptions<'_>) -> Result<RowDiff, DiffError> {
+    let compared = compared(old, new);
+    row_diff_of(&compared, old, new, options)
+}
+
+pub fn row_diff_of(compared: &Compared, old: &Table, new: &Table, options: &DiffOptions<'_>) -> Result<RowDiff, DiffError> {
+    let pairs = compared.schema.compared();
+    let request = DiffRequest {
+        shape: compared.shape.clone(),
+        comparison: &compared.comparison,
+        key: options.key.iter().map(|&column| column.to_owned()).collect(),
+        old_columns: pairs.iter().map(|pair| pair.old.clone()).collect(),
+        new_columns: pairs.iter().map(|pair| pair.new.clone()).collect(),
+        sample_rows_max: options.sample_rows_max,
+        masking: options.masking,
+        memory_bytes: options.memory_bytes,
+    };
+    run(diff(&request, &InMemory { old, new }))
 }
