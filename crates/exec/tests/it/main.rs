@@ -3,6 +3,7 @@
 mod diff;
 mod encode;
 mod files;
+mod flights;
 mod hazards;
 mod logic;
 mod mutations;
