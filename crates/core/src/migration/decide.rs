@@ -267,7 +267,7 @@ fn fresh_certificate(state: &State, evidence: &Evidence, reasons: &mut Vec<Strin
     if evidence.source.as_ref() != Some(&record.source) {
         reasons.push("the old table has changed since the validation".to_owned());
     }
-    if false {
+    if evidence.target.as_ref() != Some(&record.target) {
         reasons.push("the new table has changed since the validation".to_owned());
     }
     if state.mirror.as_ref().is_some_and(|mirror| evidence.source.as_ref() != Some(&mirror.applied)) {

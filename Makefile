@@ -1,0 +1,89 @@
+# Lakeshift. `make` alone lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Outside the checkout, so that every clone on a machine shares one compiled DataFusion.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/lakeshift/target
+VENV := $(or $(LAKESHIFT_VENV),$(HOME)/.cache/lakeshift/venv)
+LAKESHIFT := $(CARGO_TARGET_DIR)/debug/lakeshift
+CARGO := cargo
+PYTHON := $(VENV)/bin/python
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^## / { printf "\n%s\n", substr($$0, 4) } \
+	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## Try it
+.PHONY: build demo lake
+build: ## Compile the lakeshift binary (the first time compiles DataFusion: about 20 minutes on two cores)
+	@$(CARGO) build --workspace --locked
+
+demo: build ## Move a table through every phase in a scratch folder; under two minutes after the build
+	@scripts/demo.sh "$(LAKESHIFT)" "$(or $(DEMO_DIR),.demo)"
+
+lake: lake/flights lake/flights-daily ## Fill lake/ with copies of the test data, for the playbooks below
+
+lake/flights lake/flights-daily:
+	@mkdir -p lake && cp -R testdata/flights $@.part && mv $@.part $@ && echo "made $@ from testdata/flights"
+
+## Check it
+.PHONY: test test-fast lint fmt interop bench venv
+test: ## Run every test; the S3 ones are skipped, and say so, where `weed` is absent (`make venv` installs it)
+	@$(CARGO) test --workspace --locked
+
+test-fast: ## Run the tests of journal and core only: seconds, no DataFusion
+	@$(CARGO) test --locked -p lakeshift-journal -p lakeshift-core
+
+lint: venv ## Check formatting, lints, dependency directions, licences, spelling, scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	scripts/check-dependencies.sh
+	scripts/deny.sh
+	$(VENV)/bin/typos
+	$(VENV)/bin/shellcheck .ci/run scripts/*.sh
+
+fmt: ## Format the code
+	@$(CARGO) fmt --all
+
+interop: build venv ## Let pyiceberg, DuckDB and deltalake read what was migrated, and compare every row
+	@$(PYTHON) scripts/interop.py "$(LAKESHIFT)" "$(or $(INTEROP_DIR),.interop)"
+
+bench: build venv ## Time a migration phase by phase; LAKESHIFT_BENCH_DATA=flights-3m.parquet for 181 days
+	@$(PYTHON) scripts/bench.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench)"
+
+venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outside the checkout
+	@scripts/venv.sh "$(VENV)"
+
+## Playbook: make TARGET MIGRATION=<folder under migrations/>, in this order; ARGS= adds flags
+STEPS := plan approve dual-write backfill mirror validate cutover rollback sunset status abort
+.PHONY: $(STEPS) grace-check migration
+plan: ## Show what would happen and what it would cost, and save it
+approve: ## Approve the saved plan
+dual-write: ## Pin the source's version, create the target
+backfill: ## Move the rows that stood in the source then
+mirror: ## Carry over what came since; ARGS=--follow goes on
+validate: ## Compare every row, and write the report
+cutover: ## Point readers to the new table
+rollback: ## Point them back to the old one
+grace-check: ## Tell whether the sunset is due
+sunset: ## Let the old table go, as the spec says
+status: ## Show where the migration stands and what comes next
+abort: ## Drop what the migration created; before cutover
+
+# The two migrations that come with the project run on copies of the test data.
+plan: $(if $(filter flights-to-%,$(MIGRATION)),lake)
+
+$(STEPS): migration build
+	@$(LAKESHIFT) $@ migrations/$(MIGRATION) $(ARGS)
+
+grace-check: migration build
+	@$(LAKESHIFT) grace check migrations/$(MIGRATION) $(ARGS)
+
+migration:
+	@if [ -z "$(MIGRATION)" ]; then \
+	  echo "Which migration? Say MIGRATION=NAME; there are: $$(cd migrations && echo *)" >&2; exit 2; \
+	elif [ ! -f "migrations/$(MIGRATION)/migration.yaml" ]; then \
+	  echo "migrations/$(MIGRATION)/migration.yaml does not exist; there are: $$(cd migrations && echo *)" >&2; exit 2; fi
