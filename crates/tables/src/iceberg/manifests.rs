@@ -18,6 +18,7 @@ use object_store::ObjectStoreExt;
 
 use super::fault::{corrupt, damaged, unsupported};
 use super::location::Places;
+use super::partition;
 use crate::storage::{outside_error, read_error, store_error};
 
 /// Manifests that are read at one time.
@@ -179,7 +180,8 @@ impl<'a> Writer<'a> {
     fn manifest(&self, schema: SchemaRef, spec: &PartitionSpec) -> Result<(String, ManifestWriter), TableError> {
         let name = format!("metadata/{}-m{}.avro", self.nonce, self.written.len());
         let output = self.scratch.new_output(&name).map_err(|source| self.refused(&name, source))?;
-        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec.clone());
+        let spec = partition::in_avro(spec, &schema).map_err(|source| self.refused(&name, source))?;
+        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec);
         Ok((name, builder.build_v2_data()))
     }
 
