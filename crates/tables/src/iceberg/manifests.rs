@@ -16,10 +16,10 @@ use iceberg::spec::{
 use lakeshift_core::table::TableError;
 use object_store::ObjectStoreExt;
 
-use super::fault::{corrupt, damaged, unsupported};
+use super::fault::{corrupt, damaged, unreadable, unsupported};
 use super::location::Places;
 use super::partition;
-use crate::storage::{outside_error, read_error, store_error};
+use crate::storage::{outside_error, store_error};
 
 /// Manifests that are read at one time.
 const MANIFESTS_PARALLEL: usize = 8;
@@ -96,7 +96,7 @@ fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
 
 async fn read(places: &Places, metadata_path: &str) -> Result<Bytes, TableError> {
     let place = places.locate(metadata_path)?;
-    let failed = |error| read_error(metadata_path, error);
+    let failed = |error| unreadable(metadata_path, error);
     place.storage.store().get(&place.path).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
