@@ -7,12 +7,12 @@
 
 pub mod diff;
 pub mod encode;
-//TMP pub mod engine;
+pub mod engine;
 pub mod fingerprint;
-//TMP pub mod logic;
-//TMP pub mod partition;
-//TMP pub mod plan_file;
-//TMP pub mod rewrite;
-//TMP pub mod scan;
-//TMP pub mod throttle;
-//TMP pub mod types;
+pub mod logic;
+pub mod partition;
+pub mod plan_file;
+pub mod rewrite;
+pub mod scan;
+pub mod throttle;
+pub mod types;
