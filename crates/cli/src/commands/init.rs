@@ -4,23 +4,17 @@ use std::path::Path;
 
 use futures::TryStreamExt;
 use lakeshift_core::spec::{TemplateInput, template};
-use lakeshift_core::table::{Format, TableFormat};
-use lakeshift_tables::delta::DeltaTable;
-use lakeshift_tables::hive::HiveTable;
-use lakeshift_tables::iceberg::IcebergTable;
+use lakeshift_core::table::Format;
 use url::Url;
 
 use crate::context::Context;
+use crate::engine::tables::open;
 use crate::error::Error;
 use crate::output::Answer;
 
 pub async fn run(context: &Context, format: Format, location: &str) -> Result<Answer, Error> {
     let storage = context.stores.open(&as_url(location)?)?;
-    let table: Box<dyn TableFormat> = match format {
-        Format::Hive => Box::new(HiveTable::new(storage)),
-        Format::Delta => Box::new(DeltaTable::new(storage, context.clock.clone(), context.rng.clone())),
-        Format::Iceberg => Box::new(IcebergTable::new(storage, context.clock.clone(), context.rng.clone())),
-    };
+    let table = open(format, context, storage.clone(), &storage);
     let snapshot = table.snapshot(None).await?;
     let files = table.files(&snapshot).try_fold(0_u64, |count, _| std::future::ready(Ok(count + 1))).await?;
     context.progress.say(format!("{} files, {} columns", files, snapshot.schema.fields.len()));

@@ -9,6 +9,7 @@ use super::opened::Opened;
 use crate::context::Context;
 use crate::engine::planning::{self, Planning};
 use crate::engine::plans;
+use crate::engine::tables::Quarantined;
 use crate::error::Error;
 use crate::session::Session;
 use crate::output::{Answer, bytes, seconds, table};
@@ -19,22 +20,22 @@ const QUARANTINE_SHOWN: usize = 10;
 pub async fn run(context: &Context, path: &Path, dry_run: bool) -> Result<Answer, Error> {
     let mut opened = Opened::new(context, path).await?;
     if dry_run {
-        let planning = plan(&opened).await?;
-        return Ok(answer(&opened, &planning, "dry run: nothing was written"));
+        let (planning, quarantine) = plan(&opened).await?;
+        return Ok(answer(&opened, &planning, &quarantine, "dry run: nothing was written"));
     }
     let planned = opened
         .act(Command::Plan, |evidence| evidence, async |opened| {
-            let planning = plan(opened).await?;
+            let (planning, quarantine) = plan(opened).await?;
             let session = &mut opened.session;
             plans::write(session, &planning.plan.digest, &planning.files).await?;
             let spec = canonical(session)?;
             let spec_digest = session.spec.digest();
             session.record(Event::Planned { plan: planning.plan.clone(), spec_digest, spec }).await?;
-            Ok(planning)
+            Ok((planning, quarantine))
         })
         .await?;
     match planned {
-        Some(planning) => Ok(answer(&opened, &planning, "saved; read it, then approve it")),
+        Some((planning, quarantine)) => Ok(answer(&opened, &planning, &quarantine, "saved; read it, then approve it")),
         None => super::status::answer(&opened, "planned before").await,
     }
 }
@@ -44,15 +45,14 @@ fn canonical(session: &Session) -> Result<serde_json::Value, Error> {
     serde_json::from_str(&text).map_err(|source| Error::Json { object: "the canonical spec".to_owned(), source })
 }
 
-async fn plan(opened: &Opened) -> Result<Planning, Error> {
+async fn plan(opened: &Opened) -> Result<(Planning, Vec<Quarantined>), Error> {
     let source = opened.tables.source.snapshot(None).await?;
-    let mut planning = planning::plan(&opened.session.spec, &opened.tables, &opened.rows, &source).await?;
-    planning.quarantine.extend(opened.tables.quarantine(&source).await?);
-    Ok(planning)
+    let planning = planning::plan(&opened.session.spec, &opened.tables, &opened.rows, &source).await?;
+    Ok((planning, opened.tables.quarantine().await?))
 }
 
-fn answer(opened: &Opened, planning: &Planning, closing: &str) -> Answer {
-    let Planning { plan, quarantine, mappings, assumptions, .. } = planning;
+fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], closing: &str) -> Answer {
+    let Planning { plan, mappings, assumptions, .. } = planning;
     let (spec, summary) = (&opened.session.spec, &plan.summary);
     let mut text = format!(
         "plan {} of {}\n  from {} {}\n  to   {} {}\n\n",

@@ -10,7 +10,6 @@ use lakeshift_core::plan::{
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::{self, BackfillOrder, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
-use serde::Serialize;
 
 use super::plans;
 use super::rows::Rows;
@@ -27,23 +26,12 @@ pub struct Planning {
     pub plan: PlanRef,
     /// Every file, in the order of the units.
     pub files: Vec<PlannedFile>,
-    /// Objects in the source's folder that are no readable data, and will not be carried over.
-    pub quarantine: Vec<Quarantined>,
     /// The target's columns.
     pub target_schema: TableSchema,
     /// How each column is carried over.
     pub mappings: Vec<ColumnMapping>,
     /// What the estimates rest on.
     pub assumptions: Assumptions,
-}
-
-/// An object that is named like data and cannot be read as such.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Quarantined {
-    /// The object.
-    pub path: String,
-    /// What is wrong with it.
-    pub reason: String,
 }
 
 /// The target's schema for a source snapshot: renames are the adapter's, then new logic, then the format's types.
@@ -84,7 +72,7 @@ pub async fn plan_files(
 ) -> Result<Planning, Error> {
     let (target_schema, mappings) = target_schema(spec, rows, source).await?;
     let context = choose_context(spec, tables, source, target_schema.clone());
-    let (planned, quarantine) = decide_files(&context, tables, files).await?;
+    let planned = decide_files(&context, tables, files).await?;
     if spec.backfill.strategy == spec::Strategy::Adopt {
         refuse_rewrites(&planned)?;
     }
@@ -102,7 +90,7 @@ pub async fn plan_files(
         source: source.version.clone(),
         summary: summarize(&files, &assumptions),
     };
-    Ok(Planning { plan, files, quarantine, target_schema, mappings, assumptions })
+    Ok(Planning { plan, files, target_schema, mappings, assumptions })
 }
 
 fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema: TableSchema) -> ChooseContext {
@@ -123,18 +111,11 @@ async fn decide_files(
     context: &ChooseContext,
     tables: &Tables,
     files: Vec<FileEntry>,
-) -> Result<(Vec<PlannedFile>, Vec<Quarantined>), Error> {
-    let (mut planned, mut quarantine) = (Vec::with_capacity(files.len()), Vec::new());
+) -> Result<Vec<PlannedFile>, Error> {
+    let mut planned = Vec::with_capacity(files.len());
     let mut facts = tables.source.facts(files);
     while let Some((file, facts)) = futures::StreamExt::next(&mut facts).await {
-        let facts = match facts {
-            Ok(facts) => facts,
-            Err(lakeshift_core::table::TableError::Corrupt { reason, .. }) => {
-                quarantine.push(Quarantined { path: file.path, reason });
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let facts = facts?;
         let choice = choose(context, &file, &facts);
         planned.push(PlannedFile {
             unit: UnitId(String::new()),
@@ -148,7 +129,7 @@ async fn decide_files(
             target_partition: choice.target_partition,
         });
     }
-    Ok((planned, quarantine))
+    Ok(planned)
 }
 
 fn refuse_rewrites(files: &[PlannedFile]) -> Result<(), Error> {

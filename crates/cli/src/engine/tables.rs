@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use lakeshift_core::spec::{Place, Spec};
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{Format, TableFormat};
+use lakeshift_core::table::{Disposition, Format, TableFormat};
 use lakeshift_tables::delta::DeltaTable;
-use lakeshift_tables::hive::HiveTable;
+use lakeshift_tables::hive::{HiveTable, PartitionColumn};
 use lakeshift_tables::iceberg::IcebergTable;
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -23,6 +24,7 @@ pub struct Tables {
     pub target: Arc<dyn TableFormat>,
     /// Where it lies.
     pub target_storage: Storage,
+    hive: Option<HiveTable>,
 }
 
 impl Tables {
@@ -33,27 +35,53 @@ impl Tables {
     pub fn open(context: &Context, spec: &Spec, folder: &Storage) -> Result<Self, Error> {
         let source_storage = context.open(spec, Place::Source)?;
         let target_storage = context.open(spec, Place::Target)?;
-        let source: Arc<dyn TableFormat> = match spec.source.format {
-            Format::Hive => {
-                let declared = spec.source.partitions.iter().map(|one| (one.name.clone(), one.data_type.clone()));
-                Arc::new(
-                    HiveTable::new(source_storage.clone())
-                        .with_inventories(folder.child("inventories"))
-                        .with_partition_types(declared.collect())
-                        .with_columns(spec.source.columns.clone()),
-                )
-            }
-            other => open(other, context, source_storage.clone()),
+        let hive = (spec.source.format == Format::Hive).then(|| {
+            let declared = spec.source.partitions.iter();
+            let declared =
+                declared.map(|one| PartitionColumn { name: one.name.clone(), data_type: one.data_type.clone() });
+            HiveTable::new(source_storage.clone())
+                .with_inventories(folder.child("inventories"))
+                .with_partition_types(declared.collect())
+        });
+        let source = match &hive {
+            Some(hive) => Arc::new(hive.clone()),
+            None => open(spec.source.format, context, source_storage.clone(), &target_storage),
         };
-        let target = open(spec.target.format, context, target_storage.clone());
-        Ok(Self { source, source_storage, target, target_storage })
+        let target = open(spec.target.format, context, target_storage.clone(), &source_storage);
+        Ok(Self { source, source_storage, target, target_storage, hive })
+    }
+
+    /// Objects in the source's folder that are named like data and cannot be read as such, in the order of their paths.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub async fn quarantine(&self) -> Result<Vec<Quarantined>, Error> {
+        let Some(hive) = &self.hive else { return Ok(Vec::new()) };
+        let inventory = hive.inventory().await?;
+        let visible = inventory.quarantine.iter().filter(|object| object.disposition != Disposition::Hidden);
+        Ok(visible.map(|object| Quarantined { path: object.path.clone(), reason: object.reason.clone() }).collect())
     }
 }
 
-fn open(format: Format, context: &Context, storage: Storage) -> Arc<dyn TableFormat> {
+/// An object that is named like data and cannot be read as such.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    /// The object, relative to the source's location.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The table at `storage`. `other` is where the migration's other table lies: its files may be registered in this one.
+pub fn open(format: Format, context: &Context, storage: Storage, other: &Storage) -> Arc<dyn TableFormat> {
     match format {
         Format::Hive => Arc::new(HiveTable::new(storage)),
-        Format::Delta => Arc::new(DeltaTable::new(storage, context.clock.clone(), context.rng.clone())),
-        Format::Iceberg => Arc::new(IcebergTable::new(storage, context.clock.clone(), context.rng.clone())),
+        Format::Delta => Arc::new(DeltaTable::new(storage, context.clock.clone())),
+        Format::Iceberg => Arc::new(
+            IcebergTable::new(storage)
+                .with_files_in(other.clone())
+                .with_clock(context.clock.clone())
+                .with_rng(context.rng.clone()),
+        ),
     }
 }

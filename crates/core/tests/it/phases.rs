@@ -71,7 +71,10 @@ fn outcomes(state: &State, command: Command) -> Vec<Vec<Event>> {
             .filter(|unit| state.boundary.as_ref().is_some_and(|boundary| !boundary.done.contains(*unit)))
             .map(|unit| vec![intended(Work::Backfill { units: vec![unit] }), done.clone()])
             .collect(),
-        Command::Mirror => vec![vec![]],
+        Command::Mirror => {
+            let round = Work::Mirror { round: 1, to: version("s0"), plan_digest: "p".into(), superseded_files: 0 };
+            vec![vec![], vec![intended(round), done]]
+        }
         Command::Validate => vec![vec![validated(VerdictName::Pass)], vec![validated(VerdictName::Fail)]],
         Command::Cutover | Command::Rollback => {
             let side = if command == Command::Cutover { Side::New } else { Side::Old };
@@ -133,6 +136,9 @@ fn normal(state: &State) -> State {
     state.last_commit = Default::default();
     state.bytes_written = 0;
     state.files_added = 0;
+    if let Some(mirror) = &mut state.mirror {
+        mirror.plans.clear();
+    }
     if let Some(pending) = &mut state.pending_commit {
         pending.number = Default::default();
     }

@@ -6,7 +6,7 @@ use deltalake::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, Str
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Snapshot, TableFormat};
 use lakeshift_tables::storage::Stores;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use tempfile::TempDir;
@@ -27,9 +27,10 @@ pub fn open(path: &std::path::Path) -> Storage {
     Stores::new().open(url::Url::from_file_path(path).unwrap().as_str()).unwrap()
 }
 
-/// A Parquet file of one row group of these columns.
+/// A Parquet file of one row group of these columns, with whole bounds of texts.
 pub fn parquet(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
-    parquet_with(WriterProperties::new(), &[RecordBatch::try_from_iter(columns).unwrap()])
+    let properties = WriterProperties::builder().set_statistics_truncate_length(None).build();
+    parquet_with(properties, &[RecordBatch::try_from_iter(columns).unwrap()])
 }
 
 /// A Parquet file with a row group for each batch.

@@ -158,7 +158,7 @@ async fn files_of_several_schemas_are_one_table() {
     let fields: Vec<_> = snapshot.schema.fields.iter().map(|f| (f.name.as_str(), f.data_type.to_string(), f.nullable)).collect();
     assert_eq!(
         fields,
-        [("id", "int64".to_owned(), true), ("name", "string".to_owned(), true), ("added", "string".to_owned(), true)]
+        [("id", "int64".to_owned(), false), ("name", "string".to_owned(), true), ("added", "string".to_owned(), true)]
     );
 }
 

@@ -4,4 +4,5 @@ mod builders;
 mod delta;
 mod footer;
 mod hive;
+mod iceberg;
 mod storage;
