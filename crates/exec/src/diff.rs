@@ -26,6 +26,8 @@ use scan::{Part, Scanner};
 const KEY_BYTES: u64 = 200;
 /// Memory a column takes for every changed key.
 const COLUMN_BYTES: u64 = 8;
+/// Parts that the keys are divided into at most; every part reads the differing cells up to twice.
+const PARTS_MAX: u64 = 64;
 
 /// Opens a side of the comparison; the difference reads each side several times.
 #[async_trait]
@@ -94,6 +96,16 @@ pub enum DiffError {
         /// The column.
         column: String,
     },
+    /// The keys of the differing cells do not fit, even in parts.
+    #[error(
+        "{rows} rows lie in the differing cells; to name those that differ takes {memory_needed_bytes} bytes of memory, more than are allowed: allow more, or validate a part of the tables"
+    )]
+    TooLarge {
+        /// Rows of both sides in the differing cells.
+        rows: u64,
+        /// The least memory with which it could be done.
+        memory_needed_bytes: u64,
+    },
     /// A second reading gave other rows than the first.
     #[error(
         "the {} table gave {found} rows in the differing cells where it gave {expected} before; its files changed under a pinned version: validate again",
@@ -123,7 +135,7 @@ fn side_name(side: Side) -> &'static str {
 pub async fn diff(request: &DiffRequest<'_>, reader: &dyn SideReader) -> Result<RowDiff, DiffError> {
     let scanner = Scanner::new(request, reader)?;
     let mut outcome = Outcome::new(request);
-    let parts = parts(request);
+    let parts = parts(request)?;
     for index in 0..parts {
         one_part(&scanner, Part { index, of: parts }, &mut outcome).await?;
     }
@@ -131,11 +143,14 @@ pub async fn diff(request: &DiffRequest<'_>, reader: &dyn SideReader) -> Result<
 }
 
 /// So many parts that every part's keys fit in memory, even if no two rows share a key.
-fn parts(request: &DiffRequest<'_>) -> u64 {
+fn parts(request: &DiffRequest<'_>) -> Result<u64, DiffError> {
     let differences = &request.comparison.differences;
     let rows: u64 = differences.iter().map(|cell| cell.old.rows + cell.new.rows).sum();
-    let key_bytes = KEY_BYTES + COLUMN_BYTES * request.shape.columns.len() as u64;
-    rows.saturating_mul(key_bytes).div_ceil(request.memory_bytes.max(1)).max(1)
+    let bytes = rows.saturating_mul(KEY_BYTES + COLUMN_BYTES * request.shape.columns.len() as u64);
+    match bytes.div_ceil(request.memory_bytes.max(1)) {
+        parts @ 0..=PARTS_MAX => Ok(parts.max(1)),
+        _ => Err(DiffError::TooLarge { rows, memory_needed_bytes: bytes.div_ceil(PARTS_MAX) }),
+    }
 }
 
 async fn one_part(scanner: &Scanner<'_>, part: Part, outcome: &mut Outcome) -> Result<(), DiffError> {

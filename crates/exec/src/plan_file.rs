@@ -7,14 +7,20 @@
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use lakeshift_core::plan::PlannedFile;
 use lakeshift_core::storage::{OutsideError, Storage};
+use object_store::ObjectStoreExt;
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -109,8 +115,7 @@ where
     let mut writer = open_writer(storage, path)?;
     match write_rows(&mut writer, path, files).await {
         Ok(rows) => {
-            let finished = writer.finish().await.map_err(|source| parquet_error("write", path, source));
-            finished?;
+            writer.finish().await.map_err(|source| parquet_error("write", path, source))?;
             Ok(rows)
         }
         Err(error) => {
@@ -159,18 +164,26 @@ pub fn read_plan(storage: &Storage, path: &str) -> BoxStream<'static, Result<Pla
 }
 
 async fn open_reader(storage: &Storage, path: String) -> Result<BoxStream<'static, Result<PlannedFile, PlanFileError>>, PlanFileError> {
-    let reader = ParquetObjectReader::new(Arc::clone(storage.store()), storage.resolve(&path)?);
+    let reader = file_reader(storage, &path).await?;
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|source| parquet_error("read", &path, source))?;
     check_version(builder.metadata().file_metadata().key_value_metadata(), &path)?;
     let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|source| parquet_error("read", &path, source))?;
     let mut first_row = 0;
-    let rows = batches.map(move |batch| {
+    let rows = batches.map(move |batch| -> Result<_, PlanFileError> {
         let batch = batch.map_err(|source| parquet_error("read", &path, source))?;
         let files = rows::decode(&batch, first_row, &path)?;
         first_row += files.len() as u64;
         Ok(stream::iter(files.into_iter().map(Ok)))
     });
     Ok(rows.try_flatten().boxed())
+}
+
+async fn file_reader(storage: &Storage, path: &str) -> Result<Box<dyn AsyncFileReader>, PlanFileError> {
+    let failed = |error: DataFusionError| parquet_error("read", path, ParquetError::External(Box::new(error)));
+    let meta = storage.store().head(&storage.resolve(path)?).await.map_err(|error| failed(error.into()))?;
+    let readers = DefaultParquetFileReaderFactory::new(Arc::clone(storage.store()));
+    let reader = readers.create_reader(0, PartitionedFile::new_from_meta(meta), None, &ExecutionPlanMetricsSet::new());
+    Ok(reader.map_err(failed)?)
 }
 
 fn check_version(metadata: Option<&Vec<KeyValue>>, path: &str) -> Result<(), PlanFileError> {
@@ -217,7 +230,7 @@ pub fn verified<'a>(
 }
 
 /// The rows of each unit together, units in order. One unit is in memory at a time.
-pub fn units<E: Send>(rows: BoxStream<'_, Result<PlannedFile, E>>) -> BoxStream<'_, Result<Vec<PlannedFile>, E>> {
+pub fn units<'a, E: Send + 'a>(rows: BoxStream<'a, Result<PlannedFile, E>>) -> BoxStream<'a, Result<Vec<PlannedFile>, E>> {
     let gathered = stream::try_unfold((rows, None), |(mut rows, first): (_, Option<PlannedFile>)| async move {
         let mut unit: Vec<PlannedFile> = first.into_iter().collect();
         loop {

@@ -1,4 +1,6 @@
 //! The crate's behaviour from outside.
 
+mod equivalence;
 mod phases;
+mod report;
 mod spec;

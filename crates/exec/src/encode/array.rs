@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait};
 use arrow::datatypes as types;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, TimeUnit};
+use arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, DataType, TimeUnit};
 use lakeshift_core::equivalence::{Encoding, FloatZeros, MapOrder};
 
 use super::number::{write_decimal, write_float, write_integer, write_seconds, write_wide_decimal};

@@ -11,7 +11,6 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use lakeshift_core::partition::{Transform, TransformError, bucket_hash};
-use lakeshift_core::value::Value;
 
 use super::PartitionError;
 use crate::types;

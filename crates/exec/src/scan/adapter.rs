@@ -17,7 +17,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory};
 
 /// The file's column, or a constant when the file lacks it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Eq, Hash)]
 pub(super) struct FileOr {
     file: Arc<dyn PhysicalExpr>,
     constant: Arc<dyn PhysicalExpr>,
@@ -27,6 +27,13 @@ pub(super) struct FileOr {
 impl FileOr {
     pub(super) fn new(file: Arc<dyn PhysicalExpr>, constant: Arc<dyn PhysicalExpr>, field: FieldRef) -> Self {
         Self { file, constant, field }
+    }
+}
+
+// The derive does not compile for shared trait objects (rust-lang/rust#78808).
+impl PartialEq for FileOr {
+    fn eq(&self, other: &Self) -> bool {
+        self.file.eq(&other.file) && self.constant.eq(&other.constant) && self.field == other.field
     }
 }
 

@@ -106,7 +106,7 @@ impl TableFormat for DeltaTable {
     }
 
     fn files<'a>(&'a self, snapshot: &'a Snapshot) -> BoxStream<'a, Result<FileEntry, TableError>> {
-        let entries = async { Ok(stream::iter(self.entries(snapshot).await?.into_iter().map(Ok))) };
+        let entries = async { Ok::<_, TableError>(stream::iter(self.entries(snapshot).await?.into_iter().map(Ok))) };
         stream::once(entries).try_flatten().boxed()
     }
 

@@ -182,7 +182,7 @@ impl TableFormat for HiveTable {
         let entries = async {
             let inventory = self.at(&snapshot.version).await?;
             let count = inventory.files.len();
-            Ok(stream::iter((0..count).map(move |index| Ok(inventory.files[index].entry.clone()))))
+            Ok::<_, TableError>(stream::iter((0..count).map(move |index| Ok(inventory.files[index].entry.clone()))))
         };
         stream::once(entries).try_flatten().boxed()
     }

@@ -147,9 +147,9 @@ impl Catalog {
             format: lakeshift_core::table::Format::Iceberg,
             location: self.name(&file),
         })?;
-        let metadata = parse(bytes).await.map_err(|source| {
-            damaged(self.name(&file), "it is not table metadata that can be read", source)
-        })?;
+        let metadata = parse(bytes)
+            .await
+            .map_err(|source| damaged(self.name(&file), "it is not table metadata that can be read", source))?;
         Ok(Base { number, file, metadata })
     }
 

@@ -4,9 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, Snapshot, TableMetadata, TableMetadataBuilder,
-};
+use iceberg::spec::{DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, Snapshot, TableMetadata, TableMetadataBuilder};
 use lakeshift_core::table::{CommitOutcome, CommitRequest, TableError, TableVersion};
 use lakeshift_journal::RngExt;
 
@@ -32,7 +30,9 @@ struct Described {
 
 impl IcebergTable {
     pub(super) async fn commit_files(&self, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
-        if let Some(path) = named_twice(request.add.iter().map(|file| &file.path)).or_else(|| named_twice(request.remove.iter())) {
+        if let Some(path) =
+            named_twice(request.add.iter().map(|file| &file.path)).or_else(|| named_twice(request.remove.iter()))
+        {
             return Ok(CommitOutcome::Conflict { reason: format!("the request names {path} twice; nothing was changed") });
         }
         let mut described = None;
@@ -94,7 +94,8 @@ impl IcebergTable {
         let snapshot_id = self.fresh_snapshot_id(metadata);
         let nonce = self.rng.uuid();
         let now_ms = self.clock.now().timestamp_millis().max(metadata.last_updated_ms() + 1);
-        let mut builder = TableMetadataBuilder::new_from_metadata(metadata.clone(), Some(self.places.below_root(&base.file)));
+        let mut builder =
+            TableMetadataBuilder::new_from_metadata(metadata.clone(), Some(self.places.below_root(&base.file)));
         let mut writer = Writer::new(&self.places, snapshot_id, nonce);
         if !is_fence(request) {
             let manifests = self.write_manifests(&mut writer, metadata, live, change, files).await?;
@@ -117,7 +118,10 @@ impl IcebergTable {
             (marks::epoch_key(&request.migration), request.epoch.to_string()),
             (marks::nonce_key(&request.migration), nonce.to_string()),
         ]);
-        let next = builder.set_properties(properties).and_then(TableMetadataBuilder::build).map_err(|source| self.refused(source))?;
+        let next = builder
+            .set_properties(properties)
+            .and_then(TableMetadataBuilder::build)
+            .map_err(|source| self.refused(source))?;
         let content = self.serialise(&next.metadata, now_ms)?;
         match self.catalog.publish(base.number + 1, content).await? {
             Published::Ours => Ok(Some(marks::version(next.metadata.current_snapshot_id()))),
@@ -185,7 +189,11 @@ impl IcebergTable {
         }
         let version = base.metadata.format_version();
         if version != FormatVersion::V2 {
-            return Err(unsupported(self.name(), format!("format {version}"), "Lakeshift writes Iceberg v2 only; upgrade or rewrite the table"));
+            return Err(unsupported(
+                self.name(),
+                format!("format {version}"),
+                "Lakeshift writes Iceberg v2 only; upgrade or rewrite the table",
+            ));
         }
         let codec = base.metadata.properties().get(METADATA_CODEC).filter(|codec| codec.as_str() != "none");
         if codec.is_some() || base.file.ends_with(".gz.metadata.json") {
@@ -231,7 +239,10 @@ impl<'a> Change<'a> {
             }
         }
         match gone.iter().min() {
-            Some(path) => Err(format!("{path}, which was to be removed, is no longer in the table ({} such files); nothing was changed", gone.len())),
+            Some(path) => Err(format!(
+                "{path}, which was to be removed, is no longer in the table ({} such files); nothing was changed",
+                gone.len()
+            )),
             None => Ok(Self { removed }),
         }
     }
@@ -247,9 +258,12 @@ fn mergeable<'a>(carried: &[&'a Loaded]) -> Vec<Vec<&'a Loaded>> {
     let mut groups: Vec<(i64, Vec<&Loaded>)> = Vec::new();
     for loaded in small {
         let alike = |first: &&Loaded| {
-            first.file.partition_spec_id == loaded.file.partition_spec_id && first.metadata.schema_id == loaded.metadata.schema_id
+            first.file.partition_spec_id == loaded.file.partition_spec_id
+                && first.metadata.schema_id == loaded.metadata.schema_id
         };
-        let open = |(bytes, group): &&mut (i64, Vec<&Loaded>)| *bytes < MANIFEST_BYTES_TARGET && group.first().is_some_and(|first| alike(first));
+        let open = |(bytes, group): &&mut (i64, Vec<&Loaded>)| {
+            *bytes < MANIFEST_BYTES_TARGET && group.first().is_some_and(|first| alike(first))
+        };
         match groups.iter_mut().find(open) {
             Some((bytes, group)) => {
                 *bytes += loaded.file.manifest_length;

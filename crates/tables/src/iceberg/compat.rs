@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_column_that_was_renamed_is_found_by_its_id() {
-        let leaves = found(schema(vec![field("old", Some(1), DataType::Int64), field("day", Some(4), DataType::Date)])).unwrap();
+        let leaves =
+            found(schema(vec![field("old", Some(1), DataType::Int64), field("day", Some(4), DataType::Date)])).unwrap();
         assert_eq!(leaves[&vec!["old".to_owned()]].id, 1);
     }
 

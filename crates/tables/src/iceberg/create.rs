@@ -38,10 +38,12 @@ impl IcebergTable {
         let listed = self.catalog.list().await?;
         let Some((number, _)) = listed.newest else {
             let found = listed.catalogued.first();
-            return Ok(found.map(|file| CreateOutcome::Foreign { found: format!("an Iceberg table of a catalogue ({file})") }));
+            return Ok(
+                found.map(|file| CreateOutcome::Foreign { found: format!("an Iceberg table of a catalogue ({file})") })
+            );
         };
         let base = self.base().await?;
-        if base.metadata.properties().get(marks::MIGRATION) != Some(&request.migration.0) {
+        if !marks::is_created_by(&base.metadata, &request.migration) {
             return Ok(Some(CreateOutcome::Foreign { found: describe(&base) }));
         }
         // A crash may have come between the metadata file and the hint.

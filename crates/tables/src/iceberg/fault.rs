@@ -22,10 +22,6 @@ pub(super) fn bad_json(object: impl Into<String>, source: serde_json::Error) -> 
 }
 
 /// A feature that Lakeshift does not carry.
-pub(super) fn unsupported(
-    object: impl Into<String>,
-    feature: impl Into<String>,
-    advice: impl Into<String>,
-) -> TableError {
+pub(super) fn unsupported(object: impl Into<String>, feature: impl Into<String>, advice: impl Into<String>) -> TableError {
     TableError::Unsupported { object: object.into(), feature: feature.into(), advice: advice.into() }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use iceberg::spec::{DataContentType, ManifestEntry, Struct, TableMetadata};
+use iceberg::spec::{DataContentType, DataFileFormat, ManifestEntry, Struct, TableMetadata};
 use lakeshift_core::table::{Changes, FileEntry, TableError};
 
 use super::fault::{corrupt, unsupported};
 use super::location::Places;
 use super::manifests::Loaded;
 use super::partition::Columns;
-use iceberg::spec::DataFileFormat;
 
 /// The live data files of a snapshot whose manifests are `manifests`, in the order of their paths.
 pub(super) fn entries(
@@ -40,9 +39,14 @@ fn file_entry(
 ) -> Result<FileEntry, TableError> {
     let file = entry.data_file();
     if file.file_format() != DataFileFormat::Parquet {
-        return Err(unsupported(file.file_path(), format!("the file format {}", file.file_format()), "rewrite the table to Parquet first"));
+        return Err(unsupported(
+            file.file_path(),
+            format!("the file format {}", file.file_format()),
+            "rewrite the table to Parquet first",
+        ));
     }
-    let sequence = entry.sequence_number.ok_or_else(|| corrupt(file.file_path(), "its manifest entry has no sequence number"))?;
+    let sequence =
+        entry.sequence_number.ok_or_else(|| corrupt(file.file_path(), "its manifest entry has no sequence number"))?;
     Ok(FileEntry {
         path: places.to_entry(file.file_path()),
         size_bytes: file.file_size_in_bytes(),
@@ -112,4 +116,63 @@ pub(super) fn difference(earlier: Vec<FileEntry>, later: Vec<FileEntry>) -> Chan
     let removed = earlier.into_iter().filter(|entry| !after.contains_key(&key(entry))).collect();
     let added = later.into_iter().filter(|entry| !before.contains(&key(entry))).collect();
     Changes { added, removed }
+}
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::{DataFile, DataFileBuilder, Literal, ManifestStatus};
+    use rstest::rstest;
+
+    use super::*;
+
+    fn file(content: DataContentType, path: &str, day: Option<i32>) -> DataFile {
+        let partition = Struct::from_iter(day.map(|day| Some(Literal::date(day))));
+        let named = (content == DataContentType::PositionDeletes && path.starts_with("of ")).then(|| path[3..].to_owned());
+        DataFileBuilder::default()
+            .content(content)
+            .file_path(path.to_owned())
+            .file_format(DataFileFormat::Parquet)
+            .partition(partition)
+            .record_count(1)
+            .file_size_in_bytes(1)
+            .referenced_data_file(named)
+            .build()
+            .unwrap()
+    }
+
+    fn entry(file: DataFile, sequence: i64) -> ManifestEntry {
+        ManifestEntry::builder()
+            .status(ManifestStatus::Added)
+            .snapshot_id(1)
+            .sequence_number(sequence)
+            .file_sequence_number(sequence)
+            .data_file(file)
+            .build()
+    }
+
+    // A delete of sequence 5 against a data file `a` of day 1.
+    #[rstest]
+    #[case::position_of_its_own_commit(DataContentType::PositionDeletes, "d", Some(1), 5, true)]
+    #[case::position_before_the_file(DataContentType::PositionDeletes, "d", Some(1), 6, false)]
+    #[case::position_of_another_partition(DataContentType::PositionDeletes, "d", Some(2), 4, false)]
+    #[case::position_that_names_the_file(DataContentType::PositionDeletes, "of a", Some(1), 5, true)]
+    #[case::position_that_names_another(DataContentType::PositionDeletes, "of b", Some(1), 4, false)]
+    #[case::equality_after_the_file(DataContentType::EqualityDeletes, "d", Some(1), 4, true)]
+    #[case::equality_of_its_own_commit(DataContentType::EqualityDeletes, "d", Some(1), 5, false)]
+    #[case::equality_of_another_partition(DataContentType::EqualityDeletes, "d", Some(2), 4, false)]
+    #[case::equality_everywhere(DataContentType::EqualityDeletes, "d", None, 4, true)]
+    fn a_delete_applies_as_the_specification_says(
+        #[case] content: DataContentType,
+        #[case] path: &str,
+        #[case] day: Option<i32>,
+        #[case] sequence: i64,
+        #[case] applies: bool,
+    ) {
+        let mut deletes = Deletes::default();
+        // A delete file of another spec is only in scope when that spec is unpartitioned.
+        let spec = if day.is_some() { 0 } else { 1 };
+        deletes.add(spec, day.is_none(), &entry(file(content, path, day), 5), 5);
+        let data = entry(file(DataContentType::Data, "a", Some(1)), sequence);
+        assert_eq!(deletes.apply(0, &data, sequence), applies);
+    }
 }

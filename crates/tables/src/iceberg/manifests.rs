@@ -9,16 +9,16 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestMetadata, ManifestStatus, ManifestWriter, ManifestWriterBuilder, PartitionSpec,
-    SchemaRef, SnapshotRef, UNASSIGNED_SEQUENCE_NUMBER,
+    DataFile, FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList, ManifestListWriter,
+    ManifestMetadata, ManifestStatus, ManifestWriter, ManifestWriterBuilder, PartitionSpec, SchemaRef, SnapshotRef,
+    UNASSIGNED_SEQUENCE_NUMBER,
 };
 use lakeshift_core::table::TableError;
 use object_store::ObjectStoreExt;
 
 use super::fault::{corrupt, damaged, unsupported};
 use super::location::Places;
-use crate::storage::{outside_error, read_error, store_error};
+use crate::storage::{outside_error, store_error};
 
 /// Manifests that are read at one time.
 const MANIFESTS_PARALLEL: usize = 8;
@@ -49,7 +49,8 @@ pub(super) async fn read_snapshot(
 ) -> Result<Vec<Loaded>, TableError> {
     let path = snapshot.manifest_list();
     let bytes = read(places, path).await?;
-    let list = parse_list(&bytes, version).map_err(|source| damaged(path, "it is no manifest list that can be read", source))?;
+    let list =
+        parse_list(&bytes, version).map_err(|source| damaged(path, "it is no manifest list that can be read", source))?;
     let live = list.consume_entries().into_iter().filter(|file| file.has_added_files() || file.has_existing_files());
     futures::stream::iter(live.collect::<Vec<_>>())
         .map(|file| read_manifest(places, file))
@@ -75,7 +76,8 @@ async fn read_manifest(places: &Places, file: ManifestFile) -> Result<Loaded, Ta
         return Err(unsupported(path, "an encrypted manifest", "decrypt the table first"));
     }
     let bytes = read(places, &path).await?;
-    let manifest = Manifest::parse_avro(&bytes).map_err(|source| damaged(&path, "it is no manifest that can be read", source))?;
+    let manifest =
+        Manifest::parse_avro(&bytes).map_err(|source| damaged(&path, "it is no manifest that can be read", source))?;
     let (entries, metadata) = manifest.into_parts();
     let entries = entries.into_iter().map(|entry| inherit(std::sync::Arc::unwrap_or_clone(entry), &file)).collect();
     Ok(Loaded { file, metadata, entries })
@@ -93,7 +95,7 @@ fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
 
 async fn read(places: &Places, metadata_path: &str) -> Result<Bytes, TableError> {
     let place = places.locate(metadata_path)?;
-    let failed = |error| read_error(metadata_path, error);
+    let failed = |error| store_error("read", metadata_path, error);
     place.storage.store().get(&place.path).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
@@ -114,7 +116,12 @@ impl<'a> Writer<'a> {
     }
 
     /// A manifest of new files.
-    pub async fn added(&mut self, schema: SchemaRef, spec: &PartitionSpec, files: Vec<DataFile>) -> Result<ManifestFile, TableError> {
+    pub async fn added(
+        &mut self,
+        schema: SchemaRef,
+        spec: &PartitionSpec,
+        files: Vec<DataFile>,
+    ) -> Result<ManifestFile, TableError> {
         let (name, mut manifest) = self.manifest(schema, spec)?;
         for file in files {
             // The sequence number is inherited: it is known only once the commit is.
@@ -143,7 +150,12 @@ impl<'a> Writer<'a> {
     }
 
     /// The manifest list; its path in metadata spelling.
-    pub async fn list(&mut self, parent: Option<i64>, sequence: i64, manifests: Vec<ManifestFile>) -> Result<String, TableError> {
+    pub async fn list(
+        &mut self,
+        parent: Option<i64>,
+        sequence: i64,
+        manifests: Vec<ManifestFile>,
+    ) -> Result<String, TableError> {
         let name = format!("metadata/snap-{}-1-{}.avro", self.snapshot_id, self.nonce);
         let refused = |source| self.refused(&name, source);
         let output = self.scratch.new_output(&name).map_err(refused)?.writer().await.map_err(refused)?;

@@ -37,7 +37,11 @@ pub(super) fn version(snapshot: Option<i64>) -> TableVersion {
 }
 
 /// Numbers that the migration has left.
-pub(super) fn numbers(table: &str, metadata: &TableMetadata, migration: &MigrationId) -> Result<(Option<CommitNumber>, Option<Epoch>), TableError> {
+pub(super) fn numbers(
+    table: &str,
+    metadata: &TableMetadata,
+    migration: &MigrationId,
+) -> Result<(Option<CommitNumber>, Option<Epoch>), TableError> {
     let number = |key: String| -> Result<Option<u64>, TableError> {
         let Some(text) = metadata.properties().get(&key) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| corrupt(table, format!("its property {key} is not a number")))
@@ -46,13 +50,22 @@ pub(super) fn numbers(table: &str, metadata: &TableMetadata, migration: &Migrati
 }
 
 /// Whether the table's own state already answers a request. A fenced runner hears that first, whatever it asks.
-pub(super) fn answer(table: &str, metadata: &TableMetadata, request: &CommitRequest) -> Result<Option<CommitOutcome>, TableError> {
+pub(super) fn answer(
+    table: &str,
+    metadata: &TableMetadata,
+    request: &CommitRequest,
+) -> Result<Option<CommitOutcome>, TableError> {
     let (number, epoch) = numbers(table, metadata, &request.migration)?;
     if let Some(current) = epoch.filter(|epoch| *epoch > request.epoch) {
         return Ok(Some(CommitOutcome::Fenced { current }));
     }
     let done = number.is_some_and(|number| number >= request.number);
     Ok(done.then(|| CommitOutcome::AlreadyCommitted(version(metadata.current_snapshot_id()))))
+}
+
+/// Whether the migration created the table.
+pub(super) fn is_created_by(metadata: &TableMetadata, migration: &MigrationId) -> bool {
+    metadata.properties().get(MIGRATION) == Some(&migration.0)
 }
 
 /// The migration's marks.
@@ -65,9 +78,9 @@ pub(super) fn marks(table: &str, metadata: &TableMetadata, migration: &Migration
 /// ancestor of the current snapshot, somebody has set the table back: then the current snapshot is foreign too.
 fn foreign(metadata: &TableMetadata, migration: &MigrationId) -> Vec<TableVersion> {
     let is_ours = |snapshot: &SnapshotRef| snapshot.summary().additional_properties.get(MIGRATION) == Some(&migration.0);
-    let last_ours = metadata.snapshots().filter(|snapshot| is_ours(snapshot)).max_by_key(|snapshot| snapshot.sequence_number());
-    let created = metadata.properties().get(MIGRATION) == Some(&migration.0);
-    if last_ours.is_none() && !created {
+    let last_ours =
+        metadata.snapshots().filter(|snapshot| is_ours(snapshot)).max_by_key(|snapshot| snapshot.sequence_number());
+    if last_ours.is_none() && !is_created_by(metadata, migration) {
         // The migration has done nothing here yet: the table's history is its own.
         return Vec::new();
     }

@@ -62,7 +62,8 @@ impl Target {
         let place = places.locate(&metadata_path)?;
         let footer = read_footer(place.storage.store().as_ref(), &place.path, file.size_bytes).await?;
         if footer.rows != file.rows {
-            let reason = format!("its footer has {} rows, its writer counted {}; it was not registered", footer.rows, file.rows);
+            let reason =
+                format!("its footer has {} rows, its writer counted {}; it was not registered", footer.rows, file.rows);
             return Err(corrupt(&file.path, reason));
         }
         let leaves = compat::leaves(&file.path, &footer.schema, &self.columns, &self.constants)?;
@@ -73,10 +74,17 @@ impl Target {
     /// A file may say that a column is nullable where the table says that it is not, but it must not use it.
     fn check_nulls(&self, object: &str, footer: &Footer, leaves: &Leaves) -> Result<(), TableError> {
         for column in &footer.columns {
-            let required = leaves.get(&column.path).and_then(|leaf| self.schema.field_by_id(leaf.id)).is_some_and(|field| field.required);
-            let nullable = || column.top_level().and_then(|name| footer.schema.field(name)).is_some_and(|field| field.nullable);
+            let required = leaves
+                .get(&column.path)
+                .and_then(|leaf| self.schema.field_by_id(leaf.id))
+                .is_some_and(|field| field.required);
+            let nullable =
+                || column.top_level().and_then(|name| footer.schema.field(name)).is_some_and(|field| field.nullable);
             if required && nullable() && column.nulls != Some(0) {
-                let feature = format!("nulls (or an unknown number of them) in column {}, which the table requires", column.path.join("."));
+                let feature = format!(
+                    "nulls (or an unknown number of them) in column {}, which the table requires",
+                    column.path.join(".")
+                );
                 return Err(unsupported(object, feature, "make the column nullable in the table, or rewrite the file"));
             }
         }

@@ -172,7 +172,10 @@ impl TableFormat for IcebergTable {
 
     fn files<'a>(&'a self, snapshot: &'a Snapshot) -> BoxStream<'a, Result<FileEntry, TableError>> {
         let live = self.live(&snapshot.version);
-        futures::stream::once(live).map_ok(|entries| futures::stream::iter(entries.into_iter().map(Ok))).try_flatten().boxed()
+        futures::stream::once(live)
+            .map_ok(|entries| futures::stream::iter(entries.into_iter().map(Ok)))
+            .try_flatten()
+            .boxed()
     }
 
     async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes, TableError> {
@@ -196,6 +199,13 @@ impl TableFormat for IcebergTable {
     }
 
     async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError> {
-        marks::marks(self.name(), &self.base().await?.metadata, migration)
+        let base = self.base().await?;
+        let mut marks = marks::marks(self.name(), &base.metadata, migration)?;
+        if marks::is_created_by(&base.metadata, migration) && !self.catalog.is_fixed() {
+            // A catalogue that committed to this folder has a table of its own there, which readers by path do not see.
+            let catalogued = self.catalog.list().await?.catalogued;
+            marks.foreign.extend(catalogued.into_iter().map(|file| TableVersion(format!("iceberg:{file}"))));
+        }
+        Ok(marks)
     }
 }

@@ -130,10 +130,15 @@ impl Columns {
 
     /// The typed partition values of one file.
     pub fn values(&self, file: &str, partition: &Struct) -> Result<Vec<Option<Value>>, TableError> {
-        self.0.iter().map(|(position, name, data_type)| {
-            let Some(literal) = partition.fields().get(*position).and_then(Option::as_ref) else { return Ok(None) };
-            let value = literal.as_primitive_literal().and_then(|literal| from_literal(&literal, data_type));
-            value.map(Some).ok_or_else(|| corrupt(file, format!("its value of partition field {name} is no {data_type}")))
-        }).collect()
+        self.0
+            .iter()
+            .map(|(position, name, data_type)| {
+                let Some(literal) = partition.fields().get(*position).and_then(Option::as_ref) else { return Ok(None) };
+                let value = literal.as_primitive_literal().and_then(|literal| from_literal(&literal, data_type));
+                value
+                    .map(Some)
+                    .ok_or_else(|| corrupt(file, format!("its value of partition field {name} is no {data_type}")))
+            })
+            .collect()
     }
 }

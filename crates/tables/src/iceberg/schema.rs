@@ -146,7 +146,9 @@ fn to_primitive(table: &str, path: &str, data_type: &DataType) -> Result<Primiti
         }
         DataType::UInt32 => return Err(refused("Iceberg has no unsigned integers; map the column to int64")),
         DataType::UInt64 => {
-            return Err(refused("Iceberg has no unsigned integers; map the column to decimal(20,0), or to int64 if its values fit"));
+            return Err(refused(
+                "Iceberg has no unsigned integers; map the column to decimal(20,0), or to int64 if its values fit",
+            ));
         }
         DataType::Time { .. } | DataType::Timestamp { .. } => {
             return Err(refused("Iceberg v2 has microseconds only; name a conversion to microseconds in the spec"));
@@ -214,9 +216,7 @@ mod tests {
             key: Box::new(Field::new("key", DataType::String, false)),
             value: Box::new(Field::new("value", DataType::Struct { fields: vec![string("inner")] }, true)),
         };
-        TableSchema {
-            fields: vec![string("plain"), Field::new("numbers", list, true), Field::new("by.name", map, false)],
-        }
+        TableSchema { fields: vec![string("plain"), Field::new("numbers", list, true), Field::new("by.name", map, false)] }
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub(super) fn summary(
     previous: Option<&Summary>,
 ) -> Summary {
     let (plus, minus) = (Tally::of(added.iter()), Tally::of(removed.iter().copied()));
-    let live = Tally::of(before.iter().filter(|loaded| loaded.is_data()).flat_map(Loaded::live).map(|entry| entry.data_file()));
+    let live =
+        Tally::of(before.iter().filter(|loaded| loaded.is_data()).flat_map(Loaded::live).map(|entry| entry.data_file()));
     let partitions: HashSet<&Struct> = added.iter().chain(removed.iter().copied()).map(DataFile::partition).collect();
     let changes = [
         ("added-data-files", plus.files),

@@ -148,7 +148,10 @@ mod tests {
     fn an_upper_bound_that_cannot_grow_is_absent() {
         assert_eq!(upper_bound(&Value::Binary(vec![0xff; 17])), None);
         assert_eq!(upper_bound(&Value::String(char::MAX.to_string().repeat(17))), None);
-        assert_eq!(upper_bound(&Value::String("\u{d7ff}".repeat(17))), Some(Value::String("\u{d7ff}".repeat(15) + "\u{e000}")));
+        assert_eq!(
+            upper_bound(&Value::String("\u{d7ff}".repeat(17))),
+            Some(Value::String("\u{d7ff}".repeat(15) + "\u{e000}"))
+        );
     }
 
     proptest! {

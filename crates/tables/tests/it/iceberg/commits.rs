@@ -1,6 +1,9 @@
 //! What a commit does, what it refuses, and who wins.
 
-use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, Marks, MigrationId, NewFile, TableError, TableFormat, TableVersion};
+use lakeshift_core::table::{
+    CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, Marks, MigrationId, NewFile, TableError, TableFormat,
+    TableVersion,
+};
 use lakeshift_core::value::Value;
 use lakeshift_journal::Epoch;
 use rstest::rstest;
@@ -41,7 +44,10 @@ async fn appended_files_are_read_back_with_their_partition_values() {
     let second = lake.file("data/b c=1%2F2.parquet", None, &[(3, Some("y"))]).await;
     let version = committed(&table, &request(1, vec![second.clone(), first.clone()], &[])).await;
     let entries = live(&lake.table(9)).await;
-    assert_eq!(entries.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["data/a.parquet", "data/b c=1%2F2.parquet"]);
+    assert_eq!(
+        entries.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(),
+        ["data/a.parquet", "data/b c=1%2F2.parquet"]
+    );
     assert_eq!(entries[0].partition, vec![Some(Value::Date(DAY))]);
     assert_eq!(entries[1].partition, vec![None]);
     assert_eq!((entries[0].rows, entries[0].size_bytes, entries[0].has_deletes), (Some(2), first.size_bytes, false));
@@ -191,7 +197,8 @@ async fn two_runners_racing_both_keep_their_files_and_one_file_goes_in_once() {
         let own = lake.file(&format!("data/{runner}.parquet"), Some(DAY), &[(1, None)]).await;
         let migration = MigrationId(format!("m{runner}"));
         let adapter = lake.table(100 + runner);
-        let commit = move |number, add: Vec<NewFile>| CommitRequest { migration: migration.clone(), ..request(number, add, &[]) };
+        let commit =
+            move |number, add: Vec<NewFile>| CommitRequest { migration: migration.clone(), ..request(number, add, &[]) };
         let shared = shared.clone();
         tasks.push(tokio::spawn(async move {
             let first = adapter.commit(&commit(1, vec![own])).await.unwrap();
@@ -214,10 +221,20 @@ async fn snapshots_of_others_after_ours_are_foreign() {
     let (lake, table) = created().await;
     let file = |name: &'static str| lake.file(name, Some(DAY), &[(1, None)]);
     committed(&table, &request(1, vec![file("data/a.parquet").await], &[])).await;
-    let rogue = CommitRequest { migration: MigrationId("rogue".to_owned()), ..request(1, vec![file("data/b.parquet").await], &[]) };
+    let rogue =
+        CommitRequest { migration: MigrationId("rogue".to_owned()), ..request(1, vec![file("data/b.parquet").await], &[]) };
     let foreign = committed(&lake.table(2), &rogue).await;
     assert_eq!(table.marks(&migration()).await.unwrap().foreign, vec![foreign]);
     committed(&table, &request(2, vec![file("data/c.parquet").await], &[])).await;
     assert_eq!(table.marks(&migration()).await.unwrap().foreign, vec![]);
     assert_eq!(table.marks(&MigrationId("unknown".to_owned())).await.unwrap(), Marks::default());
+}
+
+#[tokio::test]
+async fn a_commit_through_a_catalogue_is_seen_as_foreign() {
+    let (lake, table) = created().await;
+    std::fs::copy(lake.path("metadata/v1.metadata.json"), lake.path("metadata/00000-5c1e.metadata.json")).unwrap();
+    let marks = table.marks(&migration()).await.unwrap();
+    assert_eq!(marks.foreign, vec![TableVersion("iceberg:metadata/00000-5c1e.metadata.json".to_owned())]);
+    assert_eq!(table.marks(&MigrationId("other".to_owned())).await.unwrap().foreign, vec![]);
 }

@@ -13,7 +13,8 @@ async fn a_lost_response_to_the_swap_is_known_as_ones_own_commit() {
     let (lake, _) = created().await;
     let file = lake.file("data/a.parquet", Some(DAY), &[(1, None)]).await;
     // The mutations of an append: its manifest, the list, the metadata file, the hint.
-    let store = Arc::new(FaultStore::new(lake.storage.store().clone(), FaultPlan::LostResponse(3)).with_counted(Counted::Mutations));
+    let store =
+        Arc::new(FaultStore::new(lake.storage.store().clone(), FaultPlan::LostResponse(3)).with_counted(Counted::Mutations));
     let table = adapter(lake.behind(store.clone()), 2);
     let outcome = table.commit(&request(1, vec![file], &[])).await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");

@@ -104,3 +104,18 @@ async fn damaged_metadata_is_named_and_refused() {
     let refused: Result<CommitOutcome, _> = table.commit(&request(1, vec![], &[])).await;
     assert!(matches!(refused, Err(TableError::Corrupt { .. })));
 }
+
+#[tokio::test]
+async fn a_partition_column_may_have_any_name() {
+    use lakeshift_core::partition::{PartitionField, Transform};
+    use lakeshift_core::table::CreateOutcome;
+    let lake = Lake::new();
+    let table = lake.table(1);
+    let mut wanted = create_request();
+    wanted.schema.fields[1].name = "flight date/é.1".to_owned();
+    wanted.partition.fields = vec![PartitionField::new("flight date/é.1", Transform::Identity)];
+    assert!(matches!(table.create(&wanted).await.unwrap(), CreateOutcome::Created(_)));
+    let file = lake.file("data/a.parquet", Some(DAY), &[(1, None)]).await;
+    committed(&table, &request(1, vec![file], &[])).await;
+    assert_eq!(live(&table).await[0].partition, vec![Some(Value::Date(DAY))]);
+}
