@@ -87,7 +87,9 @@ async fn a_migration_lives_from_plan_to_completion(
     assert_eq!(status["live_side"], "new");
     let source = world.source_rows().await;
     assert_eq!(source.len(), 3 + 3 + 1 + 1, "the source has the rows that its writer wrote");
+    assert_eq!(world.target_rows(target).await, source);
     world.live(&LIFE[before("sunset").len()..]).await;
+    assert_eq!(world.target_rows(target).await, source);
     assert_eq!(world.status().await["phase"], "completed");
     let left = world.source_rows().await;
     match target {

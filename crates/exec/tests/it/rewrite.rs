@@ -10,7 +10,6 @@ use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, NewFile};
-use lakeshift_core::value::Value;
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteError, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
 use object_store::ObjectStoreExt;
 use parquet::file::metadata::ParquetMetaData;

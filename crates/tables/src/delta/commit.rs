@@ -20,6 +20,7 @@ use super::log::{Loaded, Written};
 use super::{DeltaTable, FOOTERS_IN_FLIGHT, schema, stats, version_text};
 use crate::footer::{Footer, corrupt, unsupported};
 use crate::storage::outside_error;
+use crate::widen::fits;
 
 /// How often a commit is validated anew because another writer was first.
 const ATTEMPTS_MAX: usize = 20;
@@ -178,13 +179,19 @@ async fn read_footers(table: &DeltaTable, files: &[NewFile]) -> Result<Vec<Foote
     stream::iter(files.iter().map(read)).buffered(FOOTERS_IN_FLIGHT).try_collect().await
 }
 
-/// A required column that a file lacks: the schema moved, or the file was made for another table.
+/// A file that is not of this table: its schema moved, or the file was made for another one.
 fn schema_conflict(loaded: &Loaded, request: &CommitRequest, footers: &[Footer]) -> Option<String> {
     let partitioned = |name: &str| loaded.partition.fields.iter().any(|field| field.column == name);
-    let required: Vec<_> = loaded.schema.fields.iter().filter(|field| !field.nullable && !partitioned(&field.name)).collect();
+    let columns: Vec<_> = loaded.schema.fields.iter().filter(|field| !partitioned(&field.name)).collect();
     request.add.iter().zip(footers).find_map(|(file, footer)| {
-        let missing = required.iter().find(|field| footer.schema.field(&field.name).is_none())?;
-        Some(format!("{} lacks the column {}, which the table requires", file.path, missing.name))
+        columns.iter().find_map(|column| match footer.schema.field(&column.name) {
+            Some(own) if fits(&own.data_type, &column.data_type) => None,
+            Some(own) => {
+                Some(format!("{} has {} as {} where the table has {}", file.path, own.name, own.data_type, column.data_type))
+            }
+            None if column.nullable => None,
+            None => Some(format!("{} lacks the column {}, which the table requires", file.path, column.name)),
+        })
     })
 }
 

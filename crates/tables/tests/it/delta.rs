@@ -280,6 +280,25 @@ async fn a_footer_with_other_rows_than_counted_is_refused() {
 }
 
 #[rstest]
+#[case::another_type(vec![("id", texts(vec!["1"]))], "id as string")]
+#[case::missing(vec![("other", ints(vec![Some(1)]))], "lacks the column id")]
+#[tokio::test]
+async fn a_file_that_is_not_of_this_table_is_a_conflict(
+    #[case] columns: Vec<(&str, deltalake::arrow::array::ArrayRef)>,
+    #[case] named: &str,
+) {
+    let storage = memory();
+    let required = TableSchema { fields: vec![Field::new("id", DataType::Int64, false)] };
+    let table = open(&storage);
+    let _ = table.create(&creation(required, PartitionSpec::default())).await.unwrap();
+    let bytes = parquet(columns);
+    let file = NewFile { path: "f.parquet".into(), size_bytes: bytes.len() as u64, partition: vec![], rows: 1 };
+    put(&storage, "f.parquet", bytes).await;
+    let outcome = table.commit(&request(1, 1, vec![file], &[])).await.unwrap();
+    assert!(matches!(&outcome, CommitOutcome::Conflict { reason } if reason.contains(named)), "{outcome:?}");
+}
+
+#[rstest]
 #[case("../x.parquet")]
 #[case("memory:///lake/other/x.parquet")]
 #[tokio::test]
@@ -525,4 +544,27 @@ async fn the_whole_life_of_a_table_also_works_on_s3() {
     assert_eq!(committed(table.commit(&request(2, 1, vec![], &["place=S%C3%A3o%20P/f g.parquet"])).await.unwrap()), 2);
     let first = table.snapshot(Some(&TableVersion("1".into()))).await.unwrap();
     assert_eq!(entries(&table, &first).await[0].partition, [Some(Value::String("São P".into()))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zz_oneoff_for_python() {
+    let Some(dir) = std::env::var_os("DELTA_ONEOFF") else { return };
+    let dir = std::path::PathBuf::from(dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let storage = crate::builders::open(&dir);
+    let table = created(&storage).await;
+    let places = ["São Paulo", "a/b", "100% + x=y", "%2F", "it's;&?#*"];
+    let mut add = vec![new_file(&storage, "place=__HIVE_DEFAULT_PARTITION__/n.parquet", 1, None).await];
+    for place in places {
+        let encoded = percent_encoding::utf8_percent_encode(place, percent_encoding::NON_ALPHANUMERIC);
+        add.push(new_file(&storage, &format!("place={encoded}/f.parquet"), 2, Some(place)).await);
+        add.push(new_file(&storage, &format!("place={}/g.parquet", place.replace('/', "%2F")), 3, Some(place)).await);
+    }
+    let first = add[2].path.clone();
+    committed(table.commit(&request(1, 1, add, &[])).await.unwrap());
+    committed(table.commit(&request(2, 1, vec![], &[&first])).await.unwrap());
+    for number in 3..=11 {
+        let file = new_file(&storage, &format!("place=x/{number}.parquet"), 1, Some("x")).await;
+        committed(table.commit(&request(number, 3, vec![file], &[])).await.unwrap());
+    }
 }
