@@ -14,6 +14,9 @@ use crate::fingerprint::{CellAssigner, FingerprintError, Memo, RowHasher};
 /// Distinct cell-deciding values that are remembered.
 const MEMO_ENTRIES_MAX: usize = 16 * 1024;
 
+/// Streams that are read at a time: every open file holds decoded rows.
+const STREAMS_MAX: usize = 4;
+
 /// The keys whose hash lies in one of `of` equal ranges.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
@@ -104,7 +107,8 @@ impl<'a> Scanner<'a> {
     /// [`DiffError::Unstable`] when the cells have another number of rows than the fingerprint counted.
     pub(super) async fn scan(&self, side: Side, part: Part, visit: &mut Visit<'_>) -> Result<(), DiffError> {
         let scan_error = |source| DiffError::Scan { source };
-        let mut streams = futures::stream::select_all(self.reader.open(side).await.map_err(scan_error)?);
+        let streams = self.reader.open(side).await.map_err(scan_error)?;
+        let mut streams = futures::stream::iter(streams).flatten_unordered(STREAMS_MAX);
         let mut pass = Pass { scanner: self, side, part, member: Memo::default(), found: 0 };
         while let Some(batch) = streams.next().await {
             pass.push(&batch.map_err(scan_error)?, visit)?;
