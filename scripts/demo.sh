@@ -58,6 +58,7 @@ prepare() {
   # Nobody waits for 14 days in a demo.
   sed -i.orig -e 's/^  grace: .*/  grace: 0s/' -e 's/^  quarantine: .*/  quarantine: 0s/' \
     "$folder"/migrations/*/migration.yaml
+  rm "$folder"/migrations/*/migration.yaml.orig
 }
 
 # The newest validation report of a migration, as Markdown.
@@ -65,9 +66,9 @@ report_of() {
   find "lake/control/migrations/$1/reports" -name report.md | sort | tail -n 1
 }
 
-# A digest over all data files of a table, by their names and content.
+# A digest over January's data files of a table, by their names and content.
 digest_of() {
-  find "$1" -name '*.parquet' -not -path '*/_delta_log/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16
+  find "$1" -path '*=2001-01-*.parquet' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16
 }
 
 to_iceberg() {
@@ -171,12 +172,9 @@ to_delta() {
   expect 0 sunset "$spec"
 
   heading "The proof that nothing was rewritten"
-  rm -rf lake/flights-daily.new
-  mv lake/flights-daily/flight_date=2001-02-01 lake/new-day
   after="$(digest_of lake/flights-daily)"
-  mv lake/new-day lake/flights-daily/flight_date=2001-02-01
-  echo "digest of the 31 days' files before: $before"
-  echo "digest of the 31 days' files after:  $after"
+  echo "digest of January's files before: $before"
+  echo "digest of January's files after:  $after"
   [ "$before" = "$after" ] || { echo "The data files have changed." >&2; exit 1; }
   echo "bytes of data written by the migration: $(bytes_written "$spec")"
   [ "$(bytes_written "$spec")" = 0 ] || { echo "Data files were written." >&2; exit 1; }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::text::count;
 use crate::equivalence::{ColumnCheck, Comparison, Findings, Reason, RowDiff, TypeMatch};
 
 /// One rung of the ladder.
@@ -67,11 +68,11 @@ fn pinned(obstacles: &[Reason]) -> Check {
 
 fn schema(findings: &Findings<'_>) -> Check {
     let columns = &findings.schema.columns;
-    let count = |wanted: fn(&ColumnCheck) -> bool| columns.iter().filter(|column| wanted(column)).count();
-    let missing = count(|column| matches!(column, ColumnCheck::Missing { .. }));
-    let uncompared = count(|column| matches!(column, ColumnCheck::Refused { .. } | ColumnCheck::Added { .. }));
+    let number = |wanted: fn(&ColumnCheck) -> bool| columns.iter().filter(|column| wanted(column)).count();
+    let missing = number(|column| matches!(column, ColumnCheck::Missing { .. }));
+    let uncompared = number(|column| matches!(column, ColumnCheck::Refused { .. } | ColumnCheck::Added { .. }));
     let compared = findings.schema.compared().len();
-    let retyped = count(|column| matches!(column, ColumnCheck::Compared { types, .. } if *types != TypeMatch::Identical));
+    let retyped = number(|column| matches!(column, ColumnCheck::Compared { types, .. } if *types != TypeMatch::Identical));
     let detail = format!("{compared} columns compared, {retyped} of them with another type; {missing} missing, {uncompared} not compared");
     let result = match (missing, uncompared, compared) {
         (0, 0, 1..) => CheckResult::Pass,
@@ -89,7 +90,9 @@ fn row_counts(comparison: Option<&Comparison>) -> Check {
             let unequal = comparison.differences.iter().filter(|cell| cell.old.rows != cell.new.rows).count();
             let detail = format!(
                 "{} rows old, {} new; {unequal} of {} cells differ in number",
-                comparison.old.rows, comparison.new.rows, comparison.cells
+                count(comparison.old.rows),
+                count(comparison.new.rows),
+                count(comparison.cells)
             );
             (if unequal == 0 { CheckResult::Pass } else { CheckResult::Fail }, detail)
         }
@@ -104,7 +107,10 @@ fn fingerprints(findings: &Findings<'_>) -> Check {
         Some(comparison) => {
             let differing = comparison.differences.len();
             let bound = comparison.collision_bound_log2();
-            let detail = format!("{differing} of {} cells differ; chance of a missed difference at most 2^{bound}", comparison.cells);
+            let detail = format!(
+                "{differing} of {} cells differ; chance of a missed difference at most 2^{bound}",
+                count(comparison.cells)
+            );
             (if differing == 0 { CheckResult::Pass } else { CheckResult::Fail }, detail)
         }
     };
@@ -114,7 +120,8 @@ fn fingerprints(findings: &Findings<'_>) -> Check {
 fn row_diff(comparison: Option<&Comparison>, rows: Option<&RowDiff>) -> Check {
     let outcome = match (comparison, rows) {
         (_, Some(rows)) => {
-            (CheckResult::Fail, format!("{} rows missing, {} extra, {} changed", rows.missing, rows.extra, rows.changed))
+            let (missing, extra, changed) = (count(rows.missing), count(rows.extra), count(rows.changed));
+            (CheckResult::Fail, format!("{missing} rows missing, {extra} extra, {changed} changed"))
         }
         (Some(comparison), None) if comparison.differences.is_empty() => {
             (CheckResult::Skipped, "no cell differs".to_owned())

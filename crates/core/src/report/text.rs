@@ -16,7 +16,9 @@ pub(super) fn prose(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars().take(4 * TEXT_CHARS_MAX) {
         match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '@' | '&' => out.extend(['\\', c]),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' => out.extend(['\\', c]),
+            // A zero-width space, so that nobody is mentioned: GitHub looks for names after it has read the escapes.
+            '@' => out.extend(['@', '\u{200b}']),
             c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
