@@ -33,7 +33,8 @@ pub(super) async fn create(table: &DeltaTable, request: &CreateRequest) -> Resul
             return Ok(standing(&loaded, &request.migration));
         }
         let now_ms = table.clock.now().timestamp_millis();
-        let origin = Origin { migration: &request.migration, epoch: request.epoch, number: None, now_ms, read_version: None };
+        let origin =
+            Origin { migration: &request.migration, epoch: request.epoch, number: None, now_ms, read_version: None };
         let mut lines = vec![actions::commit_info(&origin, "CREATE TABLE", true)];
         lines.extend(actions::table(table.storage().location(), request, now_ms)?);
         lines.extend(actions::transactions(&origin));
@@ -63,7 +64,11 @@ fn check_partition(table: &DeltaTable, request: &CreateRequest) -> Result<(), Ta
             return Err(unsupported(location, format!("partitioning by {} of {}", field.transform, field.column), advice));
         }
         if request.schema.field(&field.column).is_none() {
-            return Err(unsupported(location, format!("partitioning by {}, which is no column", field.column), "correct the spec"));
+            return Err(unsupported(
+                location,
+                format!("partitioning by {}, which is no column", field.column),
+                "correct the spec",
+            ));
         }
     }
     Ok(())
@@ -156,7 +161,8 @@ fn check_files<'a>(request: &CommitRequest, live: &'a [LiveFile]) -> Result<Vec<
     });
     let removed = removed.collect::<Result<Vec<_>, _>>()?;
     let leaving: HashSet<&str> = request.remove.iter().map(String::as_str).collect();
-    let doubled = request.add.iter().find(|file| by_path.contains_key(file.path.as_str()) && !leaving.contains(file.path.as_str()));
+    let doubled =
+        request.add.iter().find(|file| by_path.contains_key(file.path.as_str()) && !leaving.contains(file.path.as_str()));
     match doubled {
         Some(file) => Err(format!("{}, which is to be added, is in the table already", file.path)),
         None => Ok(removed),
