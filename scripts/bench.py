@@ -16,7 +16,7 @@ import shutil
 import statistics
 import sys
 
-from playbook import PROJECT, SINCE_BACKFILL, UNTIL_BACKFILL, Migration, scratch, write_days
+from playbook import PROJECT, SINCE_BACKFILL, UNTIL_BACKFILL, Migration, scratch, spec, write_days
 
 STEPS = UNTIL_BACKFILL + SINCE_BACKFILL
 
@@ -27,8 +27,9 @@ def run(lakeshift: str, root: pathlib.Path, source: pathlib.Path, template: str)
     for name in ("flights", "flights-daily"):
         shutil.copytree(source, root / "lake" / name)
     # 16 MiB: of the large data set that is one unit, as it would be of any table of its size.
-    sizes = {r"^  unit_size: .*": "  unit_size: 16MiB", r"^  target_file_size: .*": "  target_file_size: 16MiB"}
-    migration = Migration(lakeshift, root, template, template, sizes if template == "flights-to-iceberg" else {})
+    sizes = {"unit_size: .*": "unit_size: 16MiB", "target_file_size: .*": "target_file_size: 16MiB"}
+    text = spec(template, sizes if template == "flights-to-iceberg" else {})
+    migration = Migration(lakeshift, root, template, text)
     migration.steps(STEPS)
     return migration.seconds
 

@@ -27,23 +27,32 @@ def scratch(folder: pathlib.Path) -> pathlib.Path:
     return folder.resolve()
 
 
+def spec(name: str, changes: dict[str, str] | None = None) -> str:
+    """The text of migrations/<name>/migration.yaml, changed by regular expressions and new texts, each of which must match."""
+    text = (PROJECT / "migrations" / name / "migration.yaml").read_text()
+    for pattern, new in (changes or {}).items():
+        text, count = re.subn(pattern, new, text, flags=re.MULTILINE)
+        if count == 0:
+            sys.exit(f"{name}/migration.yaml has nothing that matches {pattern}")
+    return text
+
+
+def named(name: str) -> dict[str, str]:
+    """Changes for spec(): another name and alias."""
+    return {"^name: .*": f"name: {name}", "alias: .*": f"alias: {name}"}
+
+
 class Migration:
     """One migration under a scratch folder, run by the lakeshift binary."""
 
-    def __init__(self, lakeshift: str, root: pathlib.Path, template: str, name: str, changes: dict[str, str]):
-        """Copies the spec of migrations/<template> under another name; `changes` are regular expressions and new texts."""
+    def __init__(self, lakeshift: str, root: pathlib.Path, name: str, text: str):
+        """Writes the spec `text` to the scratch folder `root`, under migrations/<name>."""
         self.lakeshift = lakeshift
         self.root = root
         self.name = name
         self.seconds: dict[str, float] = {}
-        folder = root / "migrations" / name
-        folder.mkdir(parents=True)
-        text = (PROJECT / "migrations" / template / "migration.yaml").read_text()
-        for pattern, new in {r"^name: .*": f"name: {name}", r"alias: .*": f"alias: {name}", **changes}.items():
-            text, count = re.subn(pattern, new, text, flags=re.MULTILINE)
-            if count == 0:
-                sys.exit(f"{template}/migration.yaml has nothing that matches {pattern}")
-        self.spec = folder / "migration.yaml"
+        self.spec = root / "migrations" / name / "migration.yaml"
+        self.spec.parent.mkdir(parents=True)
         self.spec.write_text(text)
 
     def step(self, command: str, *arguments: str, expected: int = 0) -> subprocess.CompletedProcess:
@@ -53,9 +62,7 @@ class Migration:
         done = subprocess.run(call, capture_output=True, text=True, check=False)
         self.seconds[command] = self.seconds.get(command, 0) + time.monotonic() - began
         if done.returncode != expected:
-            sys.exit(
-                f"{' '.join(call)}\nended with {done.returncode}, not {expected}\n{done.stdout}\n{done.stderr}"
-            )
+            sys.exit(f"{' '.join(call)}\nended with {done.returncode}, not {expected}\n{done.stdout}\n{done.stderr}")
         return done
 
     def steps(self, commands: list[str]) -> None:
