@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use chrono::Utc;
 use futures::future::{Either, select};
 use lakeshift_core::migration::{Command, Decision, Event, Evidence, State, decide};
 use lakeshift_core::spec::{Place, Spec};
@@ -127,8 +126,9 @@ impl Session {
     pub async fn record(&mut self, event: Event) -> Result<(), Error> {
         match self.journal.append(self.epoch(), &event).await? {
             Append::Appended(_) => {
-                let at = self.journal.entries().last().map_or_else(Utc::default, |entry| entry.at);
-                self.state.apply(&event, at);
+                if let Some(entry) = self.journal.entries().last() {
+                    self.state.apply(&event, entry.at);
+                }
                 Ok(())
             }
             // Only the holder of the lease appends: whoever did so has taken over.
@@ -153,7 +153,8 @@ impl Session {
             // A failed renewal is no reason to stop: the fence decides at the next write.
             match lease.renew().await {
                 Ok(Standing::Held) => {}
-                Ok(Standing::Lost { .. }) => return Err(Error::Fenced { current: Epoch(lease.epoch().0 + 1) }),
+                Ok(Standing::Lost { current }) => return Err(Error::Fenced { current }),
+                Ok(Standing::Released) => return Err(Error::Fenced { current: lease.epoch() }),
                 Err(error) => tracing::warn!(%error, "could not renew the lease"),
             }
         }

@@ -11,8 +11,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use lakeshift_journal::Clock;
 
-/// Unused allowance that is saved up, in seconds of the rate.
-const BURST_SECONDS: f64 = 1.0;
+/// Amounts are counted in bytes times this, so that a rate times nanoseconds is exact.
+const PER_BYTE: u128 = 1_000_000_000;
+/// Unused allowance that is saved up, in nanoseconds of the rate.
+const BURST_NANOS: u128 = 1_000_000_000;
 /// Waiting for less is not worth a timer.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 /// A waiter looks at the rate again at least this often.
@@ -29,29 +31,30 @@ pub struct Throttle {
 struct Bucket {
     /// `None` is unlimited.
     bytes_per_second: Option<u64>,
-    /// Bytes that the rate has allowed since the beginning; at most a burst ahead of `booked`.
-    allowed: f64,
-    /// Bytes asked for since the beginning.
-    booked: f64,
+    /// What the rate has allowed since the beginning; at most a burst ahead of `booked`.
+    allowed: u128,
+    /// What was asked for since the beginning.
+    booked: u128,
     /// When `allowed` was brought up to date, on the clock's monotonic time.
     updated: Duration,
 }
 
 impl Bucket {
     fn refresh(&mut self, now: Duration) {
-        let seconds = now.saturating_sub(self.updated).as_secs_f64();
+        let nanos = now.saturating_sub(self.updated).as_nanos();
         self.updated = now;
         self.allowed = match self.bytes_per_second {
-            Some(rate) => (self.allowed + seconds * as_f64(rate)).min(self.booked + BURST_SECONDS * as_f64(rate)),
+            Some(rate) => (self.allowed + nanos * u128::from(rate)).min(self.booked + BURST_NANOS * u128::from(rate)),
             None => self.booked,
         };
     }
 
     /// How long until everything up to `mark` is allowed at the present rate.
-    fn wait(&self, mark: f64) -> Duration {
+    fn wait(&self, mark: u128) -> Duration {
         match self.bytes_per_second {
             Some(rate) if self.allowed < mark => {
-                Duration::try_from_secs_f64((mark - self.allowed) / as_f64(rate.max(1))).unwrap_or(WAIT_MAX)
+                let nanos = (mark - self.allowed).div_ceil(u128::from(rate.max(1)));
+                u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
             }
             _ => Duration::ZERO,
         }
@@ -61,12 +64,12 @@ impl Bucket {
 impl Throttle {
     /// A limit of `bytes_per_second`, or none. A burst of one second's bytes is allowed at once.
     pub fn new(clock: Arc<dyn Clock>, bytes_per_second: Option<u64>) -> Self {
-        let allowed = bytes_per_second.map_or(0.0, |rate| BURST_SECONDS * as_f64(rate));
-        let bucket = Bucket { bytes_per_second, allowed, booked: 0.0, updated: clock.elapsed() };
+        let allowed = bytes_per_second.map_or(0, |rate| BURST_NANOS * u128::from(rate));
+        let bucket = Bucket { bytes_per_second, allowed, booked: 0, updated: clock.elapsed() };
         Self { clock, bucket: Arc::new(Mutex::new(bucket)) }
     }
 
-    /// Changes the limit, also for those who wait. Zero counts as one byte per second; `None` lifts the limit.
+    /// Changes the limit, also for those who wait. Zero lets nothing pass; `None` lifts the limit.
     pub fn set_rate(&self, bytes_per_second: Option<u64>) {
         let now = self.clock.elapsed();
         let mut bucket = self.lock();
@@ -86,7 +89,7 @@ impl Throttle {
             let now = self.clock.elapsed();
             let mut bucket = self.lock();
             bucket.refresh(now);
-            bucket.booked += as_f64(bytes);
+            bucket.booked += u128::from(bytes) * PER_BYTE;
             bucket.booked
         };
         loop {
@@ -125,12 +128,12 @@ impl Throttle {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a throttle needs no exact byte beyond 2^53")]
-fn as_f64(bytes: u64) -> f64 {
-    bytes as f64
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is not negative, and saturates")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share is about right; it is not negative, and saturates"
+)]
 fn share(rows: usize, bytes_per_row: f64) -> u64 {
-    (as_f64(rows as u64) * bytes_per_row.max(0.0)) as u64
+    (rows as f64 * bytes_per_row.max(0.0)) as u64
 }

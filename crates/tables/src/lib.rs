@@ -10,3 +10,4 @@ pub mod hive;
 pub mod iceberg;
 pub mod storage;
 mod text;
+mod widen;

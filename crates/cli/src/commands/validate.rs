@@ -21,7 +21,7 @@ pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let Some(validated) = validated else { return super::status::answer(&opened, "validated before").await };
     let report = &validated.report;
     let markdown = report.to_markdown();
-    let headline = markdown.lines().take_while(|line| !line.starts_with("## ")).collect::<Vec<_>>().join("\n");
+    let headline = markdown.lines().take_while(|line| !line.starts_with("###")).collect::<Vec<_>>().join("\n");
     let url = opened.session.folder.url_of(&validated.folder);
     let folder = url.strip_prefix("file://").unwrap_or(&url);
     let json = json!({

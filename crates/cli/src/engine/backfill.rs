@@ -3,14 +3,14 @@
 //! Units run in waves. Between waves the mirror looks at the source, so that a file that has changed since is dropped from
 //! the units still to come, and is never carried over twice.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::migration::{Phase, Work};
 use lakeshift_core::plan::{PlannedFile, Strategy, data_file_stem};
 use lakeshift_core::table::{FileEntry, NewFile, Snapshot, UnitId};
-use lakeshift_exec::plan_file::PlanFileError;
+use lakeshift_exec::plan_file::{self, PlanFileError};
 
 use super::commit::{Delta, commit};
 use super::{mirror, plans};
@@ -37,6 +37,12 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// The unit of files that stand together in a plan.
+    fn of(files: Vec<PlannedFile>) -> Option<Self> {
+        let first = files.first()?;
+        Some(Self { id: first.unit.clone(), strategy: first.strategy, files })
+    }
+
     /// The number in a backfill unit's id.
     fn number(&self) -> Option<u32> {
         self.id.0.strip_prefix('b')?.parse().ok()
@@ -55,7 +61,8 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     mirror::round(session, tables, rows).await?;
     let Some(boundary) = session.state.boundary.clone() else { return Ok(()) };
     let source = tables.source.snapshot(Some(&boundary.plan.source)).await?;
-    let mut units = Units::new(plans::read(session, &boundary.plan.digest, &boundary.plan.source));
+    let planned = plans::read(session, &boundary.plan.digest, &boundary.plan.source);
+    let mut units = plan_file::units(planned.fuse().boxed()).fuse().boxed();
     let meter = session.context.progress.begin("backfill", boundary.plan.summary.total.bytes);
     while session.state.phase == Phase::Backfill {
         session.context.stop.check()?;
@@ -86,12 +93,13 @@ struct Wave {
 /// The next units that are not in the target, without the files that are gone.
 async fn next_wave(
     session: &Session,
-    units: &mut Units<'_>,
+    units: &mut BoxStream<'_, Result<Vec<PlannedFile>, PlanFileError>>,
     gone: &HashSet<(String, String)>,
 ) -> Result<Wave, Error> {
     let mut wave = Wave { run: Vec::new(), skipped_bytes: 0 };
     while wave.run.len() < session.spec.backfill.concurrency as usize * 2 {
-        let Some(mut unit) = units.next().await? else { break };
+        let Some(files) = units.try_next().await? else { break };
+        let Some(mut unit) = Unit::of(files) else { continue };
         let done = session.state.boundary.as_ref().map(|boundary| &boundary.done);
         if unit.number().is_some_and(|number| done.is_some_and(|done| done.contains(number))) {
             wave.skipped_bytes += unit.bytes();
@@ -222,52 +230,8 @@ async fn unchanged(tables: &Tables, files: &[PlannedFile]) -> Result<Vec<Planned
     looked.buffered(HEADS_IN_FLIGHT).try_filter_map(|file| std::future::ready(Ok(file))).try_collect().await
 }
 
-/// A plan's rows as units.
-pub struct Units<'a> {
-    files: BoxStream<'a, Result<PlannedFile, PlanFileError>>,
-    ahead: VecDeque<PlannedFile>,
-}
-
-impl<'a> Units<'a> {
-    /// Units of a plan as it is read.
-    pub fn new(files: BoxStream<'a, Result<PlannedFile, PlanFileError>>) -> Self {
-        Self { files, ahead: VecDeque::new() }
-    }
-
-    /// The next unit.
-    ///
-    /// # Errors
-    /// The plan cannot be read.
-    pub async fn next(&mut self) -> Result<Option<Unit>, Error> {
-        let first = match self.ahead.pop_front() {
-            Some(file) => file,
-            None => match self.files.try_next().await? {
-                Some(file) => file,
-                None => return Ok(None),
-            },
-        };
-        let mut unit = Unit { id: first.unit.clone(), strategy: first.strategy, files: vec![first] };
-        while let Some(file) = self.files.try_next().await? {
-            if file.unit != unit.id {
-                self.ahead.push_back(file);
-                break;
-            }
-            unit.files.push(file);
-        }
-        Ok(Some(unit))
-    }
-}
-
-/// Groups planned files by unit, in order.
+/// Planned files by unit; a unit's files stand next to each other.
 pub fn group(files: Vec<PlannedFile>) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::new();
-    let mut index: HashMap<UnitId, usize> = HashMap::new();
-    for file in files {
-        let at = *index.entry(file.unit.clone()).or_insert_with(|| {
-            units.push(Unit { id: file.unit.clone(), strategy: file.strategy, files: Vec::new() });
-            units.len() - 1
-        });
-        units[at].files.push(file);
-    }
-    units
+    let groups = files.chunk_by(|a, b| a.unit == b.unit);
+    groups.filter_map(|files| Unit::of(files.to_vec())).collect()
 }

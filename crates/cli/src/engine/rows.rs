@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::Spec;
 use lakeshift_core::storage::Storage;

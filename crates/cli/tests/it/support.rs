@@ -3,7 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lakeshift::args::{Args, Command};
 use lakeshift::context::Context;
@@ -11,7 +11,11 @@ use lakeshift::error::Error;
 use lakeshift::output::Answer;
 use lakeshift::progress::Progress;
 use lakeshift::stop::Stop;
+use futures::TryStreamExt;
+use lakeshift_core::table::{FileEntry, TableFormat};
 use lakeshift_journal::Clock;
+use lakeshift_tables::delta::DeltaTable;
+use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_tables::storage::Stores;
 use lakeshift_testkit::{ManualClock, SeededRng};
 use object_store::memory::InMemory;
@@ -101,6 +105,56 @@ impl World {
         self.store.delete(&self.source_path(day, file)).await.unwrap();
     }
 
+    /// Rows of the target's live files as text, sorted: its adapter lists them, the parquet crate alone reads them.
+    pub async fn target_rows(&self, target: Target) -> Vec<String> {
+        let stores = Stores::new().with_store(self.root.clone(), self.store.clone());
+        let name = match target {
+            Target::Iceberg => "flights_iceberg",
+            Target::Delta => "flights_delta",
+            Target::DeltaInPlace => "flights",
+        };
+        let storage = stores.open(&format!("{}/{name}", self.root)).unwrap();
+        let table: Box<dyn TableFormat> = match target {
+            Target::Iceberg => Box::new(IcebergTable::new(storage.clone())),
+            _ => Box::new(DeltaTable::new(storage.clone(), self.clock.clone())),
+        };
+        let snapshot = table.snapshot(None).await.unwrap();
+        let files: Vec<FileEntry> = table.files(&snapshot).try_collect().await.unwrap();
+        let mut rows = Vec::new();
+        for file in files {
+            let bytes = self.store.get(&storage.resolve(&file.path).unwrap()).await.unwrap().bytes().await.unwrap();
+            for row in rows_of(bytes) {
+                let value = || file.partition[0].as_ref().unwrap().to_string();
+                rows.push(match target {
+                    Target::Iceberg => row,
+                    Target::DeltaInPlace => format!("{row}|{}", value()),
+                    // The files hold at, delay and day; the origin stands in the log.
+                    Target::Delta => {
+                        let (at, rest) = row.split_once('|').unwrap();
+                        format!("{at}|{}|{rest}", value())
+                    }
+                });
+            }
+        }
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Where the alias has pointed, oldest first: formats and locations.
+    pub async fn pointers(&self) -> Vec<String> {
+        let root = self.source_path(1, "x").as_ref().rsplitn(4, '/').last().unwrap().to_owned();
+        let folder = Path::parse(format!("{root}/control/aliases/flights")).unwrap();
+        let mut objects: Vec<object_store::ObjectMeta> = self.store.list(Some(&folder)).try_collect().await.unwrap();
+        objects.sort_by(|a, b| a.location.cmp(&b.location));
+        let mut pointers = Vec::new();
+        for object in objects {
+            let bytes = self.store.get(&object.location).await.unwrap().bytes().await.unwrap();
+            let pointer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            pointers.push(format!("{} {}", pointer["format"], pointer["location"]));
+        }
+        pointers
+    }
+
     fn source_path(&self, day: u32, file: &str) -> Path {
         let root = self.root.split_once("://").unwrap().1;
         let path = root.split_once('/').map_or("", |(_, path)| path);
@@ -136,8 +190,7 @@ impl World {
     /// Rows of the source's files as text, sorted: read by the parquet crate alone.
     pub async fn source_rows(&self) -> Vec<String> {
         let root = self.source_path(1, "x").as_ref().rsplitn(3, '/').last().unwrap().to_owned();
-        let objects: Vec<_> =
-            futures::TryStreamExt::try_collect(self.store.list(Some(&Path::parse(&root).unwrap()))).await.unwrap();
+        let objects: Vec<_> = self.store.list(Some(&Path::parse(&root).unwrap())).try_collect().await.unwrap();
         let mut rows = Vec::new();
         for object in objects {
             let path: &str = object.location.as_ref();

@@ -152,7 +152,7 @@ pub fn decide(state: &State, command: Command, evidence: &Evidence) -> Decision 
         Command::Abort => abort(state, &mut reasons),
     };
     match (reasons.is_empty(), wait) {
-        (false, _) => Decision::Refused(Refusal { reasons, next_steps: next_steps(state) }),
+        (false, _) => Decision::Refused(Refusal { reasons, next_steps: steps_after_refusal(state, command) }),
         (true, Wait::Until(until)) => Decision::NotDue { until },
         (true, Wait::Done) => Decision::AlreadyDone,
         (true, Wait::No) => Decision::Proceed,
@@ -335,6 +335,14 @@ fn list(versions: &[TableVersion]) -> String {
     let shown: Vec<_> = versions.iter().take(3).map(ToString::to_string).collect();
     let more = versions.len().saturating_sub(3);
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+/// A stale certificate wants what the mirror has to carry over, and another look.
+fn steps_after_refusal(state: &State, command: Command) -> Vec<String> {
+    match (command, state.phase) {
+        (Command::Cutover, Phase::Validation) => ["mirror --once", "validate", "cutover"].map(str::to_owned).to_vec(),
+        _ => next_steps(state),
+    }
 }
 
 /// What an operator would do now, in order, as commands without the binary's name and the spec.

@@ -112,7 +112,9 @@ fn partition_values(file: &NewFile, fields: &[PartitionField]) -> Result<Map<Str
 }
 
 fn partition_text(file: &NewFile, field: &PartitionField, value: Option<&Value>) -> Result<Json, TableError> {
-    let refused = |what: &str| unsupported(&file.path, format!("{what} in partition column {}", field.column), "choose another partition column");
+    let refused = |what: &str| {
+        unsupported(&file.path, format!("{what} in partition column {}", field.column), "choose another partition column")
+    };
     match value {
         None => Ok(Json::Null),
         Some(Value::String(text)) if text.is_empty() => Err(refused("an empty text, which Delta reads as null,")),

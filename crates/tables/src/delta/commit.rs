@@ -20,6 +20,7 @@ use super::log::{Loaded, Written};
 use super::{DeltaTable, FOOTERS_IN_FLIGHT, schema, stats, version_text};
 use crate::footer::{Footer, corrupt, unsupported};
 use crate::storage::outside_error;
+use crate::widen::fits;
 
 /// How often a commit is validated anew because another writer was first.
 const ATTEMPTS_MAX: usize = 20;
@@ -32,7 +33,8 @@ pub(super) async fn create(table: &DeltaTable, request: &CreateRequest) -> Resul
             return Ok(standing(&loaded, &request.migration));
         }
         let now_ms = table.clock.now().timestamp_millis();
-        let origin = Origin { migration: &request.migration, epoch: request.epoch, number: None, now_ms, read_version: None };
+        let origin =
+            Origin { migration: &request.migration, epoch: request.epoch, number: None, now_ms, read_version: None };
         let mut lines = vec![actions::commit_info(&origin, "CREATE TABLE", true)];
         lines.extend(actions::table(table.storage().location(), request, now_ms)?);
         lines.extend(actions::transactions(&origin));
@@ -62,7 +64,11 @@ fn check_partition(table: &DeltaTable, request: &CreateRequest) -> Result<(), Ta
             return Err(unsupported(location, format!("partitioning by {} of {}", field.transform, field.column), advice));
         }
         if request.schema.field(&field.column).is_none() {
-            return Err(unsupported(location, format!("partitioning by {}, which is no column", field.column), "correct the spec"));
+            return Err(unsupported(
+                location,
+                format!("partitioning by {}, which is no column", field.column),
+                "correct the spec",
+            ));
         }
     }
     Ok(())
@@ -155,7 +161,8 @@ fn check_files<'a>(request: &CommitRequest, live: &'a [LiveFile]) -> Result<Vec<
     });
     let removed = removed.collect::<Result<Vec<_>, _>>()?;
     let leaving: HashSet<&str> = request.remove.iter().map(String::as_str).collect();
-    let doubled = request.add.iter().find(|file| by_path.contains_key(file.path.as_str()) && !leaving.contains(file.path.as_str()));
+    let doubled =
+        request.add.iter().find(|file| by_path.contains_key(file.path.as_str()) && !leaving.contains(file.path.as_str()));
     match doubled {
         Some(file) => Err(format!("{}, which is to be added, is in the table already", file.path)),
         None => Ok(removed),
@@ -178,13 +185,19 @@ async fn read_footers(table: &DeltaTable, files: &[NewFile]) -> Result<Vec<Foote
     stream::iter(files.iter().map(read)).buffered(FOOTERS_IN_FLIGHT).try_collect().await
 }
 
-/// A required column that a file lacks: the schema moved, or the file was made for another table.
+/// A file that is not of this table: its schema moved, or the file was made for another one.
 fn schema_conflict(loaded: &Loaded, request: &CommitRequest, footers: &[Footer]) -> Option<String> {
     let partitioned = |name: &str| loaded.partition.fields.iter().any(|field| field.column == name);
-    let required: Vec<_> = loaded.schema.fields.iter().filter(|field| !field.nullable && !partitioned(&field.name)).collect();
+    let columns: Vec<_> = loaded.schema.fields.iter().filter(|field| !partitioned(&field.name)).collect();
     request.add.iter().zip(footers).find_map(|(file, footer)| {
-        let missing = required.iter().find(|field| footer.schema.field(&field.name).is_none())?;
-        Some(format!("{} lacks the column {}, which the table requires", file.path, missing.name))
+        columns.iter().find_map(|column| match footer.schema.field(&column.name) {
+            Some(own) if fits(&own.data_type, &column.data_type) => None,
+            Some(own) => {
+                Some(format!("{} has {} as {} where the table has {}", file.path, own.name, own.data_type, column.data_type))
+            }
+            None if column.nullable => None,
+            None => Some(format!("{} lacks the column {}, which the table requires", file.path, column.name)),
+        })
     })
 }
 

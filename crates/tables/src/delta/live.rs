@@ -36,7 +36,8 @@ pub(super) struct LiveFile {
 pub(super) async fn files(log: &Log, loaded: &Loaded) -> Result<Vec<LiveFile>, TableError> {
     let store = log.store();
     let location = log.storage().location();
-    let failed = |error| TableError::Store { action: "list the files of", object: location.to_owned(), source: Box::new(error) };
+    let failed =
+        |error| TableError::Store { action: "list the files of", object: location.to_owned(), source: Box::new(error) };
     let mut batches = loaded.snapshot.files(store.as_ref(), None);
     let mut files = Vec::new();
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
@@ -78,7 +79,9 @@ fn decode(location: &str, raw: &str) -> Result<String, TableError> {
         return Ok(raw.to_owned());
     }
     let decoded = percent_decode_str(below.unwrap_or(raw)).decode_utf8();
-    decoded.map(|path| path.into_owned()).map_err(|_| corrupt(location, format!("its log has the path {raw}, which is not UTF-8")))
+    decoded
+        .map(|path| path.into_owned())
+        .map_err(|_| corrupt(location, format!("its log has the path {raw}, which is not UTF-8")))
 }
 
 fn string_map(maps: &MapArray, row: usize) -> Option<HashMap<String, Option<String>>> {
@@ -131,7 +134,8 @@ pub(super) fn entry(file: &LiveFile, loaded: &Loaded, storage: &Storage) -> Resu
     if !file.path.contains("://") {
         storage.resolve(&file.path).map_err(outside_error)?;
     }
-    let size_bytes = u64::try_from(file.size).map_err(|_| corrupt(&file.path, "the log gives it a negative size".to_owned()))?;
+    let size_bytes =
+        u64::try_from(file.size).map_err(|_| corrupt(&file.path, "the log gives it a negative size".to_owned()))?;
     let vector = file.deletion_vector.as_ref().map(|vector| format!(" with deletion vector {vector}")).unwrap_or_default();
     Ok(FileEntry {
         path: file.path.clone(),
@@ -146,13 +150,16 @@ pub(super) fn entry(file: &LiveFile, loaded: &Loaded, storage: &Storage) -> Resu
 
 fn partition(file: &LiveFile, loaded: &Loaded) -> Result<Vec<Option<Value>>, TableError> {
     let value = |column: &str| {
-        let text = file.partition_values.get(column).ok_or_else(|| {
-            corrupt(&file.path, format!("the log gives it no value of the partition column {column}"))
-        })?;
+        let text = file
+            .partition_values
+            .get(column)
+            .ok_or_else(|| corrupt(&file.path, format!("the log gives it no value of the partition column {column}")))?;
         // The protocol: an empty text is null.
         let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let parsed = loaded.schema.field(column).and_then(|field| text::parse(text, &field.data_type));
-        parsed.map(Some).ok_or_else(|| corrupt(&file.path, format!("its value of the partition column {column} is not of its type")))
+        parsed
+            .map(Some)
+            .ok_or_else(|| corrupt(&file.path, format!("its value of the partition column {column} is not of its type")))
     };
     loaded.partition.fields.iter().map(|field| value(&field.column)).collect()
 }

@@ -82,7 +82,14 @@ impl Log {
             return Err(corrupt(self.storage.location(), format!("its schema lacks the partition column {missing}")));
         }
         let fields = columns.into_iter().map(|column| PartitionField::new(column, Transform::Identity)).collect();
-        Ok(Loaded { version: snapshot.version(), schema, partition: PartitionSpec { fields }, properties, protocol, snapshot })
+        Ok(Loaded {
+            version: snapshot.version(),
+            schema,
+            partition: PartitionSpec { fields },
+            properties,
+            protocol,
+            snapshot,
+        })
     }
 
     /// As [`Self::load`] of the newest version; `None` where there is no table.

@@ -68,7 +68,9 @@ pub(super) fn check_readable(
     }
     // Column mapping may stand among the features of a table that does not use it.
     match unknown.filter(|feature| *feature != "columnMapping") {
-        Some(feature) => Err(unsupported(table, format!("the Delta feature {feature}"), "drop the feature from the table first")),
+        Some(feature) => {
+            Err(unsupported(table, format!("the Delta feature {feature}"), "drop the feature from the table first"))
+        }
         None => Ok(()),
     }
 }
@@ -129,7 +131,9 @@ fn data_type(table: &str, column: &str, json: &Json) -> Result<DataType, TableEr
         (Some(name), _) => primitive(name)
             .ok_or_else(|| unsupported(table, format!("{column} as {name}"), "drop or convert the column first")),
         (None, Some("struct")) => Ok(DataType::Struct { fields: fields(table, json)? }),
-        (None, Some("array")) => Ok(DataType::List { element: part("element", "elementType", contains_null("containsNull"))? }),
+        (None, Some("array")) => {
+            Ok(DataType::List { element: part("element", "elementType", contains_null("containsNull"))? })
+        }
         (None, Some("map")) => Ok(DataType::Map {
             key: part("key", "keyType", false)?,
             value: part("value", "valueType", contains_null("valueContainsNull"))?,
@@ -178,10 +182,18 @@ fn struct_json(table: &str, parent: &str, fields: &[Field]) -> Result<Json, Tabl
         let path = if parent.is_empty() { field.name.clone() } else { format!("{parent}.{}", field.name) };
         let column = format!("{table} (column {path})");
         if let Some(found) = field.name.chars().find(|found| REFUSED_IN_NAMES.contains(found) || *found == '=') {
-            return Err(unsupported(&column, format!("the character {found:?} in a name"), "rename it in the spec's columns map"));
+            return Err(unsupported(
+                &column,
+                format!("the character {found:?} in a name"),
+                "rename it in the spec's columns map",
+            ));
         }
         if fields[..index].iter().any(|other| other.name.to_lowercase() == field.name.to_lowercase()) {
-            return Err(unsupported(&column, "a name that another column has but for case", "rename it in the spec's columns map"));
+            return Err(unsupported(
+                &column,
+                "a name that another column has but for case",
+                "rename it in the spec's columns map",
+            ));
         }
         let data_type = type_json(table, &path, &field.data_type)?;
         members.push(json!({ "name": field.name, "type": data_type, "nullable": field.nullable, "metadata": {} }));
@@ -218,7 +230,11 @@ fn type_json(table: &str, path: &str, data_type: &DataType) -> Result<Json, Tabl
         }
         other => {
             let column = format!("{table} (column {path})");
-            return Err(unsupported(&column, format!("the type {other}, which Delta does not have"), "cast it in transform.sql"));
+            return Err(unsupported(
+                &column,
+                format!("the type {other}, which Delta does not have"),
+                "cast it in transform.sql",
+            ));
         }
     };
     Ok(name.into())

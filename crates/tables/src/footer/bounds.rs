@@ -55,7 +55,8 @@ pub(super) fn columns(metadata: &ParquetMetaData, leaves: Vec<Leaf>) -> Vec<Colu
         };
         let chunks: Vec<_> = metadata.row_groups().iter().filter_map(|group| group.columns().get(index)).collect();
         let complete = chunks.len() == metadata.num_row_groups();
-        let bounds = order_is_defined.filter(|_| complete).and_then(|defined| file_bounds(&chunks, &leaf.data_type, defined));
+        let bounds =
+            order_is_defined.filter(|_| complete).and_then(|defined| file_bounds(&chunks, &leaf.data_type, defined));
         ColumnMetrics {
             compressed_bytes: chunks.iter().map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0)).sum(),
             values: chunks.iter().map(|chunk| u64::try_from(chunk.num_values()).unwrap_or(0)).sum(),
@@ -88,7 +89,9 @@ fn file_bounds(chunks: &[&ColumnChunkMetaData], data_type: &DataType, order_is_d
         let found = chunk_bounds(statistics, data_type, order_is_defined)?;
         bounds = Some(match bounds {
             None => found,
-            Some((least, greatest)) => (extreme(least, found.0, Ordering::Less)?, extreme(greatest, found.1, Ordering::Greater)?),
+            Some((least, greatest)) => {
+                (extreme(least, found.0, Ordering::Less)?, extreme(greatest, found.1, Ordering::Greater)?)
+            }
         });
     }
     bounds

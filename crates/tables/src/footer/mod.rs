@@ -120,14 +120,9 @@ fn footer_length(object: &str, tail: &[u8], size: u64) -> Result<u64, TableError
 }
 
 /// Exactly the bytes from `start` to `end`: a short answer means that the file is not what was listed.
-async fn get(
-    store: &dyn ObjectStore,
-    path: &Path,
-    start: u64,
-    end: u64,
-    etag: Option<&str>,
-) -> Result<Bytes, TableError> {
-    let options = GetOptions { range: Some((start..end).into()), if_match: etag.map(str::to_owned), ..GetOptions::default() };
+async fn get(store: &dyn ObjectStore, path: &Path, start: u64, end: u64, etag: Option<&str>) -> Result<Bytes, TableError> {
+    let options =
+        GetOptions { range: Some((start..end).into()), if_match: etag.map(str::to_owned), ..GetOptions::default() };
     let answer = async { store.get_opts(path, options).await?.bytes().await };
     match answer.await {
         Ok(bytes) if bytes.len() as u64 == end - start => Ok(bytes),
@@ -160,9 +155,10 @@ pub fn parse_footer(object: &str, footer: &[u8], size: u64) -> Result<Footer, Ta
     guard::check(footer).map_err(|reason| corrupt(object, format!("its footer is malformed: {reason}")))?;
     let metadata = decode(object, footer)?;
     let file = metadata.file_metadata();
-    let counted = metadata.row_groups().iter().try_fold(0_i64, |sum, group| {
-        (group.num_rows() >= 0).then(|| sum.checked_add(group.num_rows())).flatten()
-    });
+    let counted = metadata
+        .row_groups()
+        .iter()
+        .try_fold(0_i64, |sum, group| (group.num_rows() >= 0).then(|| sum.checked_add(group.num_rows())).flatten());
     let rows = match counted {
         Some(counted) if counted == file.num_rows() => counted.unsigned_abs(),
         _ => return Err(corrupt(object, "its row groups do not add up to the rows that it claims".to_owned())),
@@ -191,7 +187,8 @@ fn split_offsets(metadata: &ParquetMetaData, size: u64) -> Vec<i64> {
     let start = |group: &parquet::file::metadata::RowGroupMetaData| -> Option<i64> {
         let first = group.columns().first()?;
         let data = first.data_page_offset();
-        let offset = first.dictionary_page_offset().filter(|offset| *offset > 0).map_or(data, |dictionary| dictionary.min(data));
+        let offset =
+            first.dictionary_page_offset().filter(|offset| *offset > 0).map_or(data, |dictionary| dictionary.min(data));
         (offset >= 4 && offset.unsigned_abs() < size).then_some(offset)
     };
     let offsets: Option<Vec<i64>> = metadata.row_groups().iter().map(start).collect();

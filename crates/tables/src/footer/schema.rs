@@ -75,12 +75,15 @@ impl Converter<'_> {
             (Some(LogicalType::List), _) | (None, ConvertedType::LIST) => self.list(parquet),
             (Some(LogicalType::Map), _) | (None, ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE) => self.map(parquet),
             (None, _) => self.group(parquet),
-            (Some(other), _) => Err(self.refused(&format!("the Parquet type {other:?}"), "drop the column with transform.sql")),
+            (Some(other), _) => {
+                Err(self.refused(&format!("the Parquet type {other:?}"), "drop the column with transform.sql"))
+            }
         }
     }
 
     fn group(&mut self, parquet: &Type) -> Result<DataType, TableError> {
-        let fields = parquet.get_fields().iter().map(|member| self.field(member, member.name())).collect::<Result<_, _>>()?;
+        let fields =
+            parquet.get_fields().iter().map(|member| self.field(member, member.name())).collect::<Result<_, _>>()?;
         Ok(DataType::Struct { fields })
     }
 
@@ -169,7 +172,9 @@ impl Converter<'_> {
             (C::NONE | C::INT_64, Physical::INT64) => DataType::Int64,
             (C::NONE, physical) => return self.plain(parquet, physical),
             (other, physical) => {
-                return Err(self.refused(&format!("the Parquet type {physical} as {other}"), "convert it with transform.sql"));
+                return Err(
+                    self.refused(&format!("the Parquet type {physical} as {other}"), "convert it with transform.sql")
+                );
             }
         })
     }

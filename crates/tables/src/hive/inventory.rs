@@ -198,7 +198,8 @@ impl Assembly {
         let files = self.files.into_iter().map(|(listed, rows, schema, values)| {
             let partition = partition::typed(&listed.path, &values, &columns)?;
             let Listed { path, size_bytes, identity, modified_ms } = listed;
-            let entry = FileEntry { path, size_bytes, identity, modified_ms, rows: Some(rows), partition, has_deletes: false };
+            let entry =
+                FileEntry { path, size_bytes, identity, modified_ms, rows: Some(rows), partition, has_deletes: false };
             Ok(InventoryFile { entry, schema })
         });
         let files = files.collect::<Result<Vec<_>, TableError>>()?;

@@ -149,8 +149,13 @@ pub(super) fn with_columns(in_files: TableSchema, columns: &[Field]) -> Result<T
             Some(index) => schema.fields[index] = column.clone(),
             None => {
                 if let Some(field) = schema.fields.iter().find(|field| field.name.eq_ignore_ascii_case(&column.name)) {
-                    let feature = format!("the partition column {} beside a column {} in the files", column.name, field.name);
-                    return Err(unsupported("the table", feature, "rename the folders or map the column in the spec's columns"));
+                    let feature =
+                        format!("the partition column {} beside a column {} in the files", column.name, field.name);
+                    return Err(unsupported(
+                        "the table",
+                        feature,
+                        "rename the folders or map the column in the spec's columns",
+                    ));
                 }
                 schema.fields.push(column.clone());
             }

@@ -109,7 +109,9 @@ fn batch(inventory: &Inventory, others: &[&Quarantined]) -> Result<RecordBatch, 
     let texts = |data: &mut dyn Iterator<Item = String>, rest: &dyn Fn(&Quarantined) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(data.chain(others.iter().map(|other| rest(other)))))
     };
-    let disposition = |disposition: Disposition| serde_json::to_value(disposition).map(|name| name.as_str().unwrap_or_default().to_owned());
+    let disposition = |disposition: Disposition| {
+        serde_json::to_value(disposition).map(|name| name.as_str().unwrap_or_default().to_owned())
+    };
     let dispositions = files()
         .map(|_| disposition(Disposition::Data))
         .chain(others.iter().map(|other| disposition(other.disposition)))

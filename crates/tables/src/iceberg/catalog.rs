@@ -173,7 +173,8 @@ impl Catalog {
     pub async fn hint(&self, number: u64) {
         let Ok(path) = self.path(HINT) else { return };
         if let Err(error) = self.root.store().put(&path, number.to_string().into_bytes().into()).await {
-            tracing::warn!(table = self.root.location(), number, %error, "could not update the version hint; readers probe past it");
+            let table = self.root.location();
+            tracing::warn!(table, number, %error, "could not update the version hint; readers probe past it");
         }
     }
 

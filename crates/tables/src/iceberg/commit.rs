@@ -30,9 +30,9 @@ struct Described {
 
 impl IcebergTable {
     pub(super) async fn commit_files(&self, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
-        if let Some(path) =
-            named_twice(request.add.iter().map(|file| &file.path)).or_else(|| named_twice(request.remove.iter()))
-        {
+        let added = || request.add.iter().map(|file| self.places.canonical(&file.path));
+        let removed = || request.remove.iter().map(|path| self.places.canonical(path));
+        if let Some(path) = named_twice(added()).or_else(|| named_twice(removed())) {
             return Ok(CommitOutcome::Conflict { reason: format!("the request names {path} twice; nothing was changed") });
         }
         let mut described = None;
@@ -213,9 +213,9 @@ fn is_fence(request: &CommitRequest) -> bool {
     request.add.is_empty() && request.remove.is_empty()
 }
 
-fn named_twice<'a>(mut paths: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+fn named_twice(mut paths: impl Iterator<Item = String>) -> Option<String> {
     let mut seen = BTreeSet::new();
-    paths.find(|path| !seen.insert(*path))
+    paths.find(|path| !seen.insert(path.clone()))
 }
 
 /// What a commit does to the files that are live.

@@ -50,13 +50,21 @@ fn file_entry(
     Ok(FileEntry {
         path: places.to_entry(file.file_path()),
         size_bytes: file.file_size_in_bytes(),
-        // Data files are immutable; a path that is removed and added anew gets another number.
-        identity: format!("sequence {}", entry.file_sequence_number.unwrap_or(sequence)),
+        identity: identity(entry, sequence),
         modified_ms: 0,
         rows: Some(file.record_count()),
         partition: columns.values(file.file_path(), file.partition())?,
         has_deletes: deletes.apply(spec_id, entry, sequence),
     })
+}
+
+/// Data files are immutable, but a path may be removed and added anew, by a later commit. Version 1 of the format does not
+/// number its commits.
+fn identity(entry: &ManifestEntry, sequence: i64) -> String {
+    match (entry.file_sequence_number.unwrap_or(sequence), entry.snapshot_id) {
+        (0, Some(snapshot)) => format!("snapshot {snapshot}"),
+        (number, _) => format!("sequence {number}"),
+    }
 }
 
 /// The highest sequence number of the deletes in each scope. A file that is in scope counts as having deletes, whether or

@@ -16,8 +16,9 @@ use iceberg::spec::{
 use lakeshift_core::table::TableError;
 use object_store::ObjectStoreExt;
 
-use super::fault::{corrupt, damaged, unsupported};
+use super::fault::{corrupt, damaged, unreadable, unsupported};
 use super::location::Places;
+use super::partition;
 use crate::storage::{outside_error, store_error};
 
 /// Manifests that are read at one time.
@@ -95,7 +96,7 @@ fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
 
 async fn read(places: &Places, metadata_path: &str) -> Result<Bytes, TableError> {
     let place = places.locate(metadata_path)?;
-    let failed = |error| store_error("read", metadata_path, error);
+    let failed = |error| unreadable(metadata_path, error);
     place.storage.store().get(&place.path).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
@@ -179,7 +180,8 @@ impl<'a> Writer<'a> {
     fn manifest(&self, schema: SchemaRef, spec: &PartitionSpec) -> Result<(String, ManifestWriter), TableError> {
         let name = format!("metadata/{}-m{}.avro", self.nonce, self.written.len());
         let output = self.scratch.new_output(&name).map_err(|source| self.refused(&name, source))?;
-        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec.clone());
+        let spec = partition::in_avro(spec, &schema).map_err(|source| self.refused(&name, source))?;
+        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec);
         Ok((name, builder.build_v2_data()))
     }
 

@@ -30,7 +30,11 @@ pub(super) fn to_iceberg(table: &str, spec: &PartitionSpec, schema: &Schema) -> 
             damaged(object, "Iceberg does not take it; rename the field or choose another transform", source)
         })?;
     }
-    builder.build().map_err(|source| damaged(table, "its partitioning is no Iceberg partition spec", source))
+    let refused = |source| damaged(table, "its partitioning is no Iceberg partition spec", source);
+    let spec = builder.build().map_err(refused)?;
+    // Every commit will need it.
+    in_avro(&spec, schema).map_err(refused)?;
+    Ok(spec)
 }
 
 /// The core spec of an Iceberg spec, without its void fields.
@@ -45,6 +49,31 @@ pub(super) fn from_iceberg(table: &str, spec: &IcebergSpec, schema: &Schema) -> 
         fields.push(PartitionField { name: field.name.clone(), column: column.name.clone(), transform });
     }
     Ok(PartitionSpec { fields })
+}
+
+/// The spec as it stands in a manifest, where its names are those of Avro fields: letters, digits and `_` only. Readers
+/// match the fields by their ids; a name that Avro does not take makes the manifest unreadable.
+pub(super) fn in_avro(spec: &IcebergSpec, schema: &Schema) -> Result<IcebergSpec, iceberg::Error> {
+    let builder = IcebergSpec::builder(schema.clone()).with_spec_id(spec.spec_id());
+    let fields = spec.fields().iter().map(|field| UnboundPartitionField {
+        source_id: field.source_id,
+        field_id: Some(field.field_id),
+        name: avro_name(&field.name),
+        transform: field.transform,
+    });
+    builder.add_unbound_fields(fields)?.build()
+}
+
+fn avro_name(name: &str) -> String {
+    let mut avro = String::new();
+    for (index, letter) in name.chars().enumerate() {
+        match letter {
+            '0'..='9' if index == 0 => avro.extend(['_', letter]),
+            'A'..='Z' | 'a'..='z' | '0'..='9' | '_' => avro.push(letter),
+            other => avro.push_str(&format!("_x{:X}", u32::from(other))),
+        }
+    }
+    avro
 }
 
 fn to_transform(transform: Transform) -> IcebergTransform {

@@ -244,7 +244,58 @@ mod tests {
     #[test]
     fn the_name_mapping_names_every_level_with_the_schemas_ids() {
         let mapping = name_mapping(&to_iceberg("t", &nested()).unwrap());
-        insta::assert_snapshot!(serde_json::to_string(&mapping).unwrap(), @r#"[{"field-id":1,"names":["plain"]},{"field-id":2,"names":["numbers"],"fields":[{"field-id":4,"names":["element"]}]},{"field-id":3,"names":["by.name"],"fields":[{"field-id":5,"names":["key"]},{"field-id":6,"names":["value"],"fields":[{"field-id":7,"names":["inner"]}]}]}]"#);
+        insta::assert_json_snapshot!(mapping, @r#"
+        [
+          {
+            "field-id": 1,
+            "names": [
+              "plain"
+            ]
+          },
+          {
+            "field-id": 2,
+            "names": [
+              "numbers"
+            ],
+            "fields": [
+              {
+                "field-id": 4,
+                "names": [
+                  "element"
+                ]
+              }
+            ]
+          },
+          {
+            "field-id": 3,
+            "names": [
+              "by.name"
+            ],
+            "fields": [
+              {
+                "field-id": 5,
+                "names": [
+                  "key"
+                ]
+              },
+              {
+                "field-id": 6,
+                "names": [
+                  "value"
+                ],
+                "fields": [
+                  {
+                    "field-id": 7,
+                    "names": [
+                      "inner"
+                    ]
+                  }
+                ]
+              }
+            ]
+          }
+        ]
+        "#);
     }
 
     #[rstest]

@@ -94,7 +94,9 @@ impl Roots {
 
     fn check_all(&self, listing: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (roots, mut folders) = (self.clone(), HashMap::new());
-        listing.map(move |item| item.and_then(|meta| roots.check_listed(&meta.location, &mut folders).map(|()| meta))).boxed()
+        listing
+            .map(move |item| item.and_then(|meta| roots.check_listed(&meta.location, &mut folders).map(|()| meta)))
+            .boxed()
     }
 }
 

@@ -134,8 +134,8 @@ impl Stores {
         let location = url.to_string();
         let invalid = |reason: &str| StorageError::Url { location: location.clone(), reason: reason.to_owned() };
         let path = url.to_file_path().map_err(|()| invalid("a file URL names an absolute path and no host"))?;
-        let canonical = confined::canonical(&path)
-            .map_err(|source| StorageError::Local { location: location.clone(), source })?;
+        let canonical =
+            confined::canonical(&path).map_err(|source| StorageError::Local { location: location.clone(), source })?;
         let canonical_url = Url::from_file_path(&canonical).map_err(|()| invalid("it is no absolute path"))?;
         self.files.admit(canonical);
         Ok(canonical_url)

@@ -121,7 +121,11 @@ async fn every_type_that_delta_has_comes_back_and_ntz_raises_the_protocol() {
             "m",
             DataType::Map {
                 key: Box::new(Field::new("key", DataType::String, false)),
-                value: Box::new(Field::new("value", DataType::Struct { fields: vec![Field::new("x", DataType::Date, false)] }, true)),
+                value: Box::new(Field::new(
+                    "value",
+                    DataType::Struct { fields: vec![Field::new("x", DataType::Date, false)] },
+                    true,
+                )),
             },
         ),
     ];
@@ -164,7 +168,9 @@ async fn creating_again_is_told_from_anothers_table() {
     let again = table.create(&creation(schema(), by_place())).await.unwrap();
     assert_eq!(again, CreateOutcome::AlreadyCreated(TableVersion("0".into())));
     let other = CreateRequest { migration: MigrationId("other".into()), ..creation(schema(), by_place()) };
-    assert!(matches!(table.create(&other).await.unwrap(), CreateOutcome::Foreign { found } if found.contains("migration m")));
+    assert!(
+        matches!(table.create(&other).await.unwrap(), CreateOutcome::Foreign { found } if found.contains("migration m"))
+    );
 }
 
 #[tokio::test]
@@ -185,7 +191,8 @@ async fn awkward_partition_values_come_back_typed_and_are_read_by_deltalake() {
     assert_eq!(committed(table.commit(&request(1, 1, add.clone(), &[])).await.unwrap()), 1);
 
     let snapshot = table.snapshot(None).await.unwrap();
-    let found: BTreeMap<_, _> = entries(&table, &snapshot).await.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
+    let found: BTreeMap<_, _> =
+        entries(&table, &snapshot).await.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
     for file in &add {
         let entry = &found[&file.path];
         assert_eq!((&entry.partition, entry.rows, entry.size_bytes), (&file.partition, Some(file.rows), file.size_bytes));
@@ -280,6 +287,25 @@ async fn a_footer_with_other_rows_than_counted_is_refused() {
 }
 
 #[rstest]
+#[case::another_type(vec![("id", texts(vec!["1"]))], "id as string")]
+#[case::missing(vec![("other", ints(vec![Some(1)]))], "lacks the column id")]
+#[tokio::test]
+async fn a_file_that_is_not_of_this_table_is_a_conflict(
+    #[case] columns: Vec<(&str, deltalake::arrow::array::ArrayRef)>,
+    #[case] named: &str,
+) {
+    let storage = memory();
+    let required = TableSchema { fields: vec![Field::new("id", DataType::Int64, false)] };
+    let table = open(&storage);
+    let _ = table.create(&creation(required, PartitionSpec::default())).await.unwrap();
+    let bytes = parquet(columns);
+    let file = NewFile { path: "f.parquet".into(), size_bytes: bytes.len() as u64, partition: vec![], rows: 1 };
+    put(&storage, "f.parquet", bytes).await;
+    let outcome = table.commit(&request(1, 1, vec![file], &[])).await.unwrap();
+    assert!(matches!(&outcome, CommitOutcome::Conflict { reason } if reason.contains(named)), "{outcome:?}");
+}
+
+#[rstest]
 #[case("../x.parquet")]
 #[case("memory:///lake/other/x.parquet")]
 #[tokio::test]
@@ -318,7 +344,8 @@ async fn a_commit_that_crashes_anywhere_is_finished_by_repeating_it() {
     let count = mutations_of_a_commit(FaultPlan::None).await;
     assert!(count > 0);
     for operation in 1..=count {
-        for plan in [FaultPlan::CrashBefore(operation), FaultPlan::CrashAfter(operation), FaultPlan::LostResponse(operation)] {
+        for plan in [FaultPlan::CrashBefore(operation), FaultPlan::CrashAfter(operation), FaultPlan::LostResponse(operation)]
+        {
             mutations_of_a_commit(plan).await;
         }
     }
@@ -428,17 +455,23 @@ fn plain_fields() -> Json {
 async fn a_file_with_a_deletion_vector_is_marked_and_removed_with_it() {
     let storage = memory();
     let features = json!(["deletionVectors"]);
-    let protocol = json!({ "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features });
+    let protocol =
+        json!({ "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features });
     let mut lines = foreign_table(protocol, json!({ "delta.enableDeletionVectors": "true" }), plain_fields());
     let vector = json!({ "storageType": "i", "pathOrInlineDv": "^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", "sizeInBytes": 44, "cardinality": 6 });
-    lines.push(json!({ "add": { "path": "a%20b.parquet", "partitionValues": { "place": "" }, "size": 10, "modificationTime": 5,
-        "dataChange": true, "stats": "{\"numRecords\":9}", "deletionVector": vector } }));
+    lines.push(
+        json!({ "add": { "path": "a%20b.parquet", "partitionValues": { "place": "" }, "size": 10, "modificationTime": 5,
+        "dataChange": true, "stats": "{\"numRecords\":9}", "deletionVector": vector } }),
+    );
     write_log(&storage, 0, &lines).await;
 
     let table = open(&storage);
     let snapshot = table.snapshot(None).await.unwrap();
     let entry = &entries(&table, &snapshot).await[0];
-    assert_eq!((entry.path.as_str(), entry.rows, &entry.partition, entry.has_deletes), ("a b.parquet", Some(9), &vec![None], true));
+    assert_eq!(
+        (entry.path.as_str(), entry.rows, &entry.partition, entry.has_deletes),
+        ("a b.parquet", Some(9), &vec![None], true)
+    );
 
     committed(table.commit(&request(1, 1, vec![], &["a b.parquet"])).await.unwrap());
     let remove = action(&storage, 1, "remove").await;

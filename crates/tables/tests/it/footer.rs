@@ -93,8 +93,10 @@ async fn a_footer_with_any_byte_changed_is_read_or_refused_but_never_ends_the_pr
 
 #[tokio::test]
 async fn a_footer_longer_than_the_first_read_is_read_whole() {
-    let columns: Vec<(String, ArrayRef)> = (0..3000).map(|index| (format!("column_{index:05}"), ints(vec![Some(index)]))).collect();
-    let footer = read(parquet(columns.iter().map(|(name, array)| (name.as_str(), Arc::clone(array))).collect())).await.unwrap();
+    let columns: Vec<(String, ArrayRef)> =
+        (0..3000).map(|index| (format!("column_{index:05}"), ints(vec![Some(index)]))).collect();
+    let footer =
+        read(parquet(columns.iter().map(|(name, array)| (name.as_str(), Arc::clone(array))).collect())).await.unwrap();
     assert_eq!(footer.schema.fields.len(), 3000);
     assert_eq!(footer.bounds_of("column_02999"), Some(&(Value::Int(2999), Value::Int(2999))));
 }
@@ -181,7 +183,12 @@ async fn bounds_of_timestamps_are_rounded_outward_to_microseconds() {
 #[case(18, 2, -9_007_199_254_740_993, 9_007_199_254_740_993)]
 #[case(38, 4, -10_000_000_000_000_000_000_000_000_000_000_000_001, 123_456_789_012_345_678_901_234_567_890)]
 #[tokio::test]
-async fn bounds_of_decimals_are_exact(#[case] precision: u8, #[case] scale: u8, #[case] least: i128, #[case] greatest: i128) {
+async fn bounds_of_decimals_are_exact(
+    #[case] precision: u8,
+    #[case] scale: u8,
+    #[case] least: i128,
+    #[case] greatest: i128,
+) {
     let array = Decimal128Array::from(vec![greatest, least, 0]).with_precision_and_scale(precision, scale as i8).unwrap();
     let decimal = |unscaled| Value::Decimal { unscaled, scale };
     assert_eq!(bounds(vec![("d", Arc::new(array))]).await, Some((decimal(least), decimal(greatest))));
@@ -219,13 +226,17 @@ fn empty_file(message: &str) -> Vec<u8> {
 async fn types(message: &str) -> String {
     let footer = read(empty_file(message)).await.unwrap();
     let fields = footer.schema.fields.iter();
-    fields.map(|field| format!("{}{} {}", field.name, if field.nullable { "?" } else { "" }, field.data_type)).collect::<Vec<_>>().join("\n")
+    fields
+        .map(|field| format!("{}{} {}", field.name, if field.nullable { "?" } else { "" }, field.data_type))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[tokio::test]
 async fn every_parquet_type_has_its_name() {
-    insta::assert_snapshot!(types(
-        "message t {
+    insta::assert_snapshot!(
+        types(
+            "message t {
             required boolean a; optional int32 b; required int64 c; required float d; required double e;
             required binary f; required binary g (UTF8); required binary h (JSON); required binary i (ENUM);
             required int32 j (INTEGER(8,true)); required int32 k (INTEGER(16,false)); required int64 l (INTEGER(64,false));
@@ -234,14 +245,16 @@ async fn every_parquet_type_has_its_name() {
             required int64 r (TIMESTAMP_MILLIS); required fixed_len_byte_array(16) s (UUID);
             required fixed_len_byte_array(3) u;
         }"
-    )
-    .await);
+        )
+        .await
+    );
 }
 
 #[tokio::test]
 async fn lists_and_maps_of_every_age_are_recognised() {
-    insta::assert_snapshot!(types(
-        "message t {
+    insta::assert_snapshot!(
+        types(
+            "message t {
             optional group three (LIST) { repeated group list { optional int32 element; } }
             optional group two (LIST) { repeated int32 array; }
             optional group tuple (LIST) { repeated group tuple_tuple { required int32 x; } }
@@ -251,8 +264,9 @@ async fn lists_and_maps_of_every_age_are_recognised() {
             optional group old (MAP_KEY_VALUE) { repeated group map { required int32 key; required int32 value; } }
             required group struct { optional group inner { required int32 x; } }
         }"
-    )
-    .await);
+        )
+        .await
+    );
 }
 
 #[tokio::test]

@@ -74,11 +74,13 @@ async fn partition_of(names: &[&str], declared: &[(&str, DataType)]) -> (Vec<Str
     for name in names {
         put(&storage, &format!("{name}/f.parquet"), numbers(0, 1)).await;
     }
-    let declared = declared.iter().map(|(name, data_type)| PartitionColumn { name: (*name).into(), data_type: data_type.clone() });
+    let declared =
+        declared.iter().map(|(name, data_type)| PartitionColumn { name: (*name).into(), data_type: data_type.clone() });
     let table = HiveTable::new(storage).with_partition_types(declared.collect());
     let snapshot = now(&table).await;
     let types = snapshot.schema.fields[1..].iter();
-    let types = types.map(|field| format!("{}{} {}", field.name, if field.nullable { "?" } else { "" }, field.data_type)).collect();
+    let types =
+        types.map(|field| format!("{}{} {}", field.name, if field.nullable { "?" } else { "" }, field.data_type)).collect();
     (types, entries(&table, &snapshot).await.into_iter().map(|entry| entry.partition).collect())
 }
 
@@ -117,7 +119,8 @@ async fn refused(files: &[(&str, Vec<u8>)], declared: &[(&str, DataType)]) -> St
     for (name, bytes) in files {
         put(&storage, name, bytes.clone()).await;
     }
-    let declared = declared.iter().map(|(name, data_type)| PartitionColumn { name: (*name).into(), data_type: data_type.clone() });
+    let declared =
+        declared.iter().map(|(name, data_type)| PartitionColumn { name: (*name).into(), data_type: data_type.clone() });
     let error = HiveTable::new(storage).with_partition_types(declared.collect()).snapshot(None).await.unwrap_err();
     assert!(matches!(error, TableError::Unsupported { .. }), "{error:?}");
     error.to_string()
@@ -155,7 +158,8 @@ async fn files_of_several_schemas_are_one_table() {
     put(&storage, "a.parquet", parquet(vec![("id", small_ints(vec![1])), ("name", texts(vec!["x"]))])).await;
     put(&storage, "b.parquet", parquet(vec![("added", texts(vec!["y"])), ("id", ints(vec![Some(2)]))])).await;
     let snapshot = now(&HiveTable::new(storage)).await;
-    let fields: Vec<_> = snapshot.schema.fields.iter().map(|f| (f.name.as_str(), f.data_type.to_string(), f.nullable)).collect();
+    let fields: Vec<_> =
+        snapshot.schema.fields.iter().map(|f| (f.name.as_str(), f.data_type.to_string(), f.nullable)).collect();
     assert_eq!(
         fields,
         [("id", "int64".to_owned(), false), ("name", "string".to_owned(), true), ("added", "string".to_owned(), true)]
@@ -223,9 +227,8 @@ async fn a_pinned_inventory_is_read_by_another_process_after_the_folder_has_chan
     put(&table_folder.storage, "s=a%2Fb/n=1/f.parquet", numbers(0, 2)).await;
     put(&table_folder.storage, "s=a%2Fb/n=__HIVE_DEFAULT_PARTITION__/f.parquet", numbers(0, 2)).await;
     put(&table_folder.storage, "cut.parquet", b"PAR1".to_vec()).await;
-    let open_table = || {
-        HiveTable::new(open(table_folder.dir.path())).with_inventories(open(control.dir.path()).child("inventories"))
-    };
+    let open_table =
+        || HiveTable::new(open(table_folder.dir.path())).with_inventories(open(control.dir.path()).child("inventories"));
     let first = open_table();
     let pinned = now(&first).await;
     first.pin(&pinned).await.unwrap();

@@ -135,6 +135,17 @@ fn a_location_that_is_not_what_it_says_is_refused(#[case] location: &str) {
     assert!(matches!(Stores::new().open(location), Err(StorageError::Url { .. })));
 }
 
+#[rstest]
+#[case("az://container/lake/t", &[("account_name", "a"), ("account_key", "a2V5")])]
+#[case("abfss://container@account.dfs.core.windows.net/lake/t", &[("account_key", "a2V5")])]
+#[case("gs://bucket/lake/t", &[("google_skip_signature", "true")])]
+#[case("s3://bucket/lake/t", &[("region", "eu-central-1"), ("skip_signature", "true")])]
+fn a_location_of_every_cloud_is_opened_with_its_options(#[case] location: &str, #[case] options: &[(&str, &str)]) {
+    let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let storage = Stores::new().open_with(location, &options).unwrap();
+    assert_eq!((storage.prefix().as_ref(), storage.location()), ("lake/t", location));
+}
+
 #[test]
 fn credentials_in_a_location_are_refused_and_not_repeated() {
     let error = Stores::new().open("s3://key:s3cr3t@bucket/table").unwrap_err();

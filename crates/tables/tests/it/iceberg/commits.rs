@@ -188,7 +188,7 @@ async fn many_small_manifests_are_merged_without_losing_a_file() {
     assert_eq!(metadata["metadata-log"].as_array().unwrap().len(), 100);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_runners_racing_both_keep_their_files_and_one_file_goes_in_once() {
     let (lake, table) = created().await;
     let shared = lake.file("data/shared.parquet", Some(DAY), &[(0, None)]).await;
@@ -237,4 +237,28 @@ async fn a_commit_through_a_catalogue_is_seen_as_foreign() {
     let marks = table.marks(&migration()).await.unwrap();
     assert_eq!(marks.foreign, vec![TableVersion("iceberg:metadata/00000-5c1e.metadata.json".to_owned())]);
     assert_eq!(table.marks(&MigrationId("other".to_owned())).await.unwrap().foreign, vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_s3_a_race_has_one_winner_for_each_version_and_no_file_is_lost() {
+    let Some(server) = lakeshift_testkit::s3::shared().await else { return };
+    let url = url::Url::parse(&format!("s3://{}/iceberg-race-{}", server.bucket(), std::process::id())).unwrap();
+    let prefix = object_store::path::Path::from_url_path(url.path()).unwrap();
+    let storage = lakeshift_core::storage::Storage::new(url, std::sync::Arc::new(server.store().unwrap()), prefix);
+    let created = adapter(storage.clone(), 1).create(&create_request()).await.unwrap();
+    assert!(matches!(created, CreateOutcome::Created(_)), "{created:?}");
+    let mut tasks = Vec::new();
+    for runner in 0..4_u64 {
+        let file = new_file(&storage, &format!("data/{runner} ä%2F.parquet"), Some(DAY), &[(1, None)]).await;
+        let commit = CommitRequest { migration: MigrationId(format!("m{runner}")), ..request(1, vec![file], &[]) };
+        let table = adapter(storage.clone(), 10 + runner);
+        tasks.push(tokio::spawn(async move { table.commit(&commit).await.unwrap() }));
+    }
+    for task in tasks {
+        let outcome = task.await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+    }
+    let table = adapter(storage, 2);
+    assert_eq!(live(&table).await.len(), 4);
+    assert!(table.metadata_location().await.unwrap().ends_with("/metadata/v5.metadata.json"));
 }

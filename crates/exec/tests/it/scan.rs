@@ -1,0 +1,159 @@
+//! Reading files in the table's schema.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Date32Array, DictionaryArray, Int32Array, Int64Array, TimestampMillisecondArray, TimestampNanosecondArray,
+};
+use arrow::datatypes::Int32Type;
+use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
+use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
+use lakeshift_core::table::{FileEntry, Format, Snapshot};
+use lakeshift_core::value::Value;
+use lakeshift_exec::scan::{ScanError, ScanRequest, refusal, scan};
+use rstest::rstest;
+
+use crate::files::{batch, collect, engine, local, memory, put, read, schema, snapshot};
+
+fn ints(values: Vec<i32>) -> ArrayRef {
+    Arc::new(Int32Array::from(values))
+}
+
+fn by_day() -> PartitionSpec {
+    PartitionSpec { fields: vec![PartitionField::new("day", Transform::Identity)] }
+}
+
+fn day(days: i32) -> Vec<Option<Value>> {
+    vec![Some(Value::Date(days))]
+}
+
+async fn refused(snapshot: &Snapshot, storage: &lakeshift_core::storage::Storage, files: &[FileEntry]) -> String {
+    let error = read(Format::Hive, storage, snapshot, files).await.unwrap_err();
+    refusal(&error).unwrap_or_else(|| panic!("not a refusal: {error:?}")).to_string()
+}
+
+#[tokio::test]
+async fn files_of_different_schemas_read_in_the_tables_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = local(folder.path());
+    let old = put(&storage, "day=2001-01-01/a b.parquet", &batch(vec![("n", ints(vec![1, 2]))]), day(11_323)).await;
+    let dictionary: DictionaryArray<Int32Type> = vec!["x", "y"].into_iter().collect();
+    let new = batch(vec![("name", Arc::new(dictionary)), ("N", ints(vec![9, 9])), ("n", Arc::new(Int64Array::from(vec![3, 4])))]);
+    let new = put(&storage, "day=2001-01-02/a%2Fb.parquet", &new, day(11_324)).await;
+    let null = put(&storage, "day=__HIVE_DEFAULT_PARTITION__/c.parquet", &batch(vec![("n", ints(vec![5]))]), vec![None]).await;
+    let table = schema(vec![("n", DataType::Int64), ("name", DataType::String), ("day", DataType::Date)]);
+    let text = read(Format::Hive, &storage, &snapshot(&storage, table, by_day()), &[old, new, null]).await.unwrap();
+    insta::assert_snapshot!(text, @r"
+    | n | name | day        |
+    | 1 |      | 2001-01-01 |
+    | 2 |      | 2001-01-01 |
+    | 3 | x    | 2001-01-02 |
+    | 4 | y    | 2001-01-02 |
+    | 5 |      |            |
+    ");
+}
+
+#[rstest]
+#[case::the_path_is_authoritative(Format::Hive, "2001-01-01")]
+#[case::the_log_is_authoritative(Format::Delta, "2001-01-01")]
+#[case::the_file_is_read(Format::Iceberg, "1970-01-08")]
+#[tokio::test]
+async fn a_partition_column_that_also_stands_in_the_file(#[case] format: Format, #[case] expected: &str) {
+    let storage = memory();
+    let rows = batch(vec![("n", ints(vec![1])), ("day", Arc::new(Date32Array::from(vec![7])))]);
+    let with = put(&storage, "a.parquet", &rows, day(11_323)).await;
+    let without = put(&storage, "b.parquet", &batch(vec![("n", ints(vec![2]))]), day(11_323)).await;
+    let table = schema(vec![("n", DataType::Int32), ("day", DataType::Date)]);
+    let snapshot = snapshot(&storage, table, by_day());
+    let text = read(format, &storage, &snapshot, &[with, without]).await.unwrap();
+    assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), [format!("| 1 | {expected} |"), "| 2 | 2001-01-01 |".to_owned()]);
+}
+
+#[tokio::test]
+async fn columns_are_found_by_physical_name_and_case_matters() {
+    let storage = memory();
+    let file = put(&storage, "a.parquet", &batch(vec![("col-1", ints(vec![1])), ("a", ints(vec![2]))]), vec![]).await;
+    let mut table = schema(vec![("n", DataType::Int32), ("A", DataType::Int32)]);
+    table.fields[0].physical_name = Some("col-1".to_owned());
+    let text = read(Format::Delta, &storage, &snapshot(&storage, table, PartitionSpec::default()), &[file]).await.unwrap();
+    assert_eq!(text, "| n | A |\n| 1 |   |");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_by_name() {
+    let storage = memory();
+    let table = |data_type| snapshot(&storage, schema(vec![("n", data_type)]), PartitionSpec::default());
+    let file = put(&storage, "a.parquet", &batch(vec![("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]), vec![]).await;
+    let files = [file.clone()];
+    insta::assert_snapshot!(refused(&table(DataType::Int32), &storage, &files).await, @"column n of a.parquet is Int64 and the table says Int32; a change without loss is not possible");
+    let nanos = batch(vec![("n", Arc::new(TimestampNanosecondArray::from(vec![1])) as ArrayRef)]);
+    let nanos = [put(&storage, "n.parquet", &nanos, vec![]).await];
+    let micros = table(DataType::Timestamp { unit: TimeUnit::Micros, utc: false });
+    insta::assert_snapshot!(refused(&micros, &storage, &nanos).await, @"column n of n.parquet is Timestamp(ns) and the table says Timestamp(µs); a change without loss is not possible");
+    let replaced = [FileEntry { rows: Some(7), ..file.clone() }];
+    insta::assert_snapshot!(refused(&table(DataType::Int64), &storage, &replaced).await, @"a.parquet has 1 rows and 7 were recorded; it was replaced or damaged, list the table again");
+    let mut required = table(DataType::Int64);
+    required.schema.fields.push(Field::new("m", DataType::Int64, false));
+    insta::assert_snapshot!(refused(&required, &storage, &files).await, @"column m may not be null and a.parquet does not have it");
+}
+
+#[tokio::test]
+async fn a_null_in_a_column_that_may_not_be_null_is_an_error() {
+    let storage = memory();
+    let rows = batch(vec![("n", Arc::new(Int32Array::from(vec![Some(1), None])) as ArrayRef)]);
+    let files = [put(&storage, "a.parquet", &rows, vec![]).await];
+    let table = TableSchema { fields: vec![Field::new("n", DataType::Int64, false)] };
+    assert!(read(Format::Hive, &storage, &snapshot(&storage, table, PartitionSpec::default()), &files).await.is_err());
+}
+
+#[tokio::test]
+async fn deletes_and_paths_outside_are_refused_before_anything_is_read() {
+    let storage = memory();
+    let snapshot = snapshot(&storage, schema(vec![("n", DataType::Int32)]), PartitionSpec::default());
+    let file = put(&storage, "a.parquet", &batch(vec![("n", ints(vec![1]))]), vec![]).await;
+    let plan = |file: FileEntry| {
+        let files = [file];
+        scan(&engine(), &ScanRequest { storage: &storage, format: Format::Delta, snapshot: &snapshot, files: &files }).map(|_| ())
+    };
+    assert!(matches!(plan(FileEntry { has_deletes: true, ..file.clone() }), Err(ScanError::Deletes { .. })));
+    assert!(matches!(plan(FileEntry { path: "../a.parquet".to_owned(), ..file.clone() }), Err(ScanError::Outside(_))));
+    assert!(plan(file).is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_an_error_and_no_files_are_no_rows() {
+    let storage = memory();
+    let snapshot = snapshot(&storage, schema(vec![("n", DataType::Int32)]), PartitionSpec::default());
+    let mut file = put(&storage, "a.parquet", &batch(vec![("n", ints(vec![1]))]), vec![]).await;
+    file.size_bytes -= 1;
+    assert!(read(Format::Hive, &storage, &snapshot, &[file]).await.is_err());
+    assert_eq!(read(Format::Hive, &storage, &snapshot, &[]).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn timestamps_widen_and_two_stores_of_one_url_are_kept_apart() {
+    let (first, second) = (memory(), memory());
+    let engine = engine();
+    let table = schema(vec![("t", DataType::Timestamp { unit: TimeUnit::Micros, utc: true })]);
+    for (storage, value) in [(&first, 1), (&second, 2)] {
+        let millis = TimestampMillisecondArray::from(vec![value]).with_timezone("UTC");
+        let files = [put(storage, "a.parquet", &batch(vec![("t", Arc::new(millis) as ArrayRef)]), vec![]).await];
+        let snapshot = snapshot(storage, table.clone(), PartitionSpec::default());
+        let request = ScanRequest { storage, format: Format::Hive, snapshot: &snapshot, files: &files };
+        let rows = collect(&engine, scan(&engine, &request).unwrap()).await.unwrap();
+        let found = lakeshift_exec::types::value_at(rows[0].column(0), 0).unwrap();
+        assert_eq!(found, Some(Value::Timestamp(value * 1000)));
+    }
+}
+
+#[tokio::test]
+async fn text_of_a_partition_keeps_its_zeros_and_nested_columns_widen() {
+    let storage = memory();
+    let list = arrow::array::ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None])]);
+    let file = put(&storage, "a.parquet", &batch(vec![("l", Arc::new(list) as ArrayRef)]), vec![Some(Value::String("00".into()))]).await;
+    let element = Box::new(Field::new("element", DataType::Int64, true));
+    let table = schema(vec![("l", DataType::List { element }), ("hour", DataType::String)]);
+    let spec = PartitionSpec { fields: vec![PartitionField::new("hour", Transform::Identity)] };
+    let text = read(Format::Hive, &storage, &snapshot(&storage, table, spec), &[file]).await.unwrap();
+    assert_eq!(text.lines().last().unwrap(), "| [1, ] | 00   |");
+}
