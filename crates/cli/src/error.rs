@@ -81,14 +81,18 @@ pub enum Error {
     Fenced { current: Epoch },
     #[error("the new table was changed by somebody else, and the commit was not made: {reason}")]
     Conflict { reason: String },
-    #[error("{location} holds a table that this migration did not create ({found}); it was left as it is: choose another location")]
+    #[error(
+        "{location} holds a table that this migration did not create ({found}); it was left as it is: choose another location"
+    )]
     ForeignTable { location: String, found: String },
     #[error(
         "alias {} was pointed to {} by migration {} meanwhile; it was left so",
         found.alias, found.location, found.migration
     )]
     AliasTaken { found: Box<Pointer> },
-    #[error("the source has changed {files} file(s) while they were being read, {attempts} times over; run the command again when it is calmer")]
+    #[error(
+        "the source has changed {files} file(s) while they were being read, {attempts} times over; run the command again when it is calmer"
+    )]
     Restless { files: usize, attempts: u32 },
     #[error("stopped on request; what was committed stays, and running the command again goes on from there")]
     Interrupted,

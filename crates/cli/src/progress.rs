@@ -31,10 +31,13 @@ impl Progress {
 
     /// Begins something of `total_bytes`.
     pub fn begin(self, what: &str, total_bytes: u64) -> Meter {
-        let bar = ProgressBar::with_draw_target(Some(total_bytes), match self {
-            Self::Bar => ProgressDrawTarget::stderr(),
-            _ => ProgressDrawTarget::hidden(),
-        });
+        let bar = ProgressBar::with_draw_target(
+            Some(total_bytes),
+            match self {
+                Self::Bar => ProgressDrawTarget::stderr(),
+                _ => ProgressDrawTarget::hidden(),
+            },
+        );
         if let Ok(style) =
             ProgressStyle::with_template("{prefix} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}")
         {

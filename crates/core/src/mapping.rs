@@ -43,7 +43,12 @@ pub fn map_schema(schema: &TableSchema, format: Format) -> Result<(TableSchema, 
         let mut rule = None;
         match map_type(&field.data_type, format, &mut rule) {
             Ok(to) => {
-                mappings.push(ColumnMapping { name: field.name.clone(), from: field.data_type.clone(), to: to.clone(), rule });
+                mappings.push(ColumnMapping {
+                    name: field.name.clone(),
+                    from: field.data_type.clone(),
+                    to: to.clone(),
+                    rule,
+                });
                 fields.push(Field::new(field.name.clone(), to, field.nullable));
             }
             Err((path, data_type, advice)) => refused.push(Refused {
@@ -80,7 +85,8 @@ fn names(schema: &TableSchema, format: Format) -> Vec<Refused> {
         advice,
     };
     let twice = "another column has the same name but for case; rename one under source.columns";
-    let special = "Delta without column mapping allows no space and none of ,;{}()= in a name; rename it under source.columns";
+    let special =
+        "Delta without column mapping allows no space and none of ,;{}()= in a name; rename it under source.columns";
     let check = |field: &Field| {
         if !seen.insert(field.name.to_lowercase()) {
             return Some(refused(field, twice));
@@ -115,9 +121,7 @@ fn map_type(from: &DataType, format: Format, rule: &mut Option<&'static str>) ->
             refuse("nanoseconds would be cut; cast it in transform.sql, for instance to TIMESTAMP(6)")
         }
         T::Time { .. } if !iceberg => refuse("Delta has no time of day; cast it in transform.sql"),
-        T::Time { unit: TimeUnit::Millis } => {
-            widen(T::Time { unit: TimeUnit::Micros }, "milliseconds become microseconds")
-        }
+        T::Time { unit: TimeUnit::Millis } => widen(T::Time { unit: TimeUnit::Micros }, "milliseconds become microseconds"),
         T::Fixed { .. } if !iceberg => widen(T::Binary, "fixed-length bytes become bytes"),
         T::Uuid if !iceberg => refuse("Delta has no UUID; cast it to text in transform.sql"),
         T::Struct { fields } => {
@@ -125,10 +129,9 @@ fn map_type(from: &DataType, format: Format, rule: &mut Option<&'static str>) ->
             Ok(T::Struct { fields: mapped? })
         }
         T::List { element } => Ok(T::List { element: Box::new(map_member(element, format, rule)?) }),
-        T::Map { key, value } => Ok(T::Map {
-            key: Box::new(map_member(key, format, rule)?),
-            value: Box::new(map_member(value, format, rule)?),
-        }),
+        T::Map { key, value } => {
+            Ok(T::Map { key: Box::new(map_member(key, format, rule)?), value: Box::new(map_member(value, format, rule)?) })
+        }
         same => Ok(same.clone()),
     }
 }

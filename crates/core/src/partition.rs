@@ -94,7 +94,10 @@ impl Transform {
             Self::Hour if matches!(source, T::Timestamp { .. }) => Ok(T::Int32),
             Self::Bucket(_) if !nested && !matches!(source, T::Boolean | T::Float32 | T::Float64) => Ok(T::Int32),
             Self::Truncate(_)
-                if matches!(source, T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::Decimal { .. } | T::String | T::Binary) =>
+                if matches!(
+                    source,
+                    T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::Decimal { .. } | T::String | T::Binary
+                ) =>
             {
                 Ok(source.clone())
             }
@@ -199,9 +202,10 @@ fn minimal_be_bytes(value: i128, buffer: &mut [u8; 16]) -> &[u8] {
 
 fn truncate(value: &Value, width: u32) -> Option<Value> {
     match value {
-        Value::Int(value) => Some(Value::Int(value - value.rem_euclid(i64::from(width)))),
+        Value::Int(value) => value.checked_sub(value.rem_euclid(i64::from(width))).map(Value::Int),
         Value::Decimal { unscaled, scale } => {
-            Some(Value::Decimal { unscaled: unscaled - unscaled.rem_euclid(i128::from(width)), scale: *scale })
+            let unscaled = unscaled.checked_sub(unscaled.rem_euclid(i128::from(width)))?;
+            Some(Value::Decimal { unscaled, scale: *scale })
         }
         Value::String(text) => Some(Value::String(text.chars().take(width as usize).collect())),
         Value::Binary(bytes) => Some(Value::Binary(bytes.iter().take(width as usize).copied().collect())),
@@ -238,10 +242,9 @@ impl std::str::FromStr for Transform {
             "month" => Ok(Self::Month),
             "day" => Ok(Self::Day),
             "hour" => Ok(Self::Hour),
-            _ => argument("bucket")
-                .map(Self::Bucket)
-                .or_else(|| argument("truncate").map(Self::Truncate))
-                .ok_or_else(unknown),
+            _ => {
+                argument("bucket").map(Self::Bucket).or_else(|| argument("truncate").map(Self::Truncate)).ok_or_else(unknown)
+            }
         }
     }
 }
@@ -293,6 +296,12 @@ mod tests {
         let value = transform.apply(&input).unwrap();
         assert_eq!(value, output);
         assert_eq!(transform.display(Some(&value)), text);
+    }
+
+    #[test]
+    fn a_truncation_below_the_least_integer_is_refused() {
+        assert!(Transform::Truncate(100).apply(&Value::Int(i64::MIN)).is_err());
+        assert!(Transform::Truncate(100).apply(&Value::Decimal { unscaled: i128::MIN, scale: 2 }).is_err());
     }
 
     #[test]

@@ -72,7 +72,8 @@ impl Storage {
         let outside = || OutsideError { path: path.to_owned(), location: self.location().to_owned() };
         let relative = match path.contains("://") {
             true => {
-                let below = path.strip_prefix(self.location()).and_then(|rest| rest.strip_prefix('/')).ok_or_else(outside)?;
+                let below =
+                    path.strip_prefix(self.location()).and_then(|rest| rest.strip_prefix('/')).ok_or_else(outside)?;
                 percent_encoding::percent_decode_str(below).decode_utf8().map_err(|_| outside())?.into_owned()
             }
             false => path.to_owned(),
@@ -107,9 +108,7 @@ impl Storage {
         match self.store.head(&object).await {
             Ok(meta) => Ok(Some(identity(&meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => {
-                Err(TableError::Store { action: "look at", object: self.url_of(path), source: Box::new(error) })
-            }
+            Err(error) => Err(TableError::Store { action: "look at", object: self.url_of(path), source: Box::new(error) }),
         }
     }
 

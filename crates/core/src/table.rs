@@ -114,7 +114,7 @@ pub struct FileFacts {
     /// Columns as the file has them, without partition columns that stand only in the path.
     pub schema: TableSchema,
     /// For each top-level column that has sound bounds: least and greatest value. A row group without statistics voids
-    /// them; NaN and truncated bounds never appear.
+    /// them, and NaN never appears. A shortened text bound is still a bound: not above the least, not below the greatest value.
     pub bounds: BTreeMap<String, (Value, Value)>,
     /// For each top-level column where every row group tells: the number of nulls.
     pub null_counts: BTreeMap<String, u64>,

@@ -65,10 +65,8 @@ impl<'a> RowEncoder<'a> {
     pub fn new(batch: &'a RecordBatch, columns: &[String], encoding: Encoding) -> Result<Self, EncodeError> {
         let cell = |column: &String| {
             let array = batch.column_by_name(column).ok_or_else(|| EncodeError::NoColumn { column: column.clone() })?;
-            array::cell_encoder(array.as_ref(), encoding).map_err(|unsupported| EncodeError::Unsupported {
-                column: column.clone(),
-                data_type: unsupported.0,
-            })
+            array::cell_encoder(array.as_ref(), encoding)
+                .map_err(|unsupported| EncodeError::Unsupported { column: column.clone(), data_type: unsupported.0 })
         };
         Ok(Self { cells: columns.iter().map(cell).collect::<Result<_, _>>()? })
     }

@@ -84,7 +84,9 @@ impl EngineBuilder {
     /// [`EngineError`] for a setting of zero or a spill folder that cannot be used.
     pub fn build(self) -> Result<Engine, EngineError> {
         let EngineSettings { memory_bytes, concurrency, batch_rows_max } = self.settings;
-        for (setting, value) in [("memory_bytes", memory_bytes), ("concurrency", concurrency), ("batch_rows_max", batch_rows_max)] {
+        for (setting, value) in
+            [("memory_bytes", memory_bytes), ("concurrency", concurrency), ("batch_rows_max", batch_rows_max)]
+        {
             if value == 0 {
                 return Err(EngineError::Zero { setting });
             }

@@ -169,7 +169,12 @@ impl Logic {
         }
     }
 
-    fn scoped(&self, state: &SessionState, table: Arc<dyn TableProvider>, condition: &str) -> Result<LogicalPlan, LogicError> {
+    fn scoped(
+        &self,
+        state: &SessionState,
+        table: Arc<dyn TableProvider>,
+        condition: &str,
+    ) -> Result<LogicalPlan, LogicError> {
         const KEY: &str = "scope.where";
         let scan = scan(table)?;
         let wrong = |error: DataFusionError| self.wrong(KEY, &error);
@@ -218,7 +223,9 @@ pub async fn output_schema(engine: &Engine, source: &TableSchema, sql: &str) -> 
 
 fn scan(table: Arc<dyn TableProvider>) -> Result<LogicalPlan, LogicError> {
     let source = datafusion::datasource::provider_as_source(table);
-    LogicalPlanBuilder::scan(SOURCE_TABLE, source, None).and_then(LogicalPlanBuilder::build).map_err(|source| LogicError::Plan { source })
+    LogicalPlanBuilder::scan(SOURCE_TABLE, source, None)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|source| LogicError::Plan { source })
 }
 
 fn condition_type(condition: &Expr, scan: &LogicalPlan) -> Result<(arrow::datatypes::DataType, bool), DataFusionError> {
@@ -235,8 +242,15 @@ fn canonical(plan: LogicalPlan, output: &TableSchema) -> Result<LogicalPlan, Log
     }
     let column = |(found, target): (&arrow::datatypes::FieldRef, &arrow::datatypes::FieldRef)| {
         let column = ident(found.name());
-        if found.data_type() == target.data_type() { column } else { cast(column, target.data_type().clone()).alias(target.name()) }
+        if found.data_type() == target.data_type() {
+            column
+        } else {
+            cast(column, target.data_type().clone()).alias(target.name())
+        }
     };
     let columns = fields.iter().zip(target.fields()).map(column).collect::<Vec<_>>();
-    LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build).map_err(|source| LogicError::Plan { source })
+    LogicalPlanBuilder::from(plan)
+        .project(columns)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|source| LogicError::Plan { source })
 }

@@ -46,7 +46,9 @@ pub enum PartitionError {
         source: TransformError,
     },
     /// A value whose partition value does not fit its type: a date outside of the calendar, a truncation that overflows.
-    #[error("a value of column {column} has no {transform} that its type can hold; leave the row out by scope.where, or partition by another transform")]
+    #[error(
+        "a value of column {column} has no {transform} that its type can hold; leave the row out by scope.where, or partition by another transform"
+    )]
     Range {
         /// The column.
         column: String,

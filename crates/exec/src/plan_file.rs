@@ -154,7 +154,8 @@ fn open_writer(storage: &Storage, path: &str) -> Result<AsyncArrowWriter<BufWrit
         .build();
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let upload = BufWriter::with_capacity(Arc::clone(storage.store()), location, PART_BYTES);
-    AsyncArrowWriter::try_new_with_options(upload, rows::schema(), options).map_err(|source| parquet_error("write", path, source))
+    AsyncArrowWriter::try_new_with_options(upload, rows::schema(), options)
+        .map_err(|source| parquet_error("write", path, source))
 }
 
 /// The rows of a plan, in order.
@@ -163,9 +164,13 @@ pub fn read_plan(storage: &Storage, path: &str) -> BoxStream<'static, Result<Pla
     stream::once(async move { open_reader(&storage, path).await }).try_flatten().boxed()
 }
 
-async fn open_reader(storage: &Storage, path: String) -> Result<BoxStream<'static, Result<PlannedFile, PlanFileError>>, PlanFileError> {
+async fn open_reader(
+    storage: &Storage,
+    path: String,
+) -> Result<BoxStream<'static, Result<PlannedFile, PlanFileError>>, PlanFileError> {
     let reader = file_reader(storage, &path).await?;
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|source| parquet_error("read", &path, source))?;
+    let builder =
+        ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|source| parquet_error("read", &path, source))?;
     check_version(builder.metadata().file_metadata().key_value_metadata(), &path)?;
     let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|source| parquet_error("read", &path, source))?;
     let mut first_row = 0;
@@ -231,6 +236,8 @@ pub fn verified<'a>(
 
 /// The rows of each unit together, units in order. One unit is in memory at a time.
 pub fn units<'a, E: Send + 'a>(rows: BoxStream<'a, Result<PlannedFile, E>>) -> BoxStream<'a, Result<Vec<PlannedFile>, E>> {
+    // The last unit asks once more after the end.
+    let rows = rows.fuse().boxed();
     let gathered = stream::try_unfold((rows, None), |(mut rows, first): (_, Option<PlannedFile>)| async move {
         let mut unit: Vec<PlannedFile> = first.into_iter().collect();
         loop {

@@ -128,7 +128,9 @@ pub enum RewriteError {
         expected: String,
     },
     /// Members below the top level have other names in the target's files.
-    #[error("column {column} of the target holds members that are named differently inside its data files; Lakeshift maps names of whole columns only")]
+    #[error(
+        "column {column} of the target holds members that are named differently inside its data files; Lakeshift maps names of whole columns only"
+    )]
     NestedName {
         /// The top-level column.
         column: String,
@@ -186,7 +188,8 @@ pub async fn rewrite(request: RewriteRequest<'_>) -> Result<RewriteOutcome, Rewr
     let conform = Conform::new(&input.schema(), schema, partition, partition_columns)?;
     let partitioner = Partitioner::new(schema, partition, limits.partitions_max)?;
     let files = Files::new(storage.clone(), conform.file_schema(), file_stem.to_owned(), limits)?;
-    let mut writer = Rewriter { conform, partitioner, files, spec: partition, chunk: Vec::new(), chunk_rows: 0, chunk_bytes: 0, limits };
+    let mut writer =
+        Rewriter { conform, partitioner, files, spec: partition, chunk: Vec::new(), chunk_rows: 0, chunk_bytes: 0, limits };
     let result = writer.run(&mut input, &mut cancel).await;
     match result {
         Ok(Ended::AtEnd) => Ok(RewriteOutcome::Written(writer.files.into_written())),
@@ -218,7 +221,11 @@ struct Rewriter<'a> {
 }
 
 impl Rewriter<'_> {
-    async fn run(&mut self, input: &mut SendableRecordBatchStream, cancel: &mut Option<watch::Receiver<bool>>) -> Result<Ended, RewriteError> {
+    async fn run(
+        &mut self,
+        input: &mut SendableRecordBatchStream,
+        cancel: &mut Option<watch::Receiver<bool>>,
+    ) -> Result<Ended, RewriteError> {
         loop {
             let batch = tokio::select! {
                 biased;

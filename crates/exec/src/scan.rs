@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field as ArrowField, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
@@ -56,7 +57,9 @@ pub struct ScanRequest<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// The table holds deletes for a file.
-    #[error("{file} has deletes that apply to it, which Lakeshift cannot carry yet; compact the table first, so that no file has deletes")]
+    #[error(
+        "{file} has deletes that apply to it, which Lakeshift cannot carry yet; compact the table first, so that no file has deletes"
+    )]
     Deletes {
         /// The file.
         file: String,
@@ -84,7 +87,9 @@ pub enum ScanError {
         column: String,
     },
     /// Members below the top level have other names in the files.
-    #[error("column {column} holds members that are named differently inside the data files; Lakeshift maps names of whole columns only")]
+    #[error(
+        "column {column} holds members that are named differently inside the data files; Lakeshift maps names of whole columns only"
+    )]
     NestedName {
         /// The top-level column.
         column: String,
@@ -118,7 +123,9 @@ pub enum ScanError {
         column: String,
     },
     /// INT96 timestamps.
-    #[error("column {column} of {file} is INT96, whose range and zone are not certain; rewrite the file with INT64 timestamps")]
+    #[error(
+        "column {column} of {file} is INT96, whose range and zone are not certain; rewrite the file with INT64 timestamps"
+    )]
     Int96 {
         /// The file.
         file: String,
@@ -206,6 +213,15 @@ struct Layout {
     output: SchemaRef,
 }
 
+/// No row group is skipped by what a file says of itself: a source whose statistics are wrong would lose rows.
+fn unpruned() -> TableParquetOptions {
+    let mut options = TableParquetOptions::default();
+    options.global.pruning = false;
+    options.global.enable_page_index = false;
+    options.global.bloom_filter_on_read = false;
+    options
+}
+
 impl Layout {
     fn new(request: &ScanRequest<'_>) -> Result<Self, ScanError> {
         let schema = &request.snapshot.schema;
@@ -221,7 +237,9 @@ impl Layout {
             constant_of.insert(field.column.as_str(), constants.len());
             // A name that no file's column can have.
             let name = format!("\u{0}partition {}", field.name);
-            constants.push(Arc::new(ArrowField::new(name, column.data_type().clone(), true).with_metadata(column.metadata().clone())));
+            constants.push(Arc::new(
+                ArrowField::new(name, column.data_type().clone(), true).with_metadata(column.metadata().clone()),
+            ));
             constant_positions.push(position);
         }
         let origin = |field: &Field| match (constant_of.get(field.name.as_str()), request.format) {
@@ -241,6 +259,7 @@ impl Layout {
         let store = DefaultParquetFileReaderFactory::new(Arc::clone(request.storage.store()));
         let readers = footer::CheckedReaderFactory::new(store, Arc::clone(&self.file), self.required());
         let source = ParquetSource::new(table)
+            .with_table_parquet_options(unpruned())
             .with_metadata_size_hint(FOOTER_READ_BYTES)
             .with_parquet_file_reader_factory(Arc::new(readers));
         match source.try_pushdown_projection(&projection)? {
@@ -251,7 +270,8 @@ impl Layout {
 
     /// For each column of `file`: whether a file must have it.
     fn required(&self) -> Vec<bool> {
-        let in_file = self.origins.iter().zip(self.output.fields()).filter(|(origin, _)| !matches!(origin, Origin::Constant(_)));
+        let in_file =
+            self.origins.iter().zip(self.output.fields()).filter(|(origin, _)| !matches!(origin, Origin::Constant(_)));
         in_file.map(|(origin, field)| *origin == Origin::File && !field.is_nullable()).collect()
     }
 
@@ -290,7 +310,10 @@ impl Layout {
     fn values(&self, file: &FileEntry) -> Result<Vec<ScalarValue>, ScanError> {
         let refused = |reason: String| ScanError::Partition { file: file.path.clone(), reason };
         let value = |(position, constant): (&usize, &FieldRef)| {
-            let value = file.partition.get(*position).ok_or_else(|| refused("it has fewer values than the spec has fields".to_owned()))?;
+            let value = file
+                .partition
+                .get(*position)
+                .ok_or_else(|| refused("it has fewer values than the spec has fields".to_owned()))?;
             types::scalar(value.as_ref(), constant.data_type()).map_err(|error| refused(error.to_string()))
         };
         self.constant_positions.iter().zip(&self.constants).map(value).collect()
@@ -325,7 +348,9 @@ fn file_columns(fields: &[Field], output: &Schema, origins: &[Origin]) -> Result
 
 /// Spreads files over at most `concurrency` groups of about equal size, larger files first.
 fn groups(mut files: Vec<PartitionedFile>, concurrency: usize) -> Vec<FileGroup> {
-    files.sort_by(|a, b| b.object_meta.size.cmp(&a.object_meta.size).then_with(|| a.object_meta.location.cmp(&b.object_meta.location)));
+    files.sort_by(|a, b| {
+        b.object_meta.size.cmp(&a.object_meta.size).then_with(|| a.object_meta.location.cmp(&b.object_meta.location))
+    });
     let mut groups = vec![(0_u64, Vec::new()); concurrency.clamp(1, files.len().max(1))];
     for file in files {
         if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, FieldRef, Fields, Schema, SchemaRef, TimeUnit as ArrowUnit};
+use arrow::datatypes::{
+    DataType as ArrowType, Field as ArrowField, FieldRef, Fields, Schema, SchemaRef, TimeUnit as ArrowUnit,
+};
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
 
 mod value;
@@ -276,7 +278,9 @@ fn to_logical(arrow: &ArrowType, path: &str) -> Result<DataType, TypeError> {
         ArrowType::List(element) | ArrowType::LargeList(element) => {
             DataType::List { element: Box::new(logical_field(element, path)?) }
         }
-        ArrowType::Map(entries, _) => logical_map(entries, path).ok_or_else(|| refused("its entries are no key and value"))??,
+        ArrowType::Map(entries, _) => {
+            logical_map(entries, path).ok_or_else(|| refused("its entries are no key and value"))??
+        }
         ArrowType::Null => return Err(refused("give the NULL a type by CAST")),
         _ => return Err(refused("cast it to a type that tables have")),
     })
@@ -285,7 +289,8 @@ fn to_logical(arrow: &ArrowType, path: &str) -> Result<DataType, TypeError> {
 fn logical_map(entries: &ArrowField, path: &str) -> Option<Result<DataType, TypeError>> {
     let ArrowType::Struct(entries) = entries.data_type() else { return None };
     let [key, value] = &entries[..] else { return None };
-    let both = || Ok(DataType::Map { key: Box::new(logical_field(key, path)?), value: Box::new(logical_field(value, path)?) });
+    let both =
+        || Ok(DataType::Map { key: Box::new(logical_field(key, path)?), value: Box::new(logical_field(value, path)?) });
     Some(both())
 }
 

@@ -96,11 +96,7 @@ impl ObjectStore for FaultStore {
         self.shared.run(OperationKind::Put, location, put).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let begin = self.inner.put_multipart_opts(location, options);
         let inner = self.shared.run(OperationKind::MultipartBegin, location, begin).await?;
         Ok(Box::new(FaultUpload::new(inner, self.shared.clone(), location.clone())))

@@ -13,9 +13,11 @@ use crate::output::Answer;
 pub async fn run(context: &Context, path: &Path, reason: &str) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let dropped = opened
-        .act(Command::Abort, |evidence| evidence, async |opened| {
-            abort::run(&mut opened.session, &opened.tables, reason).await
-        })
+        .act(
+            Command::Abort,
+            |evidence| evidence,
+            async |opened| abort::run(&mut opened.session, &opened.tables, reason).await,
+        )
         .await?;
     let headline = match dropped {
         Some(dropped) => format!("aborted; {} object(s) of this migration dropped", dropped.objects),

@@ -13,9 +13,11 @@ use crate::output::Answer;
 pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let ran = opened
-        .act(Command::Backfill, |evidence| evidence, async |opened| {
-            backfill::run(&mut opened.session, &opened.tables, &opened.rows).await
-        })
+        .act(
+            Command::Backfill,
+            |evidence| evidence,
+            async |opened| backfill::run(&mut opened.session, &opened.tables, &opened.rows).await,
+        )
         .await?;
     super::status::answer(&opened, if ran.is_some() { "the backfill is complete" } else { "it was complete before" }).await
 }

@@ -13,9 +13,11 @@ use crate::output::Answer;
 pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let switched = opened
-        .act(Command::Cutover, |evidence| evidence, async |opened| {
-            switch::switch(&mut opened.session, &opened.tables, Side::New, false).await
-        })
+        .act(
+            Command::Cutover,
+            |evidence| evidence,
+            async |opened| switch::switch(&mut opened.session, &opened.tables, Side::New, false).await,
+        )
         .await?;
     let headline = if switched.is_some() { "readers are on the new table" } else { "readers were on the new table before" };
     super::status::answer(&opened, headline).await

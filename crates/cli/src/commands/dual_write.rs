@@ -13,9 +13,11 @@ use crate::output::Answer;
 pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let begun = opened
-        .act(Command::DualWrite, |evidence| evidence, async |opened| {
-            dual_write::run(&mut opened.session, &opened.tables, &opened.rows).await
-        })
+        .act(
+            Command::DualWrite,
+            |evidence| evidence,
+            async |opened| dual_write::run(&mut opened.session, &opened.tables, &opened.rows).await,
+        )
         .await?;
     super::status::answer(&opened, if begun.is_some() { "dual write has begun" } else { "dual write had begun" }).await
 }

@@ -13,22 +13,26 @@ use crate::output::Answer;
 pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let round = opened
-        .act(Command::Mirror, |evidence| evidence, async |opened| {
-            let Opened { session, tables, rows } = opened;
-            let mut round = mirror::round(session, tables, rows).await?;
-            while follow {
-                let Some(applied) = session.state.mirror.as_ref().map(|mirror| mirror.applied.clone()) else { break };
-                let tail = mirror::tail(session, tables);
-                let waited = session.while_renewing(session.context.stop.or_drop(tail.wait(&applied))).await?;
-                match waited {
-                    Ok(batch) => drop(batch?),
-                    Err(Error::Interrupted) => break,
-                    Err(error) => return Err(error),
+        .act(
+            Command::Mirror,
+            |evidence| evidence,
+            async |opened| {
+                let Opened { session, tables, rows } = opened;
+                let mut round = mirror::round(session, tables, rows).await?;
+                while follow {
+                    let Some(applied) = session.state.mirror.as_ref().map(|mirror| mirror.applied.clone()) else { break };
+                    let tail = mirror::tail(session, tables);
+                    let waited = session.while_renewing(session.context.stop.or_drop(tail.wait(&applied))).await?;
+                    match waited {
+                        Ok(batch) => drop(batch?),
+                        Err(Error::Interrupted) => break,
+                        Err(error) => return Err(error),
+                    }
+                    round = mirror::round(session, tables, rows).await?;
                 }
-                round = mirror::round(session, tables, rows).await?;
-            }
-            Ok(round)
-        })
+                Ok(round)
+            },
+        )
         .await?;
     let headline = match round {
         Some(Round::Applied { lag, .. }) => format!("carried over {} changed file(s)", lag.files),

@@ -11,8 +11,8 @@ use crate::engine::planning::{self, Planning};
 use crate::engine::plans;
 use crate::engine::tables::Quarantined;
 use crate::error::Error;
-use crate::session::Session;
 use crate::output::{Answer, bytes, seconds, table};
+use crate::session::Session;
 
 /// Quarantined objects that the text names; the JSON has all.
 const QUARANTINE_SHOWN: usize = 10;
@@ -24,15 +24,19 @@ pub async fn run(context: &Context, path: &Path, dry_run: bool) -> Result<Answer
         return Ok(answer(&opened, &planning, &quarantine, "dry run: nothing was written"));
     }
     let planned = opened
-        .act(Command::Plan, |evidence| evidence, async |opened| {
-            let (planning, quarantine) = plan(opened).await?;
-            let session = &mut opened.session;
-            plans::write(session, &planning.plan.digest, &planning.files).await?;
-            let spec = canonical(session)?;
-            let spec_digest = session.spec.digest();
-            session.record(Event::Planned { plan: planning.plan.clone(), spec_digest, spec }).await?;
-            Ok((planning, quarantine))
-        })
+        .act(
+            Command::Plan,
+            |evidence| evidence,
+            async |opened| {
+                let (planning, quarantine) = plan(opened).await?;
+                let session = &mut opened.session;
+                plans::write(session, &planning.plan.digest, &planning.files).await?;
+                let spec = canonical(session)?;
+                let spec_digest = session.spec.digest();
+                session.record(Event::Planned { plan: planning.plan.clone(), spec_digest, spec }).await?;
+                Ok((planning, quarantine))
+            },
+        )
         .await?;
     match planned {
         Some((planning, quarantine)) => Ok(answer(&opened, &planning, &quarantine, "saved; read it, then approve it")),

@@ -11,15 +11,8 @@ use crate::error::Error;
 use crate::output::{Answer, bytes, table};
 
 /// The phases of a migration that goes well.
-const PATH: [Phase; 7] = [
-    Phase::Planned,
-    Phase::DualWrite,
-    Phase::Backfill,
-    Phase::Validation,
-    Phase::Grace,
-    Phase::Sunset,
-    Phase::Completed,
-];
+const PATH: [Phase; 7] =
+    [Phase::Planned, Phase::DualWrite, Phase::Backfill, Phase::Validation, Phase::Grace, Phase::Sunset, Phase::Completed];
 
 pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let opened = Opened::existing(context, path).await?;

@@ -13,9 +13,7 @@ use crate::output::{Answer, bytes};
 pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let stage = opened
-        .act(Command::Sunset, |evidence| evidence, async |opened| {
-            sunset::run(&mut opened.session, &opened.tables).await
-        })
+        .act(Command::Sunset, |evidence| evidence, async |opened| sunset::run(&mut opened.session, &opened.tables).await)
         .await?;
     let headline = match stage {
         Some(Stage::Quarantined { files, bytes: size, kept }) => format!(

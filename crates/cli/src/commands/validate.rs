@@ -14,9 +14,11 @@ use crate::output::Answer;
 pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let validated = opened
-        .act(Command::Validate, |evidence| evidence, async |opened| {
-            validation::run(&mut opened.session, &opened.tables, &opened.rows).await
-        })
+        .act(
+            Command::Validate,
+            |evidence| evidence,
+            async |opened| validation::run(&mut opened.session, &opened.tables, &opened.rows).await,
+        )
         .await?;
     let Some(validated) = validated else { return super::status::answer(&opened, "validated before").await };
     let report = &validated.report;

@@ -13,9 +13,9 @@ use lakeshift_core::table::{FileEntry, NewFile, Snapshot, UnitId};
 use lakeshift_exec::plan_file::{self, PlanFileError};
 
 use super::commit::{Delta, commit};
-use super::{mirror, plans};
 use super::rows::{RewriteTask, Rows};
 use super::tables::Tables;
+use super::{mirror, plans};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -62,7 +62,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     let Some(boundary) = session.state.boundary.clone() else { return Ok(()) };
     let source = tables.source.snapshot(Some(&boundary.plan.source)).await?;
     let planned = plans::read(session, &boundary.plan.digest, &boundary.plan.source);
-    let mut units = plan_file::units(planned.fuse().boxed()).fuse().boxed();
+    let mut units = plan_file::units(planned).fuse().boxed();
     let meter = session.context.progress.begin("backfill", boundary.plan.summary.total.bytes);
     while session.state.phase == Phase::Backfill {
         session.context.stop.check()?;
@@ -189,13 +189,7 @@ fn adopt(tables: &Tables, unit: &Unit) -> Delta {
     Delta { add: add.collect(), remove: Vec::new(), bytes_written: 0 }
 }
 
-async fn rewrite(
-    session: &Session,
-    tables: &Tables,
-    rows: &Rows,
-    source: &Snapshot,
-    unit: &Unit,
-) -> Result<Delta, Error> {
+async fn rewrite(session: &Session, tables: &Tables, rows: &Rows, source: &Snapshot, unit: &Unit) -> Result<Delta, Error> {
     if unit.files.is_empty() {
         return Ok(Delta::default());
     }

@@ -63,11 +63,5 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
 }
 
 fn request(session: &Session, number: CommitNumber, delta: Delta) -> CommitRequest {
-    CommitRequest {
-        migration: session.id().clone(),
-        number,
-        epoch: session.epoch(),
-        add: delta.add,
-        remove: delta.remove,
-    }
+    CommitRequest { migration: session.id().clone(), number, epoch: session.epoch(), add: delta.add, remove: delta.remove }
 }

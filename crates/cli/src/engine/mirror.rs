@@ -120,10 +120,10 @@ async fn superseded(session: &Session, tables: &Tables, batch: &Batch) -> Result
 /// The plans that own files, oldest first: S0's, then each round's.
 fn saved_plans(session: &Session) -> Vec<SavedPlan> {
     let state = &session.state;
-    let s0 = state.boundary.iter().map(|boundary| SavedPlan {
-        digest: boundary.plan.digest.clone(),
-        source: boundary.plan.source.clone(),
-    });
+    let s0 = state
+        .boundary
+        .iter()
+        .map(|boundary| SavedPlan { digest: boundary.plan.digest.clone(), source: boundary.plan.source.clone() });
     s0.chain(state.mirror.iter().flat_map(|mirror| mirror.plans.clone())).collect()
 }
 
@@ -162,17 +162,14 @@ async fn registered(tables: &Tables, adopted: Vec<String>) -> Result<Vec<String>
     }
     let adopted: HashSet<String> = adopted.into_iter().collect();
     let snapshot = tables.target.snapshot(None).await?;
-    let live = tables.target.files(&snapshot).try_filter_map(|file| {
-        std::future::ready(Ok(adopted.contains(&file.path).then_some(file.path)))
-    });
+    let live = tables
+        .target
+        .files(&snapshot)
+        .try_filter_map(|file| std::future::ready(Ok(adopted.contains(&file.path).then_some(file.path))));
     Ok(live.try_collect().await?)
 }
 
-async fn files_written_by(
-    session: &Session,
-    tables: &Tables,
-    units: &HashSet<Owner>,
-) -> Result<Vec<String>, Error> {
+async fn files_written_by(session: &Session, tables: &Tables, units: &HashSet<Owner>) -> Result<Vec<String>, Error> {
     let units: HashSet<&UnitId> = units.iter().map(|owner| &owner.unit).collect();
     let snapshot = tables.target.snapshot(None).await?;
     let files = tables.target.files(&snapshot).try_filter_map(|file| {

@@ -38,11 +38,7 @@ pub struct Planning {
 ///
 /// # Errors
 /// Every column and partition field that the target cannot have.
-pub async fn target_schema(
-    spec: &Spec,
-    rows: &Rows,
-    source: &Snapshot,
-) -> Result<(TableSchema, Vec<ColumnMapping>), Error> {
+pub async fn target_schema(spec: &Spec, rows: &Rows, source: &Snapshot) -> Result<(TableSchema, Vec<ColumnMapping>), Error> {
     let logical = rows.output_schema(&source.schema).await?;
     let (schema, mappings) = map_schema(&logical, spec.target.format)?;
     let reasons = check_partition(&schema, &spec.target.partitioning, spec.target.format);
@@ -76,8 +72,7 @@ pub async fn plan_files(
     if spec.backfill.strategy == spec::Strategy::Adopt {
         refuse_rewrites(&planned)?;
     }
-    let limits =
-        UnitLimits { rewrite_bytes_max: spec.backfill.unit_size.bytes(), adopt_files_max: ADOPT_FILES_MAX };
+    let limits = UnitLimits { rewrite_bytes_max: spec.backfill.unit_size.bytes(), adopt_files_max: ADOPT_FILES_MAX };
     let newest_first = spec.backfill.order == BackfillOrder::NewestFirst;
     let files = into_units(planned, newest_first, limits, prefix);
     let assumptions = Assumptions {
@@ -107,11 +102,7 @@ fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema
     }
 }
 
-async fn decide_files(
-    context: &ChooseContext,
-    tables: &Tables,
-    files: Vec<FileEntry>,
-) -> Result<Vec<PlannedFile>, Error> {
+async fn decide_files(context: &ChooseContext, tables: &Tables, files: Vec<FileEntry>) -> Result<Vec<PlannedFile>, Error> {
     let mut planned = Vec::with_capacity(files.len());
     let mut facts = tables.source.facts(files);
     while let Some((file, facts)) = futures::StreamExt::next(&mut facts).await {

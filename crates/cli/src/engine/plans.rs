@@ -27,7 +27,11 @@ pub async fn write(session: &Session, digest: &str, files: &[PlannedFile]) -> Re
 }
 
 /// A plan's files in order, and an error at the end if they are not the ones that were planned.
-pub fn read(session: &Session, digest: &str, source: &TableVersion) -> BoxStream<'static, Result<PlannedFile, PlanFileError>> {
+pub fn read(
+    session: &Session,
+    digest: &str,
+    source: &TableVersion,
+) -> BoxStream<'static, Result<PlannedFile, PlanFileError>> {
     let name = name(digest);
     let rows = plan_file::read_plan(&session.folder, &name);
     plan_file::verified(rows, PlanDigest::new(&session.spec.digest(), source), &name, digest)

@@ -149,8 +149,7 @@ async fn referred(session: &Session, tables: &Tables) -> Result<HashSet<String>,
     for (spec, folder) in other_migrations(session).await? {
         let other = Tables::open(&session.context, &spec, &folder)?;
         for (table, storage) in [(&other.source, &other.source_storage), (&other.target, &other.target_storage)] {
-            let is_the_old_one =
-                table.location() == tables.source.location() && table.format() == tables.source.format();
+            let is_the_old_one = table.location() == tables.source.location() && table.format() == tables.source.format();
             if !is_the_old_one {
                 collect(&mut referred, table.as_ref(), storage).await?;
             }
@@ -176,11 +175,11 @@ async fn collect(referred: &mut HashSet<String>, table: &dyn TableFormat, storag
 async fn other_migrations(session: &Session) -> Result<Vec<(Spec, Storage)>, Error> {
     let folder = session.control.child("migrations");
     let object = folder.location().to_owned();
-    let listed = folder
-        .store()
-        .list_with_delimiter(Some(folder.prefix()))
-        .await
-        .map_err(|source| Error::Store { action: "list", object, source })?;
+    let listed = folder.store().list_with_delimiter(Some(folder.prefix())).await.map_err(|source| Error::Store {
+        action: "list",
+        object,
+        source,
+    })?;
     let mut others = Vec::new();
     for path in listed.common_prefixes {
         let Some(name) = path.filename().filter(|name| *name != session.id().0) else { continue };

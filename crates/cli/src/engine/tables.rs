@@ -37,8 +37,7 @@ impl Tables {
         let target_storage = context.open(spec, Place::Target)?;
         let hive = (spec.source.format == Format::Hive).then(|| {
             let declared = spec.source.partitions.iter();
-            let declared =
-                declared.map(|one| PartitionColumn { name: one.name.clone(), data_type: one.data_type.clone() });
+            let declared = declared.map(|one| PartitionColumn { name: one.name.clone(), data_type: one.data_type.clone() });
             HiveTable::new(source_storage.clone())
                 .with_inventories(folder.child("inventories"))
                 .with_partition_types(declared.collect())

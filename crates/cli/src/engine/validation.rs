@@ -53,7 +53,8 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     let old = pin(tables.source.as_ref(), applied.as_ref()).await?;
     let new = pin(tables.target.as_ref(), None).await?;
     let key = draw_key(session.context.rng.as_ref());
-    let compared = session.while_renewing(session.context.stop.or_drop(compare_sides(session, tables, rows, &old, &new, key)));
+    let compared =
+        session.while_renewing(session.context.stop.or_drop(compare_sides(session, tables, rows, &old, &new, key)));
     let compared = compared.await???;
     let duration = session.context.clock.elapsed().saturating_sub(started);
     let run = RunFacts {
@@ -103,10 +104,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     Ok(Validated { report, folder })
 }
 
-async fn pin(
-    table: &dyn TableFormat,
-    version: Option<&lakeshift_core::table::TableVersion>,
-) -> Result<Pinned, Error> {
+async fn pin(table: &dyn TableFormat, version: Option<&lakeshift_core::table::TableVersion>) -> Result<Pinned, Error> {
     let snapshot = table.snapshot(version).await?;
     let files = table.files(&snapshot).try_collect().await?;
     Ok(Pinned { snapshot, files })

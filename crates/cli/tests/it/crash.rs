@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lakeshift::error::Error;
 use lakeshift_testkit::{FaultPlan, FaultStore};
 use rstest::rstest;
 
@@ -47,6 +48,8 @@ async fn live_with(target: Target, plan: FaultPlan) -> (End, u64) {
             Err(error) => Err(error),
         };
         match answer {
+            // The dead process had listed the files already; the next stage has its own waiting time.
+            Err(Error::NotDue { .. }) if struck && command[0] == "sunset" => {}
             Ok(answer) => assert_eq!(answer.exit_code, 0, "{plan:?} {command:?}: {}", answer.text),
             Err(error) => panic!("{plan:?} {command:?}: {}", lakeshift::error::with_causes(&error)),
         }

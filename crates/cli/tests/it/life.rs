@@ -99,6 +99,16 @@ async fn a_migration_lives_from_plan_to_completion(
     }
 }
 
+#[rstest]
+#[tokio::test]
+async fn a_migration_lives_on_an_s3_server(#[values(Target::Iceberg, Target::DeltaInPlace)] target: Target) {
+    let Some(store) = lakeshift_testkit::s3::s3_store().await else { return };
+    let world = World::on(store, &format!("s3://lake/{target:?}-{}", std::process::id()), target);
+    world.live(LIFE).await;
+    assert_eq!(world.status().await["phase"], "completed");
+    assert_eq!(world.target_rows(target).await.len(), 8);
+}
+
 #[tokio::test]
 async fn an_adopted_table_costs_no_byte_and_a_rewritten_one_does() {
     for (target, writes) in [(Target::DeltaInPlace, false), (Target::Iceberg, true)] {
@@ -132,7 +142,13 @@ async fn a_changed_source_makes_the_certificate_stale_and_the_cutover_refused() 
     assert_eq!(error.exit_code(), 4);
     assert!(error.to_string().contains("the old table has changed"), "{error}");
     assert_eq!(world.status().await["live_side"], "old");
-    world.live(&[Step::Command(&["mirror", "SPEC"]), Step::Command(&["validate", "SPEC"]), Step::Command(&["cutover", "SPEC"])]).await;
+    world
+        .live(&[
+            Step::Command(&["mirror", "SPEC"]),
+            Step::Command(&["validate", "SPEC"]),
+            Step::Command(&["cutover", "SPEC"]),
+        ])
+        .await;
 }
 
 #[tokio::test]

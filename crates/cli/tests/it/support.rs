@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::TryStreamExt;
 use lakeshift::args::{Args, Command};
 use lakeshift::context::Context;
 use lakeshift::error::Error;
 use lakeshift::output::Answer;
 use lakeshift::progress::Progress;
 use lakeshift::stop::Stop;
-use futures::TryStreamExt;
 use lakeshift_core::table::{FileEntry, TableFormat};
 use lakeshift_journal::Clock;
 use lakeshift_tables::delta::DeltaTable;

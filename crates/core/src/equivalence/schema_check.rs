@@ -154,9 +154,9 @@ fn match_types(old: &DataType, new: &DataType) -> Result<TypeMatch, String> {
         (T::Timestamp { unit: a, .. }, T::Timestamp { unit: b, .. }) | (T::Time { unit: a }, T::Time { unit: b }) => {
             Ok(if digits(*b) >= digits(*a) { TypeMatch::Widened } else { TypeMatch::Narrowed })
         }
-        (T::Fixed { length: 16 }, T::Uuid)
-        | (T::Uuid, T::Fixed { length: 16 })
-        | (T::Fixed { .. } | T::Uuid, T::Binary) => Ok(TypeMatch::Widened),
+        (T::Fixed { length: 16 }, T::Uuid) | (T::Uuid, T::Fixed { length: 16 }) | (T::Fixed { .. } | T::Uuid, T::Binary) => {
+            Ok(TypeMatch::Widened)
+        }
         (T::Binary | T::Fixed { .. } | T::Uuid, T::Binary | T::Fixed { .. } | T::Uuid) => Ok(TypeMatch::Narrowed),
         (T::Struct { fields: a }, T::Struct { fields: b }) => match_members(a, b),
         (T::List { element: a }, T::List { element: b }) => match_types(&a.data_type, &b.data_type),

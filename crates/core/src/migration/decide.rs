@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::event::{Side, Settled, VerdictName};
+use super::event::{Settled, Side, VerdictName};
 use super::state::{Phase, State};
 use crate::table::TableVersion;
 
@@ -167,9 +167,8 @@ enum Wait {
 }
 
 fn ended(state: &State, command: Command) -> Option<Decision> {
-    let refused = |reason: &str| {
-        Some(Decision::Refused(Refusal { reasons: vec![reason.to_owned()], next_steps: next_steps(state) }))
-    };
+    let refused =
+        |reason: &str| Some(Decision::Refused(Refusal { reasons: vec![reason.to_owned()], next_steps: next_steps(state) }));
     match (state.phase, command) {
         (Phase::Completed, Command::Sunset) | (Phase::Aborted, Command::Abort) => Some(Decision::AlreadyDone),
         (Phase::Completed, _) => refused("the migration is completed"),

@@ -79,10 +79,9 @@ fn obstacle(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Opt
     context.target_schema.fields.iter().find_map(|column| {
         let Some(in_file) = facts.schema.field(&column.name) else {
             return match path_column(context, &column.name) {
-                true if !identity_partition(context, &column.name) => Some(format!(
-                    "column {} stands only in the path, and the target does not partition by it",
-                    column.name
-                )),
+                true if !identity_partition(context, &column.name) => {
+                    Some(format!("column {} stands only in the path, and the target does not partition by it", column.name))
+                }
                 _ => None,
             };
         };
@@ -201,8 +200,7 @@ mod tests {
             has_deletes: false,
         };
         let at = DataType::Timestamp { unit: TimeUnit::Micros, utc: false };
-        let schema =
-            TableSchema { fields: vec![Field::new("at", at, true), Field::new("origin", DataType::String, true)] };
+        let schema = TableSchema { fields: vec![Field::new("at", at, true), Field::new("origin", DataType::String, true)] };
         let day = 86_400_000_000;
         let bounds = BTreeMap::from([
             ("at".to_owned(), (Value::Timestamp(11_323 * day), Value::Timestamp(11_324 * day - 1))),

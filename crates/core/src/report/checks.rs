@@ -73,7 +73,9 @@ fn schema(findings: &Findings<'_>) -> Check {
     let uncompared = number(|column| matches!(column, ColumnCheck::Refused { .. } | ColumnCheck::Added { .. }));
     let compared = findings.schema.compared().len();
     let retyped = number(|column| matches!(column, ColumnCheck::Compared { types, .. } if *types != TypeMatch::Identical));
-    let detail = format!("{compared} columns compared, {retyped} of them with another type; {missing} missing, {uncompared} not compared");
+    let detail = format!(
+        "{compared} columns compared, {retyped} of them with another type; {missing} missing, {uncompared} not compared"
+    );
     let result = match (missing, uncompared, compared) {
         (0, 0, 1..) => CheckResult::Pass,
         (0, ..) => CheckResult::Inconclusive,

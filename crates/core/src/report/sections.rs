@@ -39,7 +39,9 @@ fn reason_text(reason: &Reason) -> String {
 
 fn advice(verdict: &Verdict) -> &'static str {
     match verdict {
-        Verdict::Pass => "Old and new hold the same rows. The migration may cut over while both tables stay at these versions.",
+        Verdict::Pass => {
+            "Old and new hold the same rows. The migration may cut over while both tables stay at these versions."
+        }
         Verdict::Fail { .. } => "Old and new differ. Do not cut over: find the cause below, repair it, validate again.",
         Verdict::Inconclusive { .. } => "Nothing is proven. Do not cut over: remove the obstacles above and validate again.",
     }
@@ -61,11 +63,15 @@ fn extent(report: &ValidationReport) -> String {
 
 /// What was read, at which versions, by what.
 pub(super) fn inputs(report: &ValidationReport) -> String {
-    let mut out = "### Inputs\n\n| side | format | location | version | files | size |\n|---|---|---|---|--:|--:|\n".to_owned();
+    let mut out =
+        "### Inputs\n\n| side | format | location | version | files | size |\n|---|---|---|---|--:|--:|\n".to_owned();
     input_row(&mut out, "old", &report.old);
     input_row(&mut out, "new", &report.new);
     let run = &report.run;
-    line(&mut out, format_args!("\nSpec {} · {} · {}", code(&run.spec_digest), code(&run.tool_version), time(run.started_at)));
+    line(
+        &mut out,
+        format_args!("\nSpec {} · {} · {}", code(&run.spec_digest), code(&run.tool_version), time(run.started_at)),
+    );
     if let Some(digest) = &report.certificate_digest {
         line(&mut out, format_args!("Certificate {}", code(digest)));
     }
@@ -125,7 +131,9 @@ fn rules(report: &ValidationReport) -> String {
         MapOrder::Counts => "the order of map entries counts",
         MapOrder::Ignored => "the order of map entries does not count",
     };
-    format!("values are equal when exactly equal; NULL equals NULL only; NaN equals NaN; {zeros}; {maps}; row order does not count")
+    format!(
+        "values are equal when exactly equal; NULL equals NULL only; NaN equals NaN; {zeros}; {maps}; row order does not count"
+    )
 }
 
 /// The ladder of checks.
@@ -149,7 +157,10 @@ pub(super) fn reproduce(report: &ValidationReport) -> String {
         line(&mut out, format_args!("{clean}"));
     }
     out.push_str("```\n");
-    line(&mut out, format_args!("\nKey {} · encoding {}", code(&report.method.key.to_string()), report.method.encoding.version));
+    line(
+        &mut out,
+        format_args!("\nKey {} · encoding {}", code(&report.method.key.to_string()), report.method.encoding.version),
+    );
     out
 }
 
@@ -180,7 +191,10 @@ fn row_totals(rows: &RowDiff) -> String {
                 keys => format!(" {} in more than one row; these were compared as bags.", stand(keys)),
             };
             let changed = count(rows.changed);
-            format!("By key {}: {missing} missing in the new table, {extra} extra, {changed} changed.{duplicates}", key.join(", "))
+            format!(
+                "By key {}: {missing} missing in the new table, {extra} extra, {changed} changed.{duplicates}",
+                key.join(", ")
+            )
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::DateTime;
 use lakeshift_core::equivalence::{
-    CellKey, CellSide, CellSum, Certificate, CertificateParts, ColumnCheck, Encoding, Findings, Fingerprint, FingerprintShape,
-    NotComparable, Nullability, PinnedSide, Reason, SchemaCheck, TypeMatch, ValidationKey, Verdict, common_refinement, compare,
-    compare_schemas, judge,
+    CellKey, CellSide, CellSum, Certificate, CertificateParts, ColumnCheck, Encoding, Findings, Fingerprint,
+    FingerprintShape, NotComparable, Nullability, PinnedSide, Reason, SchemaCheck, TypeMatch, ValidationKey, Verdict,
+    common_refinement, compare, compare_schemas, judge,
 };
 use lakeshift_core::migration::{Side, VerdictName};
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
@@ -16,7 +16,12 @@ use lakeshift_core::value::Value;
 use rstest::rstest;
 
 fn shape(fields: Vec<PartitionField>) -> FingerprintShape {
-    FingerprintShape { encoding: Encoding::default(), key: ValidationKey::new([1; 16]), columns: vec!["day".into(), "n".into()], fields }
+    FingerprintShape {
+        encoding: Encoding::default(),
+        key: ValidationKey::new([1; 16]),
+        columns: vec!["day".into(), "n".into()],
+        fields,
+    }
 }
 
 fn by_day_and_n() -> FingerprintShape {
@@ -196,11 +201,16 @@ fn the_refinement_has_both_partitionings_once_under_the_new_names() {
     let field = PartitionField::new;
     let old = PartitionSpec { fields: vec![field("day", Transform::Identity), field("x", Transform::Identity)] };
     let new = PartitionSpec {
-        fields: vec![field("date", Transform::Month), field("date", Transform::Identity), field("price", Transform::Truncate(5))],
+        fields: vec![
+            field("date", Transform::Month),
+            field("date", Transform::Identity),
+            field("price", Transform::Truncate(5)),
+        ],
     };
     let old = CellSide { schema: &old_schema, partition: &old };
     let found = common_refinement(old, CellSide { schema: &new_schema, partition: &new }, &pairs);
-    let fields: Vec<_> = found.fields.iter().map(|field| (field.name.as_str(), field.column.as_str(), field.transform)).collect();
+    let fields: Vec<_> =
+        found.fields.iter().map(|field| (field.name.as_str(), field.column.as_str(), field.transform)).collect();
     assert_eq!(fields, [("day", "date", Transform::Identity), ("date_month", "date", Transform::Month)]);
     let dropped: Vec<_> = found.dropped.iter().map(|dropped| dropped.field.column.as_str()).collect();
     assert_eq!(dropped, ["x", "price"], "a float's and a decimal's partition values may differ for equal values");
@@ -214,7 +224,8 @@ fn the_worst_verdict_wins_and_every_reason_is_kept() {
     let fail = Verdict::of(vec![missing.clone()]);
     assert_eq!(Verdict::Pass.and(inconclusive.clone()), inconclusive);
     assert_eq!(inconclusive.clone().and(fail.clone()), Verdict::Fail { reasons: vec![unpinned, missing] });
-    let codes: Vec<_> = [Verdict::Pass, fail, inconclusive].iter().map(|verdict| (verdict.name(), verdict.exit_code())).collect();
+    let codes: Vec<_> =
+        [Verdict::Pass, fail, inconclusive].iter().map(|verdict| (verdict.name(), verdict.exit_code())).collect();
     assert_eq!(codes, [(VerdictName::Pass, 0), (VerdictName::Fail, 1), (VerdictName::Inconclusive, 3)]);
 }
 

@@ -16,7 +16,13 @@ use lakeshift_core::value::Value;
 const DAY: i32 = 11_323;
 
 fn schema(n: T) -> TableSchema {
-    TableSchema { fields: vec![Field::new("flight_date", T::Date, false), Field::new("origin", T::String, true), Field::new("n", n, true)] }
+    TableSchema {
+        fields: vec![
+            Field::new("flight_date", T::Date, false),
+            Field::new("origin", T::String, true),
+            Field::new("n", n, true),
+        ],
+    }
 }
 
 fn shape() -> FingerprintShape {
@@ -24,7 +30,10 @@ fn shape() -> FingerprintShape {
         encoding: Encoding::default(),
         key: ValidationKey::new([0xab; 16]),
         columns: ["flight_date", "origin", "n"].map(str::to_owned).to_vec(),
-        fields: vec![PartitionField::new("flight_date", Transform::Identity), PartitionField::new("origin", Transform::Bucket(4))],
+        fields: vec![
+            PartitionField::new("flight_date", Transform::Identity),
+            PartitionField::new("origin", Transform::Bucket(4)),
+        ],
     }
 }
 
@@ -100,7 +109,10 @@ fn a_fail_by_key() {
         extra: 1,
         changed: 3,
         duplicate_keys: 1,
-        columns: vec![ColumnDiff { column: "flight_date".into(), unequal: 0 }, ColumnDiff { column: "n".into(), unequal: 3 }],
+        columns: vec![
+            ColumnDiff { column: "flight_date".into(), unequal: 0 },
+            ColumnDiff { column: "n".into(), unequal: 3 },
+        ],
         sample: vec![
             sample(DifferenceKind::Changed, Some("integer#01234567"), Some("integer#89abcdef")),
             sample(DifferenceKind::Missing, Some("integer#00000000"), None),
@@ -192,7 +204,11 @@ fn names_and_values_cannot_leave_their_place() {
         masked: false,
     };
     let mut parts = ReportParts { rows: Some(rows), ..parts(&whole(1), &whole(2)) };
-    parts.schema = compare_schemas(&TableSchema { fields: vec![Field::new(hostile, T::Int32, true)] }, &TableSchema::default(), &BTreeMap::new());
+    parts.schema = compare_schemas(
+        &TableSchema { fields: vec![Field::new(hostile, T::Int32, true)] },
+        &TableSchema::default(),
+        &BTreeMap::new(),
+    );
     let text = ValidationReport::new(parts).to_markdown();
     for line in text.lines().filter(|line| line.contains("img")) {
         let unescaped = ["\\`", "\\<", "\\>", "\\|"].iter().fold(line.to_owned(), |line, escape| line.replace(escape, ""));

@@ -85,7 +85,13 @@ impl Differing {
 
     fn kind(&self, count: &KeyCount) -> KeyKind {
         match (count.old, count.new) {
-            (old, new) if !self.keyed => if old > new { KeyKind::Missing } else { KeyKind::Extra },
+            (old, new) if !self.keyed => {
+                if old > new {
+                    KeyKind::Missing
+                } else {
+                    KeyKind::Extra
+                }
+            }
             (_, 0) => KeyKind::Missing,
             (0, _) => KeyKind::Extra,
             (1, 1) => KeyKind::Changed,

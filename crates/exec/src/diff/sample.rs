@@ -47,7 +47,11 @@ impl Sampler {
     }
 
     /// The rows to show: of every kind in turn, at most `rows_max`.
-    pub(super) fn into_rows(mut self, request: &DiffRequest<'_>, scanner: &Scanner<'_>) -> Result<Vec<SampleRow>, DiffError> {
+    pub(super) fn into_rows(
+        mut self,
+        request: &DiffRequest<'_>,
+        scanner: &Scanner<'_>,
+    ) -> Result<Vec<SampleRow>, DiffError> {
         self.kept.sort_by_key(|kept| (kept.kind, kept.key));
         let mut turns: Vec<_> = KeyKind::ALL.iter().map(|kind| self.kept.iter().filter(|kept| kept.kind == *kind)).collect();
         let painter = Painter::new(request, scanner);

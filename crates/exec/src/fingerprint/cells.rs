@@ -91,11 +91,7 @@ impl<T> Memo<T> {
     }
 
     /// What is kept for `bytes`, made by `make` the first time.
-    pub(crate) fn get_or_insert<E>(
-        &mut self,
-        bytes: &[u8],
-        make: impl FnOnce(&[u8]) -> Result<T, E>,
-    ) -> Result<&mut T, E> {
+    pub(crate) fn get_or_insert<E>(&mut self, bytes: &[u8], make: impl FnOnce(&[u8]) -> Result<T, E>) -> Result<&mut T, E> {
         let position = match &self.last {
             Some((last, position)) if last == bytes => *position,
             _ => self.look_up(bytes, make)?,

@@ -76,7 +76,9 @@ fn check_part(key: &'static str, part: &Expr) -> Result<(), LogicError> {
         Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_) => {
             refused("a subquery".to_owned(), ROW_WISE)
         }
-        Expr::OuterReferenceColumn(..) | Expr::GroupingSet(_) | Expr::Unnest(_) => refused(part.human_display().to_string(), ROW_WISE),
+        Expr::OuterReferenceColumn(..) | Expr::GroupingSet(_) | Expr::Unnest(_) => {
+            refused(part.human_display().to_string(), ROW_WISE)
+        }
         Expr::ScalarVariable(..) | Expr::Placeholder(_) => refused("a variable".to_owned(), REPEATABLE),
         Expr::HigherOrderFunction(_) | Expr::Lambda(_) | Expr::LambdaVariable(_) => {
             refused("a lambda".to_owned(), "it is not supported")

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, Date32Array, Int32Array, Int64Array, PrimitiveArray, StringArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, Date32Array, Int32Array, Int64Array, PrimitiveArray,
+    StringArray,
 };
 use arrow::compute::{DatePart, date_part};
 use arrow::datatypes::{
@@ -46,9 +47,7 @@ pub fn transform_array(transform: Transform, array: &ArrayRef, column: &str) -> 
 fn days(array: &ArrayRef) -> Option<Date32Array> {
     match array.data_type() {
         DataType::Date32 => Some(array.as_primitive::<Date32Type>().clone()),
-        DataType::Timestamp(unit, _) => {
-            Some(timestamps(array, *unit).unary_opt(units(*unit, SECONDS_A_DAY)))
-        }
+        DataType::Timestamp(unit, _) => Some(timestamps(array, *unit).unary_opt(units(*unit, SECONDS_A_DAY))),
         _ => None,
     }
 }
@@ -128,12 +127,18 @@ fn truncate(array: &ArrayRef, width: u32) -> Option<ArrayRef> {
             let rounded = round_down::<Decimal128Type>(array, width);
             Arc::new(rounded.with_data_type(array.data_type().clone()))
         }
-        DataType::Utf8 => {
-            Arc::new(array.as_string::<i32>().iter().map(|text| text.map(|text| prefix(text, characters))).collect::<StringArray>())
-        }
+        DataType::Utf8 => Arc::new(
+            array.as_string::<i32>().iter().map(|text| text.map(|text| prefix(text, characters))).collect::<StringArray>(),
+        ),
         DataType::Binary => {
             let cut = |bytes: &'_ [u8]| bytes.len().min(characters);
-            Arc::new(array.as_binary::<i32>().iter().map(|value| value.map(|value| &value[..cut(value)])).collect::<BinaryArray>())
+            Arc::new(
+                array
+                    .as_binary::<i32>()
+                    .iter()
+                    .map(|value| value.map(|value| &value[..cut(value)]))
+                    .collect::<BinaryArray>(),
+            )
         }
         _ => return None,
     })

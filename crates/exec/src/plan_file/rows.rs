@@ -48,16 +48,20 @@ pub(super) fn encode(files: &[PlannedFile], path: &str) -> Result<RecordBatch, P
 }
 
 pub(super) fn decode(batch: &RecordBatch, first_row: u64, path: &str) -> Result<Vec<PlannedFile>, PlanFileError> {
-    let invalid = |row: usize, reason: String| PlanFileError::Row { path: path.to_owned(), row: first_row + row as u64, reason };
+    let invalid =
+        |row: usize, reason: String| PlanFileError::Row { path: path.to_owned(), row: first_row + row as u64, reason };
     let expected = schema();
-    let names = |schema: &Schema| schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>();
+    let names = |schema: &Schema| {
+        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>()
+    };
     if names(&batch.schema()) != names(&expected) {
         return Err(invalid(0, "the columns are not those of a plan".to_owned()));
     }
     let text = |column: usize, row: usize| batch.column(column).as_string::<i32>().value(row).to_owned();
     let number = |column: usize, row: usize| batch.column(column).as_primitive::<UInt64Type>().value(row);
     let values = |column: usize, row: usize| {
-        serde_json::from_str(batch.column(column).as_string::<i32>().value(row)).map_err(|error| invalid(row, error.to_string()))
+        serde_json::from_str(batch.column(column).as_string::<i32>().value(row))
+            .map_err(|error| invalid(row, error.to_string()))
     };
     let file = |row: usize| {
         if (0..8).any(|column| batch.column(column).is_null(row)) {

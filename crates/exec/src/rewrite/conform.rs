@@ -26,7 +26,12 @@ pub(super) struct Conform {
 }
 
 impl Conform {
-    pub(super) fn new(input: &Schema, schema: &TableSchema, spec: &PartitionSpec, columns: PartitionColumns) -> Result<Self, RewriteError> {
+    pub(super) fn new(
+        input: &Schema,
+        schema: &TableSchema,
+        spec: &PartitionSpec,
+        columns: PartitionColumns,
+    ) -> Result<Self, RewriteError> {
         if let Some(column) = types::nested_physical_name(schema) {
             return Err(RewriteError::NestedName { column: column.name.clone() });
         }
@@ -34,7 +39,9 @@ impl Conform {
         let positions = positions(input, &target)?;
         let physical = types::file_schema(schema)?;
         let omitted = |name: &str| {
-            let identity = |field: &lakeshift_core::partition::PartitionField| field.transform == Transform::Identity && field.column == name;
+            let identity = |field: &lakeshift_core::partition::PartitionField| {
+                field.transform == Transform::Identity && field.column == name
+            };
             columns == PartitionColumns::Omit && spec.fields.iter().any(identity)
         };
         let kept = (0..schema.fields.len()).filter(|position| !omitted(&schema.fields[*position].name)).collect::<Vec<_>>();

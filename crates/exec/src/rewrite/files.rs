@@ -66,13 +66,34 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(storage: Storage, schema: SchemaRef, stem: String, limits: RewriteLimits) -> Result<Self, RewriteError> {
+    pub(super) fn new(
+        storage: Storage,
+        schema: SchemaRef,
+        stem: String,
+        limits: RewriteLimits,
+    ) -> Result<Self, RewriteError> {
         let properties = properties(&limits)?;
-        Ok(Self { storage, schema, stem, limits, properties, open: HashMap::new(), memory_bytes: 0, file_count: 0, written: Vec::new() })
+        Ok(Self {
+            storage,
+            schema,
+            stem,
+            limits,
+            properties,
+            open: HashMap::new(),
+            memory_bytes: 0,
+            file_count: 0,
+            written: Vec::new(),
+        })
     }
 
     /// Appends rows to their partition's file; closes it at the target size, and others where memory runs out.
-    pub(super) async fn write(&mut self, group: GroupId, rows: &RecordBatch, key: &[Option<Value>], spec: &PartitionSpec) -> Result<(), RewriteError> {
+    pub(super) async fn write(
+        &mut self,
+        group: GroupId,
+        rows: &RecordBatch,
+        key: &[Option<Value>],
+        spec: &PartitionSpec,
+    ) -> Result<(), RewriteError> {
         let mut file = match self.open.remove(&group) {
             Some(file) => file,
             None => self.create(key, spec)?,
@@ -121,7 +142,8 @@ impl Files {
         self.file_count += 1;
         let path = format!("{}/{}-{:05}.parquet", path::partition_folder(spec, key), self.stem, self.file_count);
         let location = self.storage.resolve(&path)?;
-        let upload = BufWriter::with_capacity(Arc::clone(self.storage.store()), location, PART_BYTES).with_max_concurrency(PARTS_IN_FLIGHT);
+        let upload = BufWriter::with_capacity(Arc::clone(self.storage.store()), location, PART_BYTES)
+            .with_max_concurrency(PARTS_IN_FLIGHT);
         // Arrow's own schema in the footer would only say again what the Parquet schema says.
         let options = ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
         let writer = AsyncArrowWriter::try_new_with_options(upload, SchemaRef::clone(&self.schema), options);
@@ -145,7 +167,8 @@ impl Files {
     /// memory.
     async fn keep_within_memory(&mut self) -> Result<(), RewriteError> {
         while self.memory_bytes > self.limits.memory_bytes {
-            let largest = self.open.iter().max_by_key(|(group, file)| (file.memory_bytes(), **group)).map(|(group, _)| *group);
+            let largest =
+                self.open.iter().max_by_key(|(group, file)| (file.memory_bytes(), **group)).map(|(group, _)| *group);
             let Some(group) = largest else { return Ok(()) };
             match self.open.get(&group) {
                 Some(file) if file.encoding_bytes() >= file.uploading_bytes() => self.flush(group).await?,

@@ -96,7 +96,9 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut_and_times_read_as_dates() {
-        let spec = PartitionSpec { fields: vec![PartitionField::new("a", Transform::Identity), PartitionField::new("d", Transform::Month)] };
+        let spec = PartitionSpec {
+            fields: vec![PartitionField::new("a", Transform::Identity), PartitionField::new("d", Transform::Month)],
+        };
         let folder = partition_folder(&spec, &[Some(Value::String("é".repeat(500))), Some(Value::Int(373))]);
         let segments = folder.split('/').collect::<Vec<_>>();
         assert!(segments[1].len() < 150, "{folder}");

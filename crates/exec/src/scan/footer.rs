@@ -82,19 +82,28 @@ impl AsyncFileReader for CheckedReader {
         self.inner.get_byte_ranges(ranges)
     }
 
-    fn get_metadata<'a>(&'a mut self, options: Option<&'a ArrowReaderOptions>) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         async move {
             let metadata = self.inner.get_metadata(options).await?;
             let footer = metadata.file_metadata();
             let schema = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata())?;
-            check(&metadata, &schema, &self.recorded, &self.expected).map_err(|refusal| ParquetError::External(Box::new(refusal)))?;
+            check(&metadata, &schema, &self.recorded, &self.expected)
+                .map_err(|refusal| ParquetError::External(Box::new(refusal)))?;
             Ok(metadata)
         }
         .boxed()
     }
 }
 
-fn check(metadata: &ParquetMetaData, schema: &Schema, recorded: &Recorded, expected: &Expected) -> std::result::Result<(), ScanError> {
+fn check(
+    metadata: &ParquetMetaData,
+    schema: &Schema,
+    recorded: &Recorded,
+    expected: &Expected,
+) -> std::result::Result<(), ScanError> {
     let file = || recorded.path.clone();
     let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
     if let Some(on_record) = recorded.rows.filter(|on_record| *on_record != rows) {

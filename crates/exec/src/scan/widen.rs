@@ -15,7 +15,13 @@ pub(crate) fn mismatch(file: &Field, table: &Field) -> Option<String> {
             }
             _ => own(),
         },
-        (from, to) => if widens(from, to) { None } else { own() },
+        (from, to) => {
+            if widens(from, to) {
+                None
+            } else {
+                own()
+            }
+        }
     }
 }
 

@@ -59,9 +59,7 @@ fn time_micros(array: &dyn Array, row: usize) -> Result<i64, TypeError> {
         ArrowType::Time32(ArrowUnit::Second) => {
             (native::<arrow_types::Time32SecondType>(array, row).into(), ArrowUnit::Second)
         }
-        ArrowType::Time32(_) => {
-            (native::<arrow_types::Time32MillisecondType>(array, row).into(), ArrowUnit::Millisecond)
-        }
+        ArrowType::Time32(_) => (native::<arrow_types::Time32MillisecondType>(array, row).into(), ArrowUnit::Millisecond),
         ArrowType::Time64(ArrowUnit::Nanosecond) => {
             (native::<arrow_types::Time64NanosecondType>(array, row), ArrowUnit::Nanosecond)
         }

@@ -40,7 +40,10 @@ fn rows_are_paired_by_key() {
     assert_eq!(unequal, [("id", 0), ("name", 1)]);
     let mut shown: Vec<_> = diff.sample.iter().map(show).collect();
     shown.sort();
-    assert_eq!(shown, ["changed ×1 id: 2 → 2, name: b → x", "extra ×1 id: - → 4, name: - → d", "missing ×1 id: 1 → -, name: a → -"]);
+    assert_eq!(
+        shown,
+        ["changed ×1 id: 2 → 2, name: b → x", "extra ×1 id: - → 4, name: - → d", "missing ×1 id: 1 → -, name: a → -"]
+    );
 }
 
 #[test]
@@ -52,7 +55,10 @@ fn without_a_key_whole_rows_are_a_bag() {
     assert!(diff.columns.is_empty());
     let mut shown: Vec<_> = diff.sample.iter().map(show).collect();
     shown.sort();
-    assert_eq!(shown, ["extra ×1 id: - → 2, name: - → x", "missing ×1 id: 2 → -, name: b → -", "missing ×2 id: 1 → -, name: a → -"]);
+    assert_eq!(
+        shown,
+        ["extra ×1 id: - → 2, name: - → x", "missing ×1 id: 2 → -, name: b → -", "missing ×2 id: 1 → -, name: a → -"]
+    );
 }
 
 #[test]
@@ -126,8 +132,14 @@ fn a_masked_sample_shows_no_value_and_equal_tokens_for_equal_values() {
     assert!(diff.masked);
     let text = serde_json::to_string(&diff).unwrap();
     assert!(!text.contains("secret") && !text.contains("public"), "{text}");
-    let tokens: std::collections::BTreeSet<_> =
-        diff.sample.iter().flat_map(|row| &row.columns).filter(|column| column.column == "name").flat_map(|column| [&column.old, &column.new]).flatten().collect();
+    let tokens: std::collections::BTreeSet<_> = diff
+        .sample
+        .iter()
+        .flat_map(|row| &row.columns)
+        .filter(|column| column.column == "name")
+        .flat_map(|column| [&column.old, &column.new])
+        .flatten()
+        .collect();
     assert_eq!(tokens.len(), 3, "{tokens:?}");
     assert!(tokens.iter().all(|token| token.starts_with("text(")), "{tokens:?}");
     let other = Masking::Tokens { secret: ValidationKey::new([8; 16]) };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Date64Array, Decimal128Array, Decimal256Array,
-    Decimal64Array, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Float64Array, Int8Array,
+    Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Date64Array, Decimal64Array, Decimal128Array,
+    Decimal256Array, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Float64Array, Int8Array,
     Int64Array, LargeBinaryArray, LargeListArray, LargeStringArray, ListArray, MapBuilder, NullArray, RecordBatch,
     StringArray, StringBuilder, StringViewArray, StructArray, Time32MillisecondArray, Time64NanosecondArray,
     TimestampMicrosecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
@@ -147,7 +147,8 @@ fn the_order_of_map_entries_counts_unless_the_policy_says_otherwise() {
 
 #[test]
 fn a_slice_encodes_as_its_rows() {
-    for array in [Arc::new(lists()) as ArrayRef, Arc::new(pairs(vec![None, Some((Some(1), Some("x"))), Some((None, None))]))] {
+    for array in [Arc::new(lists()) as ArrayRef, Arc::new(pairs(vec![None, Some((Some(1), Some("x"))), Some((None, None))]))]
+    {
         let whole = encode_with(array.clone(), Encoding::default()).unwrap();
         assert_eq!(encode_with(array.slice(1, 2), Encoding::default()).unwrap(), whole[1..3]);
     }
@@ -168,7 +169,10 @@ fn cell() -> impl Strategy<Value = (ArrayRef, DecodedCell)> {
     prop_oneof![
         any::<bool>().prop_map(move |v| some(Arc::new(BooleanArray::from(vec![v])), DecodedCell::Boolean(v))),
         any::<i64>().prop_map(move |v| some(Arc::new(Int64Array::from(vec![v])), DecodedCell::Integer(v))),
-        any::<f64>().prop_map(move |v| some(Arc::new(Float64Array::from(vec![v])), DecodedCell::Float(if v.is_nan() { 0x7ff8 << 48 } else { v.to_bits() }))),
+        any::<f64>().prop_map(move |v| some(
+            Arc::new(Float64Array::from(vec![v])),
+            DecodedCell::Float(if v.is_nan() { 0x7ff8 << 48 } else { v.to_bits() })
+        )),
         any::<i32>().prop_map(move |v| some(Arc::new(Date32Array::from(vec![v])), DecodedCell::Date(v))),
         any::<String>().prop_map(move |v| some(Arc::new(StringArray::from(vec![v.clone()])), DecodedCell::Text(v))),
         any::<Vec<u8>>().prop_map(move |v| some(Arc::new(BinaryArray::from(vec![&v[..]])), DecodedCell::Bytes(v))),

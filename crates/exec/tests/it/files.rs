@@ -56,7 +56,15 @@ pub async fn put(storage: &Storage, path: &str, batch: &RecordBatch, partition: 
     let size_bytes = bytes.len() as u64;
     storage.store().put(&storage.resolve(path).unwrap(), bytes.into()).await.unwrap();
     let rows = Some(batch.num_rows() as u64);
-    FileEntry { path: path.to_owned(), size_bytes, identity: String::new(), modified_ms: 0, rows, partition, has_deletes: false }
+    FileEntry {
+        path: path.to_owned(),
+        size_bytes,
+        identity: String::new(),
+        modified_ms: 0,
+        rows,
+        partition,
+        has_deletes: false,
+    }
 }
 
 pub fn snapshot(storage: &Storage, schema: TableSchema, partition: PartitionSpec) -> Snapshot {
@@ -69,7 +77,12 @@ pub async fn collect(engine: &Engine, plan: Arc<dyn ExecutionPlan>) -> Result<Ve
 }
 
 /// The rows of a scan as a table, sorted.
-pub async fn read(format: Format, storage: &Storage, snapshot: &Snapshot, files: &[FileEntry]) -> Result<String, DataFusionError> {
+pub async fn read(
+    format: Format,
+    storage: &Storage,
+    snapshot: &Snapshot,
+    files: &[FileEntry],
+) -> Result<String, DataFusionError> {
     let engine = engine();
     let plan = scan(&engine, &ScanRequest { storage, format, snapshot, files }).unwrap();
     assert_eq!(plan.schema(), lakeshift_exec::types::arrow_schema(&snapshot.schema).unwrap());

@@ -18,9 +18,17 @@ async fn three_million_flights_by_month_and_bucket() {
     let target_folder = tempfile::tempdir().unwrap();
     let target = local(target_folder.path());
     let date = DataType::Timestamp { unit: TimeUnit::Micros, utc: false };
-    let columns = [("date", date), ("delay", DataType::Int64), ("distance", DataType::Int64), ("origin", DataType::String), ("destination", DataType::String)];
+    let columns = [
+        ("date", date),
+        ("delay", DataType::Int64),
+        ("distance", DataType::Int64),
+        ("origin", DataType::String),
+        ("destination", DataType::String),
+    ];
     let table = schema(columns.into());
-    let spec = PartitionSpec { fields: vec![PartitionField::new("date", Transform::Month), PartitionField::new("origin", Transform::Bucket(16))] };
+    let spec = PartitionSpec {
+        fields: vec![PartitionField::new("date", Transform::Month), PartitionField::new("origin", Transform::Bucket(16))],
+    };
     let entry = FileEntry {
         path: file.file_name().unwrap().to_string_lossy().into_owned(),
         size_bytes: file.metadata().unwrap().len(),
@@ -33,7 +41,8 @@ async fn three_million_flights_by_month_and_bucket() {
     let settings = EngineSettings { memory_bytes: 256 << 20, ..EngineSettings::default() };
     let engine = Engine::builder().with_settings(settings).build().unwrap();
     let (snapshot, files) = (snapshot(&source, table.clone(), PartitionSpec::default()), [entry]);
-    let plan = scan(&engine, &ScanRequest { storage: &source, format: Format::Hive, snapshot: &snapshot, files: &files }).unwrap();
+    let plan =
+        scan(&engine, &ScanRequest { storage: &source, format: Format::Hive, snapshot: &snapshot, files: &files }).unwrap();
     let clock = SystemClock::new();
     let outcome = rewrite(RewriteRequest {
         input: engine.execute(plan).unwrap(),

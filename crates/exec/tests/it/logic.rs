@@ -19,14 +19,19 @@ fn source() -> TableSchema {
 async fn run(spec: LogicSpec<'_>) -> String {
     let (engine, storage) = (engine(), memory());
     let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("c")]));
-    let file = put(&storage, "a.parquet", &batch(vec![("n", Arc::new(Int32Array::from(vec![1, 2, 3]))), ("Name", names)]), vec![]).await;
+    let file =
+        put(&storage, "a.parquet", &batch(vec![("n", Arc::new(Int32Array::from(vec![1, 2, 3]))), ("Name", names)]), vec![])
+            .await;
     let (snapshot, files) = (snapshot(&storage, source(), PartitionSpec::default()), [file]);
-    let input = scan(&engine, &ScanRequest { storage: &storage, format: Format::Hive, snapshot: &snapshot, files: &files }).unwrap();
+    let input =
+        scan(&engine, &ScanRequest { storage: &storage, format: Format::Hive, snapshot: &snapshot, files: &files }).unwrap();
     let logic = Logic::new(&engine, &snapshot.schema, spec).await.unwrap();
     let plan = logic.apply(input).await.unwrap();
     let rows = collect(&engine, plan).await.unwrap();
     let expected = lakeshift_exec::types::arrow_schema(logic.output_schema()).unwrap();
-    let types = |schema: &arrow::datatypes::Schema| schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>();
+    let types = |schema: &arrow::datatypes::Schema| {
+        schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>()
+    };
     assert_eq!(types(&rows[0].schema()), types(&expected));
     sorted(&rows)
 }

@@ -101,7 +101,10 @@ fn bag(rows: &[Row]) -> Vec<String> {
 }
 
 fn partitioned(table: Table) -> Table {
-    table.partitioned_by(vec![PartitionField::new("id", Transform::Identity), PartitionField::new("name", Transform::Truncate(1))])
+    table.partitioned_by(vec![
+        PartitionField::new("id", Transform::Identity),
+        PartitionField::new("name", Transform::Truncate(1)),
+    ])
 }
 
 proptest! {

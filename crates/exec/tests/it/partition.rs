@@ -22,12 +22,21 @@ fn typed_values() -> impl Strategy<Value = (DataType, Vec<Option<Value>>)> {
         column(DataType::Int8, (-100..=i8::MAX).prop_map(|v| Value::Int(v.into()))),
         column(DataType::Int32, (-2_000_000_000..=i32::MAX).prop_map(|v| Value::Int(v.into()))),
         column(DataType::Int64, (i64::MIN / 2..=i64::MAX).prop_map(Value::Int)),
-        column(DataType::Decimal { precision: 38, scale: 3 }, (-(10_i128.pow(37))..10_i128.pow(37)).prop_map(|unscaled| Value::Decimal { unscaled, scale: 3 })),
-        column(DataType::Decimal { precision: 9, scale: 0 }, (-1000..1000_i128).prop_map(|unscaled| Value::Decimal { unscaled, scale: 0 })),
+        column(
+            DataType::Decimal { precision: 38, scale: 3 },
+            (-(10_i128.pow(37))..10_i128.pow(37)).prop_map(|unscaled| Value::Decimal { unscaled, scale: 3 })
+        ),
+        column(
+            DataType::Decimal { precision: 9, scale: 0 },
+            (-1000..1000_i128).prop_map(|unscaled| Value::Decimal { unscaled, scale: 0 })
+        ),
         column(DataType::Date, days.prop_map(Value::Date)),
         column(timestamp(TimeUnit::Micros, true), micros.clone().prop_map(Value::Timestamp)),
         column(timestamp(TimeUnit::Millis, false), micros.clone().prop_map(|v| Value::Timestamp(v / 1000 * 1000))),
-        column(timestamp(TimeUnit::Nanos, false), (-9_000_000_000_000_000..9_000_000_000_000_000_i64).prop_map(Value::Timestamp)),
+        column(
+            timestamp(TimeUnit::Nanos, false),
+            (-9_000_000_000_000_000..9_000_000_000_000_000_i64).prop_map(Value::Timestamp)
+        ),
         column(DataType::Time { unit: TimeUnit::Micros }, (0..86_400_000_000_i64).prop_map(Value::Time)),
         column(DataType::String, "[aé漢😀_ /]{0,8}".prop_map(Value::String)),
         column(DataType::Binary, proptest::collection::vec(any::<u8>(), 0..8).prop_map(Value::Binary)),
@@ -37,7 +46,10 @@ fn typed_values() -> impl Strategy<Value = (DataType, Vec<Option<Value>>)> {
     ]
 }
 
-fn column(data_type: DataType, value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<(DataType, Vec<Option<Value>>)> {
+fn column(
+    data_type: DataType,
+    value: impl Strategy<Value = Value> + 'static,
+) -> BoxedStrategy<(DataType, Vec<Option<Value>>)> {
     let values = proptest::collection::vec(proptest::option::weighted(0.9, value), 1..20);
     values.prop_map(move |values| (data_type.clone(), values)).boxed()
 }
@@ -56,7 +68,8 @@ fn any_transform() -> impl Strategy<Value = Transform> {
 
 fn array(data_type: &DataType, values: &[Option<Value>]) -> ArrayRef {
     let arrow = arrow_type(data_type).unwrap();
-    let parts: Vec<ArrayRef> = values.iter().map(|value| scalar(value.as_ref(), &arrow).unwrap().to_array().unwrap()).collect();
+    let parts: Vec<ArrayRef> =
+        values.iter().map(|value| scalar(value.as_ref(), &arrow).unwrap().to_array().unwrap()).collect();
     concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>()).unwrap()
 }
 

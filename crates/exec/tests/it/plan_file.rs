@@ -19,7 +19,13 @@ fn file(number: u64) -> PlannedFile {
         identity: format!("\"etag-{number}\""),
         size_bytes: u64::MAX - number,
         rows: number,
-        partition: vec![Some(Value::Date(1)), None, Some(Value::Binary(vec![0, 255])), Some(decimal), Some(Value::Float(-0.0))],
+        partition: vec![
+            Some(Value::Date(1)),
+            None,
+            Some(Value::Binary(vec![0, 255])),
+            Some(decimal),
+            Some(Value::Float(-0.0)),
+        ],
         target_partition: (number % 5 != 0).then(|| vec![Some(Value::String("\"x\",".into())), None]),
     }
 }
@@ -70,7 +76,8 @@ fn the_digest_tells_plans_apart_that_differ_in_one_place() {
     std::mem::swap(&mut other.reason, &mut other.identity);
     let mut zero = file(1);
     zero.partition[4] = Some(Value::Float(0.0));
-    let digests = [digest([file(1)]), digest([other]), digest([zero]), digest([file(1), file(1)]), digest([]), digest([file(2)])];
+    let digests =
+        [digest([file(1)]), digest([other]), digest([zero]), digest([file(1), file(1)]), digest([]), digest([file(2)])];
     assert_eq!(digests.iter().collect::<std::collections::HashSet<_>>().len(), digests.len());
     assert_eq!(digests[0], digest([file(1)]));
 }
@@ -92,7 +99,10 @@ async fn what_is_no_plan_is_refused() {
     assert!(read_plan(&storage, "none.parquet").try_next().await.is_err());
     storage.store().put(&storage.resolve("a.parquet").unwrap(), vec![0_u8; 100].into()).await.unwrap();
     assert!(matches!(read_plan(&storage, "a.parquet").try_next().await, Err(PlanFileError::Parquet { .. })));
-    let rows = crate::files::batch(vec![("unit", std::sync::Arc::new(arrow::array::Int32Array::from(vec![1])) as arrow::array::ArrayRef)]);
+    let rows = crate::files::batch(vec![(
+        "unit",
+        std::sync::Arc::new(arrow::array::Int32Array::from(vec![1])) as arrow::array::ArrayRef,
+    )]);
     let _ = crate::files::put(&storage, "b.parquet", &rows, vec![]).await;
     assert!(matches!(read_plan(&storage, "b.parquet").try_next().await, Err(PlanFileError::Version { .. })));
 }

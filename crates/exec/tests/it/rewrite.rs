@@ -32,7 +32,12 @@ fn rows(count: i32, values: &[Option<&str>]) -> RecordBatch {
     batch(vec![("n", Arc::new(Int32Array::from_iter_values(0..count)) as ArrayRef), ("s", Arc::new(texts))])
 }
 
-fn request<'a>(storage: &'a Storage, schema: &'a TableSchema, partition: &'a PartitionSpec, batches: Vec<RecordBatch>) -> RewriteRequest<'a> {
+fn request<'a>(
+    storage: &'a Storage,
+    schema: &'a TableSchema,
+    partition: &'a PartitionSpec,
+    batches: Vec<RecordBatch>,
+) -> RewriteRequest<'a> {
     RewriteRequest {
         input: stream(batches),
         storage,
@@ -94,7 +99,9 @@ async fn rows_are_split_by_partition_in_their_order_and_read_back_the_same() {
         assert_eq!(bytes.len() as u64, file.size_bytes);
         let numbers: Vec<i64> = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 100)
             .unwrap()
-            .flat_map(|batch| batch.unwrap().column(0).as_any().downcast_ref::<arrow::array::Int64Array>().unwrap().values().to_vec())
+            .flat_map(|batch| {
+                batch.unwrap().column(0).as_any().downcast_ref::<arrow::array::Int64Array>().unwrap().values().to_vec()
+            })
             .collect();
         assert!(numbers.is_sorted(), "{numbers:?}");
     }
@@ -107,12 +114,17 @@ async fn rows_are_split_by_partition_in_their_order_and_read_back_the_same() {
 #[tokio::test]
 async fn field_ids_statistics_and_spec_names_stand_in_the_footer() {
     let storage = memory();
-    let mut list = Field::new("l", DataType::List { element: Box::new(Field { id: Some(4), ..Field::new("element", DataType::Int32, true) }) }, true);
+    let mut list = Field::new(
+        "l",
+        DataType::List { element: Box::new(Field { id: Some(4), ..Field::new("element", DataType::Int32, true) }) },
+        true,
+    );
     list.id = Some(3);
     let mut table = schema(vec![("n", DataType::Int64)]);
     table.fields[0].id = Some(1);
     table.fields.push(list);
-    let lists = arrow::array::ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(vec![Some(vec![Some(1)]), None]);
+    let lists =
+        arrow::array::ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(vec![Some(vec![Some(1)]), None]);
     let input = batch(vec![("n", Arc::new(Int32Array::from(vec![Some(-7), None])) as ArrayRef), ("l", Arc::new(lists))]);
     let files = written(request(&storage, &table, &PartitionSpec::default(), vec![input])).await;
     assert_eq!(files[0].path, "data/ls.m.b000001.e1-00001.parquet");
@@ -139,11 +151,15 @@ async fn field_ids_statistics_and_spec_names_stand_in_the_footer() {
 async fn delta_files_omit_identity_partition_columns_and_an_empty_input_writes_nothing() {
     let storage = memory();
     let (table, spec) = (table(), by_s());
-    let omit = |batch| RewriteRequest { partition_columns: PartitionColumns::Omit, ..request(&storage, &table, &spec, vec![batch]) };
+    let omit = |batch| RewriteRequest {
+        partition_columns: PartitionColumns::Omit,
+        ..request(&storage, &table, &spec, vec![batch])
+    };
     let files = written(omit(rows(2, &[Some("a")]))).await;
     let (metadata, _) = footer(&storage, &files[0].path).await;
     assert_eq!(metadata.file_metadata().schema_descr().num_columns(), 1);
-    let text = read(Format::Delta, &storage, &snapshot(&storage, table.clone(), spec.clone()), &entries(&files)).await.unwrap();
+    let text =
+        read(Format::Delta, &storage, &snapshot(&storage, table.clone(), spec.clone()), &entries(&files)).await.unwrap();
     assert_eq!(text, "| n | s |\n| 0 | a |\n| 1 | a |");
     let empty = memory();
     assert!(written(request(&empty, &table, &spec, vec![rows(0, &[None])])).await.is_empty());
@@ -164,7 +180,10 @@ fn noise(row: u64) -> String {
 
 fn noisy(count: u64, partitions: i32) -> RecordBatch {
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..count).map(noise)));
-    batch(vec![("n", Arc::new(Int32Array::from_iter_values((0..count).map(|row| row as i32 % partitions))) as ArrayRef), ("s", texts)])
+    batch(vec![
+        ("n", Arc::new(Int32Array::from_iter_values((0..count).map(|row| row as i32 % partitions))) as ArrayRef),
+        ("s", texts),
+    ])
 }
 
 #[tokio::test]
@@ -244,7 +263,9 @@ async fn columns_that_do_not_fit_the_target_are_refused_by_name() {
         async move { rewrite(request(storage, &table, spec, vec![input])).await.unwrap_err() }
     };
     let input = rows(2, &[None]);
-    assert!(matches!(failure(schema(vec![("n", DataType::Int64)]), input.clone()).await, RewriteError::Extra { column, .. } if column == "s"));
+    assert!(
+        matches!(failure(schema(vec![("n", DataType::Int64)]), input.clone()).await, RewriteError::Extra { column, .. } if column == "s")
+    );
     let mut wider = table();
     wider.fields.push(Field::new("m", DataType::Date, true));
     assert!(matches!(failure(wider, input.clone()).await, RewriteError::Missing { column, .. } if column == "m"));

@@ -38,9 +38,11 @@ async fn files_of_different_schemas_read_in_the_tables_schema() {
     let storage = local(folder.path());
     let old = put(&storage, "day=2001-01-01/a b.parquet", &batch(vec![("n", ints(vec![1, 2]))]), day(11_323)).await;
     let dictionary: DictionaryArray<Int32Type> = vec!["x", "y"].into_iter().collect();
-    let new = batch(vec![("name", Arc::new(dictionary)), ("N", ints(vec![9, 9])), ("n", Arc::new(Int64Array::from(vec![3, 4])))]);
+    let new =
+        batch(vec![("name", Arc::new(dictionary)), ("N", ints(vec![9, 9])), ("n", Arc::new(Int64Array::from(vec![3, 4])))]);
     let new = put(&storage, "day=2001-01-02/a%2Fb.parquet", &new, day(11_324)).await;
-    let null = put(&storage, "day=__HIVE_DEFAULT_PARTITION__/c.parquet", &batch(vec![("n", ints(vec![5]))]), vec![None]).await;
+    let null =
+        put(&storage, "day=__HIVE_DEFAULT_PARTITION__/c.parquet", &batch(vec![("n", ints(vec![5]))]), vec![None]).await;
     let table = schema(vec![("n", DataType::Int64), ("name", DataType::String), ("day", DataType::Date)]);
     let text = read(Format::Hive, &storage, &snapshot(&storage, table, by_day()), &[old, new, null]).await.unwrap();
     insta::assert_snapshot!(text, @r"
@@ -83,7 +85,8 @@ async fn columns_are_found_by_physical_name_and_case_matters() {
 async fn what_does_not_fit_is_refused_by_name() {
     let storage = memory();
     let table = |data_type| snapshot(&storage, schema(vec![("n", data_type)]), PartitionSpec::default());
-    let file = put(&storage, "a.parquet", &batch(vec![("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]), vec![]).await;
+    let file =
+        put(&storage, "a.parquet", &batch(vec![("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]), vec![]).await;
     let files = [file.clone()];
     insta::assert_snapshot!(refused(&table(DataType::Int32), &storage, &files).await, @"column n of a.parquet is Int64 and the table says Int32; a change without loss is not possible");
     let nanos = batch(vec![("n", Arc::new(TimestampNanosecondArray::from(vec![1])) as ArrayRef)]);
@@ -113,7 +116,8 @@ async fn deletes_and_paths_outside_are_refused_before_anything_is_read() {
     let file = put(&storage, "a.parquet", &batch(vec![("n", ints(vec![1]))]), vec![]).await;
     let plan = |file: FileEntry| {
         let files = [file];
-        scan(&engine(), &ScanRequest { storage: &storage, format: Format::Delta, snapshot: &snapshot, files: &files }).map(|_| ())
+        scan(&engine(), &ScanRequest { storage: &storage, format: Format::Delta, snapshot: &snapshot, files: &files })
+            .map(|_| ())
     };
     assert!(matches!(plan(FileEntry { has_deletes: true, ..file.clone() }), Err(ScanError::Deletes { .. })));
     assert!(matches!(plan(FileEntry { path: "../a.parquet".to_owned(), ..file.clone() }), Err(ScanError::Outside(_))));
@@ -150,7 +154,9 @@ async fn timestamps_widen_and_two_stores_of_one_url_are_kept_apart() {
 async fn text_of_a_partition_keeps_its_zeros_and_nested_columns_widen() {
     let storage = memory();
     let list = arrow::array::ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None])]);
-    let file = put(&storage, "a.parquet", &batch(vec![("l", Arc::new(list) as ArrayRef)]), vec![Some(Value::String("00".into()))]).await;
+    let file =
+        put(&storage, "a.parquet", &batch(vec![("l", Arc::new(list) as ArrayRef)]), vec![Some(Value::String("00".into()))])
+            .await;
     let element = Box::new(Field::new("element", DataType::Int64, true));
     let table = schema(vec![("l", DataType::List { element }), ("hour", DataType::String)]);
     let spec = PartitionSpec { fields: vec![PartitionField::new("hour", Transform::Identity)] };

@@ -50,7 +50,8 @@ impl Table {
 
     pub fn schema(&self) -> TableSchema {
         let schema = self.files[0].schema();
-        let field = |field: &Arc<arrow::datatypes::Field>| Field::new(field.name().clone(), logical(field.data_type()), true);
+        let field =
+            |field: &Arc<arrow::datatypes::Field>| Field::new(field.name().clone(), logical(field.data_type()), true);
         TableSchema { fields: schema.fields().iter().map(field).collect() }
     }
 }

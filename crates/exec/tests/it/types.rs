@@ -13,7 +13,14 @@ fn every_type() -> TableSchema {
     let field = |name: &str, data_type, nullable| Field::new(name, data_type, nullable);
     let units = [TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos];
     let mut types = vec![DataType::Boolean, DataType::Int8, DataType::Int16, DataType::Int32, DataType::Int64];
-    types.extend([DataType::UInt8, DataType::UInt16, DataType::UInt32, DataType::UInt64, DataType::Float32, DataType::Float64]);
+    types.extend([
+        DataType::UInt8,
+        DataType::UInt16,
+        DataType::UInt32,
+        DataType::UInt64,
+        DataType::Float32,
+        DataType::Float64,
+    ]);
     types.extend([DataType::Decimal { precision: 38, scale: 38 }, DataType::Date, DataType::String, DataType::Binary]);
     types.extend([DataType::Fixed { length: 16 }, DataType::Uuid]);
     types.extend(units.map(|unit| DataType::Time { unit }));

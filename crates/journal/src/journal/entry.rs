@@ -119,11 +119,7 @@ pub(super) fn decode<E: DeserializeOwned>(path: &Path, bytes: &Bytes) -> Result<
     let garbled = |source| JournalError::Garbled { path: path.clone(), source };
     let Version { format_version } = serde_json::from_slice(bytes).map_err(garbled)?;
     if format_version != FORMAT_VERSION {
-        return Err(JournalError::UnknownFormat {
-            path: path.clone(),
-            found: format_version,
-            supported: FORMAT_VERSION,
-        });
+        return Err(JournalError::UnknownFormat { path: path.clone(), found: format_version, supported: FORMAT_VERSION });
     }
     let envelope: Envelope<serde_json::Value> = serde_json::from_slice(bytes).map_err(garbled)?;
     let event = serde_json::from_value(envelope.event)

@@ -36,9 +36,7 @@ pub enum JournalError {
         sequence: Sequence,
     },
     /// An object is not a journal entry.
-    #[error(
-        "{path} is not a journal entry; nothing was changed: restore the object from the bucket's versions or a backup"
-    )]
+    #[error("{path} is not a journal entry; nothing was changed: restore the object from the bucket's versions or a backup")]
     Garbled {
         /// The object.
         path: Path,

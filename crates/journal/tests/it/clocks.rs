@@ -101,9 +101,7 @@ async fn epochs_rise_above_the_journal_when_the_leases_are_lost() {
     assert_eq!(append(&mut journal, 7, "one").await, Append::Appended(Sequence(1)));
     let lease = granted(a.leases().acquire_above(journal.last_epoch()).await.unwrap());
     assert_eq!(lease.epoch(), Epoch(8));
-    let Acquire::Held { epoch, .. } = a.leases().acquire_above(Epoch(7)).await.unwrap() else {
-        panic!("granted twice")
-    };
+    let Acquire::Held { epoch, .. } = a.leases().acquire_above(Epoch(7)).await.unwrap() else { panic!("granted twice") };
     assert_eq!(epoch, Epoch(8));
 }
 

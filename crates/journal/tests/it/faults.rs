@@ -126,11 +126,7 @@ async fn every_operation_is_counted_once() {
 #[case::lost_response(FaultPlan::LostResponse(2), [true, false, true], [true, true, true])]
 #[case::fail_once(FaultPlan::FailOnce(2), [true, false, true], [true, false, true])]
 #[tokio::test]
-async fn a_plan_strikes_as_it_says(
-    #[case] plan: FaultPlan,
-    #[case] succeeds: [bool; 3],
-    #[case] takes_effect: [bool; 3],
-) {
+async fn a_plan_strikes_as_it_says(#[case] plan: FaultPlan, #[case] succeeds: [bool; 3], #[case] takes_effect: [bool; 3]) {
     let inner = Arc::new(InMemory::new());
     let store = FaultStore::new(inner.clone(), plan);
     for (number, (succeeds, takes_effect)) in succeeds.into_iter().zip(takes_effect).enumerate() {

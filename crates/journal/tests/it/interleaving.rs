@@ -61,11 +61,7 @@ fn run<'a>(schedule: &[bool], tasks: [Pin<Box<dyn Future<Output = Claims> + 'a>>
 }
 
 fn fault() -> impl Strategy<Value = FaultPlan> {
-    prop_oneof![
-        Just(FaultPlan::None),
-        (1..8u64).prop_map(FaultPlan::LostResponse),
-        (1..8u64).prop_map(FaultPlan::FailOnce),
-    ]
+    prop_oneof![Just(FaultPlan::None), (1..8u64).prop_map(FaultPlan::LostResponse), (1..8u64).prop_map(FaultPlan::FailOnce),]
 }
 
 proptest! {

@@ -41,9 +41,10 @@ async fn one_racer_extends(world: World) {
     for racer in 0..RACERS {
         journals.push(open(&world, &format!("racer {racer}")).await);
     }
-    let racers = journals.into_iter().enumerate().map(|(racer, mut journal)| {
-        tokio::spawn(async move { append(&mut journal, 1, &format!("racer {racer}")).await })
-    });
+    let racers = journals
+        .into_iter()
+        .enumerate()
+        .map(|(racer, mut journal)| tokio::spawn(async move { append(&mut journal, 1, &format!("racer {racer}")).await }));
     let outcomes: Vec<_> = join_all(racers).await.into_iter().map(|joined| joined.expect("a racer")).collect();
     let appended = outcomes.iter().filter(|outcome| **outcome == Append::Appended(Sequence(1))).count();
     let refused = outcomes.iter().filter(|outcome| matches!(outcome, Append::Conflict { .. })).count();

@@ -107,12 +107,7 @@ impl Shared {
     }
 
     /// Numbers `operation` when first polled, and carries it out or not as the plan says.
-    pub async fn run<T>(
-        &self,
-        kind: OperationKind,
-        path: &Path,
-        operation: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+    pub async fn run<T>(&self, kind: OperationKind, path: &Path, operation: impl Future<Output = Result<T>>) -> Result<T> {
         // Every operation is a point where a scheduler may let another task run first.
         tokio::task::yield_now().await;
         let fate = self.begin(kind, path);

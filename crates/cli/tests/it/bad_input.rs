@@ -1,0 +1,106 @@
+//! Bad input: an error that names the object, exit code 2, and nothing lost or half-switched.
+
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::life::{LIFE, Step};
+use crate::support::{Flight, Target, World, day_file};
+
+const FLIGHTS: &[Flight] = &[(1, "ATL", Some(1)), (2, "SFO", None)];
+
+async fn planned(target: Target) -> World {
+    let world = World::in_memory(target);
+    world.put_day(1, "a.parquet", FLIGHTS).await;
+    world.run(&["plan", "SPEC"]).await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn unreadable_files_are_listed_in_the_plan_and_do_not_stop_it() {
+    let world = World::in_memory(Target::Iceberg);
+    world.put_day(1, "a.parquet", FLIGHTS).await;
+    let whole = day_file(1, FLIGHTS);
+    let mut hostile = b"PAR1".to_vec();
+    hostile.extend_from_slice(&u32::MAX.to_le_bytes());
+    hostile.extend_from_slice(b"PAR1");
+    for (name, bytes) in [
+        ("empty.parquet", Vec::new()),
+        ("truncated.parquet", whole[..whole.len() / 2].to_vec()),
+        ("hostile.parquet", hostile),
+        ("text.parquet", b"this is no Parquet file".to_vec()),
+    ] {
+        world.store.put(&Path::from(format!("lake/flights/day=2001-01-01/{name}")), bytes.into()).await.unwrap();
+    }
+    let answer = world.run(&["plan", "SPEC", "--dry-run"]).await.unwrap();
+    for name in ["empty.parquet", "truncated.parquet", "hostile.parquet", "text.parquet"] {
+        assert!(answer.text.contains(name), "{name} is not named in\n{}", answer.text);
+    }
+    assert_eq!(answer.json["plan"]["summary"]["total"]["rows"], 2);
+}
+
+#[tokio::test]
+async fn a_journal_with_a_changed_entry_is_refused_by_name() {
+    let world = planned(Target::Iceberg).await;
+    let entry = Path::from("lake/control/migrations/flights/journal/00000000000000000001.json");
+    let text = world.store.get(&entry).await.unwrap().bytes().await.unwrap();
+    let changed = String::from_utf8(text.to_vec()).unwrap().replace("test@here", "evil@here");
+    world.store.put(&entry, changed.into()).await.unwrap();
+    let error = world.run(&["approve", "SPEC"]).await.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("0000000000000000000"), "{error}");
+}
+
+#[tokio::test]
+async fn a_changed_plan_file_is_refused_before_any_row_moves() {
+    let world = planned(Target::Iceberg).await;
+    for command in ["approve", "dual-write"] {
+        world.run(&[command, "SPEC"]).await.unwrap();
+    }
+    let plans = Path::from("lake/control/migrations/flights/plans");
+    let objects: Vec<object_store::ObjectMeta> =
+        futures::TryStreamExt::try_collect(world.store.list(Some(&plans))).await.unwrap();
+    world.store.put(&objects[0].location, "not a plan".into()).await.unwrap();
+    let error = world.run(&["backfill", "SPEC"]).await.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert_eq!(world.target_rows(Target::Iceberg).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_table_of_somebody_else_at_the_target_is_left_as_it_was() {
+    let first = planned(Target::Iceberg).await;
+    for command in ["approve", "dual-write", "backfill"] {
+        first.run(&[command, "SPEC"]).await.unwrap();
+    }
+    let rows = first.target_rows(Target::Iceberg).await;
+    let spec = std::fs::read_to_string(first.spec()).unwrap();
+    std::fs::write(first.spec(), spec.replace("name: flights\n", "name: another\n").replace("alias: flights", "alias: b"))
+        .unwrap();
+    first.run(&["plan", "SPEC"]).await.unwrap();
+    first.run(&["approve", "SPEC"]).await.unwrap();
+    let error = first.run(&["dual-write", "SPEC"]).await.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("flights_iceberg"), "{error}");
+    first.run(&["abort", "SPEC"]).await.unwrap();
+    assert_eq!(first.target_rows(Target::Iceberg).await, rows);
+}
+
+#[tokio::test]
+async fn a_source_that_vanishes_stops_the_mirror_by_name_and_loses_nothing() {
+    let world = World::in_memory(Target::Iceberg);
+    for step in &LIFE[..9] {
+        if !matches!(step, Step::Wait(_)) {
+            world.step(*step).await.unwrap();
+        }
+    }
+    let rows = world.target_rows(Target::Iceberg).await;
+    let flights = Path::from("lake/flights");
+    let objects: Vec<object_store::ObjectMeta> =
+        futures::TryStreamExt::try_collect(world.store.list(Some(&flights))).await.unwrap();
+    for object in objects {
+        world.store.delete(&object.location).await.unwrap();
+    }
+    let error = world.run(&["mirror", "SPEC"]).await.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("memory:///lake/flights"), "{error}");
+    assert_eq!(world.target_rows(Target::Iceberg).await, rows);
+}
