@@ -51,7 +51,7 @@ fmt: ## Format the code
 interop: build venv ## Let pyiceberg, DuckDB and deltalake read what was migrated, and compare every row
 	@$(PYTHON) scripts/interop.py "$(LAKESHIFT)" "$(or $(INTEROP_DIR),.interop)"
 
-bench: build venv ## Time a migration phase by phase; LAKESHIFT_BENCH_DATA=flights-3m.parquet for 181 days
+bench: build venv ## Time a migration phase by phase; LAKESHIFT_BENCH_DATA=flights-3m.parquet for 3M rows
 	@$(PYTHON) scripts/bench.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench)"
 
 venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outside the checkout

@@ -2,7 +2,7 @@
 """Times a migration step by step: Hive to Iceberg (every row rewritten) and Hive to Delta in place (none).
 
 There is one benchmark so far, this one. It takes the test data (508,126 rows), or with LAKESHIFT_BENCH_DATA=flights-3m.parquet
-the 3,000,000 rows of 181 days, and repeats the playbook from plan to cutover in fresh folders. It prints for every step the
+the 3,000,000 rows of half a year, and repeats the playbook from plan to cutover in fresh folders. It prints for every step the
 least, the median and the greatest of the times, which include the start of a process.
 
 Note that `make build` compiles our own crates for development (opt-level 1) and the crates they use for speed (opt-level 3).

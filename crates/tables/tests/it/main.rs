@@ -1,8 +1,15 @@
 //! Behaviour of the table adapters, on real Parquet files.
 
+// `cfg(test)` tells clippy that helpers may unwrap too (clippy.toml).
+#[cfg(test)]
 mod builders;
+#[cfg(test)]
 mod delta;
+#[cfg(test)]
 mod footer;
+#[cfg(test)]
 mod hive;
+#[cfg(test)]
 mod iceberg;
+#[cfg(test)]
 mod storage;
