@@ -89,7 +89,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     })
     .map_err(|source| Error::Json { object: "the certificate".to_owned(), source })?;
     let report = report.with_certificate(&certificate);
-    let folder = write(session, &report, &certificate, started_at).await?;
+    let folder = write(session, &report, &certificate, [&compared.old, &compared.new], started_at).await?;
     session
         .record(Event::Validated(ValidationRecord {
             verdict: report.verdict.name(),
@@ -174,11 +174,19 @@ async fn compare_sides(
         fingerprint(request(|pair| &pair.new), new_streams),
     )?;
     let comparison = compare(&old_print, &new_print)?;
+    let mut obstacles = moved(tables, old).await?;
     let rows = match comparison.differences.is_empty() {
         true => None,
-        false => Some(differing_rows(session, tables, rows, (old, new), &shape, &columns, &comparison).await?),
+        false => match differing_rows(session, tables, rows, (old, new), &shape, &columns, &comparison).await {
+            Ok(rows) => Some(rows),
+            // That the sides differ is known; which rows do is not worth losing the verdict for.
+            Err(Error::Diff(error)) => {
+                obstacles.push(Reason::Incomplete { why: error.to_string() });
+                None
+            }
+            Err(error) => return Err(error),
+        },
     };
-    let obstacles = moved(tables, old).await?;
     Ok(Compared { schema, refinement, old: old_print, new: new_print, comparison, rows, obstacles })
 }
 
@@ -255,11 +263,12 @@ fn tool_version() -> String {
     format!("lakeshift {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Writes report and certificate. The folder is named by the time, and by the epoch where two would fall together.
+/// Writes the report, the certificate and the sums that it is bound to. The folder is named by the time, and by the epoch where two would fall together.
 async fn write(
     session: &Session,
     report: &ValidationReport,
     certificate: &Certificate,
+    [old, new]: [&Fingerprint; 2],
     at: DateTime<Utc>,
 ) -> Result<String, Error> {
     let folder = format!("reports/{}-e{}", at.format("%Y%m%dT%H%M%SZ"), session.epoch().0);
@@ -267,6 +276,8 @@ async fn write(
         result.map_err(|source| Error::Json { object: object.to_owned(), source })
     };
     let objects = [
+        ("fingerprint-old.json", json("the old side's fingerprint", serde_json::to_string(old))?),
+        ("fingerprint-new.json", json("the new side's fingerprint", serde_json::to_string(new))?),
         ("certificate.json", json("the certificate", serde_json::to_string_pretty(certificate))?),
         ("report.json", json("the report", report.to_json())?),
         ("report.md", report.to_markdown()),
