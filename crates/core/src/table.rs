@@ -176,7 +176,7 @@ pub enum CreateOutcome {
 }
 
 /// The migration's commits to one table are numbered 1, 2, 3 …; the number is the idempotency key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CommitNumber(pub u64);
 

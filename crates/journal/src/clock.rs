@@ -30,6 +30,7 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose [`Clock::elapsed`] starts at zero now.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that all others take the time from")]
     pub fn new() -> Self {
         Self { started: Instant::now() }
     }
@@ -43,6 +44,7 @@ impl Default for SystemClock {
 
 #[async_trait]
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that all others take the time from")]
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
     }
@@ -51,6 +53,7 @@ impl Clock for SystemClock {
         self.started.elapsed()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that all others wait with")]
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }

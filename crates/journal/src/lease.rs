@@ -49,6 +49,7 @@ pub struct LeaseConfig {
 /// What came of asking for the lease.
 #[must_use]
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value a process, taken apart at once")]
 pub enum Acquire {
     /// This process holds it.
     Granted(Lease),

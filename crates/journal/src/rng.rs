@@ -42,6 +42,7 @@ impl<R: Rng + ?Sized> RngExt for R {}
 pub struct SystemRng;
 
 impl Rng for SystemRng {
+    #[expect(clippy::disallowed_methods, reason = "this is the source that all others take randomness from")]
     fn fill(&self, buffer: &mut [u8]) {
         rand::rng().fill_bytes(buffer);
     }

@@ -24,6 +24,7 @@ struct Time {
 
 /// What [`Clock::sleep`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "each name is a sentence: sleeping moves time")]
 enum Sleeping {
     MovesTime,
     WaitsForTime,

@@ -183,12 +183,6 @@ pub struct State {
     pub files_added: u64,
 }
 
-impl Default for CommitNumber {
-    fn default() -> Self {
-        Self(0)
-    }
-}
-
 impl State {
     /// Folds a journal.
     pub fn fold(entries: &[Entry<Event>]) -> Self {

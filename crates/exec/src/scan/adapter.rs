@@ -20,6 +20,7 @@ use datafusion::physical_expr_adapter::{
 
 /// The file's column, or a constant when the file lacks it.
 #[derive(Debug, Clone, Eq, Hash)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "the manual PartialEq below compares what a derived one would")]
 pub(super) struct FileOr {
     file: Arc<dyn PhysicalExpr>,
     constant: Arc<dyn PhysicalExpr>,

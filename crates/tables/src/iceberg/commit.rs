@@ -262,7 +262,7 @@ fn mergeable<'a>(carried: &[&'a Loaded]) -> Vec<Vec<&'a Loaded>> {
                 && first.metadata.schema_id == loaded.metadata.schema_id
         };
         let open = |(bytes, group): &&mut (i64, Vec<&Loaded>)| {
-            *bytes < MANIFEST_BYTES_TARGET && group.first().is_some_and(|first| alike(first))
+            *bytes < MANIFEST_BYTES_TARGET && group.first().is_some_and(&alike)
         };
         match groups.iter_mut().find(open) {
             Some((bytes, group)) => {
