@@ -41,9 +41,10 @@ async fn main() -> ExitCode {
 }
 
 fn log_to_stderr(global: &Global) {
+    // The Delta kernel calls a folder without a table an error; whether it is one is told by the command.
     let level = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn,lakeshift=info",
+        (true, _) => "error,buoyant_kernel=off",
+        (false, 0) => "warn,lakeshift=info,buoyant_kernel=off",
         (false, 1) => "info,lakeshift=debug",
         (false, _) => "debug",
     };

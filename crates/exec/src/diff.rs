@@ -156,10 +156,12 @@ fn parts(request: &DiffRequest<'_>) -> Result<u64, DiffError> {
 async fn one_part(scanner: &Scanner<'_>, part: Part, outcome: &mut Outcome) -> Result<(), DiffError> {
     let mut keys = Keys::default();
     for side in [Side::Old, Side::New] {
-        scanner.scan(side, part, &mut |row| {
-            keys.count(side, &row);
-            Ok(())
-        }).await?;
+        scanner
+            .scan(side, part, &mut |row| {
+                keys.count(side, &row);
+                Ok(())
+            })
+            .await?;
     }
     if scanner.is_keyed() {
         outcome.diff.duplicate_keys += keys.duplicates();

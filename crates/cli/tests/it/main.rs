@@ -1,6 +1,10 @@
 //! The program's behaviour from outside: whole migrations over real stores, and over stores that fail.
 
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod life;
+#[cfg(test)]
 mod support;

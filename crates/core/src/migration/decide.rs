@@ -338,8 +338,11 @@ fn list(versions: &[TableVersion]) -> String {
 
 /// A stale certificate wants what the mirror has to carry over, and another look.
 fn steps_after_refusal(state: &State, command: Command) -> Vec<String> {
+    let passed = state.validation.as_ref().is_some_and(|record| record.verdict == VerdictName::Pass);
     match (command, state.phase) {
-        (Command::Cutover, Phase::Validation) => ["mirror --once", "validate", "cutover"].map(str::to_owned).to_vec(),
+        (Command::Cutover, Phase::Validation) if passed => {
+            ["mirror --once", "validate", "cutover"].map(str::to_owned).to_vec()
+        }
         _ => next_steps(state),
     }
 }

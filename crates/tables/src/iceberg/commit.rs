@@ -261,9 +261,8 @@ fn mergeable<'a>(carried: &[&'a Loaded]) -> Vec<Vec<&'a Loaded>> {
             first.file.partition_spec_id == loaded.file.partition_spec_id
                 && first.metadata.schema_id == loaded.metadata.schema_id
         };
-        let open = |(bytes, group): &&mut (i64, Vec<&Loaded>)| {
-            *bytes < MANIFEST_BYTES_TARGET && group.first().is_some_and(&alike)
-        };
+        let open =
+            |(bytes, group): &&mut (i64, Vec<&Loaded>)| *bytes < MANIFEST_BYTES_TARGET && group.first().is_some_and(&alike);
         match groups.iter_mut().find(open) {
             Some((bytes, group)) => {
                 *bytes += loaded.file.manifest_length;
