@@ -34,7 +34,7 @@ async fn main() -> ExitCode {
             ExitCode::from(answer.exit_code)
         }
         Err(error) => {
-            eprintln!("{}", render_error(&error, format));
+            let _ = writeln!(std::io::stderr(), "{}", render_error(&error, format));
             ExitCode::from(error.exit_code())
         }
     }

@@ -25,7 +25,7 @@ impl Progress {
     /// Says one thing.
     pub fn say(self, text: impl AsRef<str>) {
         if self != Self::Quiet {
-            eprintln!("{}", text.as_ref());
+            line(text.as_ref());
         }
     }
 
@@ -67,7 +67,7 @@ impl Meter {
             Progress::Lines => {
                 let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
                 let percent = (done * 100).checked_div(total).unwrap_or(100);
-                eprintln!("{percent:3}% {} of {}  {message}", HumanBytes(done), HumanBytes(total));
+                line(&format!("{percent:3}% {} of {}  {message}", HumanBytes(done), HumanBytes(total)));
             }
             Progress::Quiet => {}
         }
@@ -77,4 +77,9 @@ impl Meter {
     pub fn finish(self) {
         self.bar.finish_and_clear();
     }
+}
+
+#[expect(clippy::print_stderr, reason = "this is where the program talks to people")]
+fn line(text: &str) {
+    eprintln!("{text}");
 }

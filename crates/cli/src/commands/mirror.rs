@@ -19,8 +19,10 @@ pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer,
             async |opened| {
                 let Opened { session, tables, rows } = opened;
                 let mut round = mirror::round(session, tables, rows).await?;
-                while follow {
-                    let Some(applied) = session.state.mirror.as_ref().map(|mirror| mirror.applied.clone()) else { break };
+                if !follow {
+                    return Ok(round);
+                }
+                while let Some(applied) = session.state.mirror.as_ref().map(|mirror| mirror.applied.clone()) {
                     let tail = mirror::tail(session, tables);
                     let waited = session.while_renewing(session.context.stop.or_drop(tail.wait(&applied))).await?;
                     match waited {

@@ -258,7 +258,8 @@ mod tests {
     #[test]
     fn what_would_change_a_row_is_never_adopted() {
         let (entry, facts) = file();
-        let cases: [(&str, fn(&mut ChooseContext, &mut FileEntry, &mut FileFacts)); 6] = [
+        type Change = fn(&mut ChooseContext, &mut FileEntry, &mut FileFacts);
+        let cases: [(&str, Change); 6] = [
             ("looks at every row", |c, _, _| c.rows_change = true),
             ("deleted", |_, e, _| e.has_deletes = true),
             ("lies elsewhere", |c, _, _| c.target_can_refer = false),

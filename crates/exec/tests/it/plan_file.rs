@@ -13,7 +13,7 @@ fn file(number: u64) -> PlannedFile {
     let decimal = Value::Decimal { unscaled: -170_141_183_460_469_231_731, scale: 3 };
     PlannedFile {
         unit: UnitId(format!("b{:06}", number / 3)),
-        strategy: if number % 2 == 0 { Strategy::Adopt } else { Strategy::Rewrite },
+        strategy: if number.is_multiple_of(2) { Strategy::Adopt } else { Strategy::Rewrite },
         reason: format!("reason {number}"),
         path: format!("day={number}/é {number}.parquet"),
         identity: format!("\"etag-{number}\""),
@@ -26,7 +26,7 @@ fn file(number: u64) -> PlannedFile {
             Some(decimal),
             Some(Value::Float(-0.0)),
         ],
-        target_partition: (number % 5 != 0).then(|| vec![Some(Value::String("\"x\",".into())), None]),
+        target_partition: (!number.is_multiple_of(5)).then(|| vec![Some(Value::String("\"x\",".into())), None]),
     }
 }
 
