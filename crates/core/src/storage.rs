@@ -99,6 +99,12 @@ impl Storage {
         url.into()
     }
 
+    /// As [`Storage::url_of`] with percent-encoding undone: the same text however the URL was spelled. For comparing, not
+    /// for opening.
+    pub fn plain_url_of(&self, path: &str) -> String {
+        percent_encoding::percent_decode_str(&self.url_of(path)).decode_utf8_lossy().into_owned()
+    }
+
     /// What the store says of one object now, as [`identity`]; `None` when it is gone.
     ///
     /// # Errors
@@ -156,6 +162,14 @@ mod tests {
         let resolved = storage().resolve(path).unwrap();
         assert_eq!(resolved.as_ref(), object);
         assert_eq!(storage().resolve(&storage().relative(&resolved).unwrap()).unwrap(), resolved);
+    }
+
+    #[test]
+    fn two_spellings_of_one_url_compare_as_one() {
+        let storage = storage();
+        let spelled = ["a b+c=é%2F.parquet", "memory:///lake/flights/a%20b%2Bc%3D%C3%A9%252F.parquet"];
+        assert_eq!(storage.plain_url_of(spelled[0]), storage.plain_url_of(spelled[1]));
+        assert_ne!(storage.plain_url_of("a%2Fb"), storage.plain_url_of("a%252Fb"));
     }
 
     #[rstest]

@@ -155,17 +155,18 @@ fn in_target(session: &Session, plan: usize, unit: &UnitId) -> bool {
     }
 }
 
-/// Those of the adopted files that the target has. One that changed just before its unit was committed is not there.
+/// Those of the adopted files that the target has, as it spells them. One that changed just before its unit was committed is not there.
 async fn registered(tables: &Tables, adopted: Vec<String>) -> Result<Vec<String>, Error> {
     if adopted.is_empty() {
         return Ok(adopted);
     }
-    let adopted: HashSet<String> = adopted.into_iter().collect();
+    let plain = |path: &str| tables.target_storage.plain_url_of(path);
+    let adopted: HashSet<String> = adopted.iter().map(|path| plain(path)).collect();
     let snapshot = tables.target.snapshot(None).await?;
     let live = tables
         .target
         .files(&snapshot)
-        .try_filter_map(|file| std::future::ready(Ok(adopted.contains(&file.path).then_some(file.path))));
+        .try_filter_map(|file| std::future::ready(Ok(adopted.contains(&plain(&file.path)).then_some(file.path))));
     Ok(live.try_collect().await?)
 }
 

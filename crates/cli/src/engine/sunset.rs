@@ -97,7 +97,7 @@ async fn quarantine(session: &mut Session, tables: &Tables) -> Result<Stage, Err
     let (mut files, mut kept) = (Vec::new(), 0);
     let mut entries = tables.source.files(&source);
     while let Some(file) = entries.next().await.transpose()? {
-        if referred.contains(&tables.source_storage.url_of(&file.path)) {
+        if referred.contains(&tables.source_storage.plain_url_of(&file.path)) {
             kept += 1;
         } else {
             files.push(ManifestFile { path: file.path, size_bytes: file.size_bytes, identity: file.identity });
@@ -123,7 +123,7 @@ async fn purge(session: &Session, tables: &Tables, manifest: &str) -> Result<(u6
     let manifest: Manifest = get_json(&session.folder, manifest).await?;
     let referred = referred(session, tables).await?;
     let storage = &tables.source_storage;
-    let files = manifest.files.iter().filter(|file| !referred.contains(&storage.url_of(&file.path)));
+    let files = manifest.files.iter().filter(|file| !referred.contains(&storage.plain_url_of(&file.path)));
     let deleted = futures::stream::iter(files.cloned().collect::<Vec<_>>()).map(|file| async move {
         // Someone may have put other content there since; that is not this migration's to delete.
         match storage.identity(&file.path).await? {
@@ -142,7 +142,7 @@ async fn purge(session: &Session, tables: &Tables, manifest: &str) -> Result<(u6
     session.while_renewing(deleted).await?
 }
 
-/// URLs of every file that a table under the control root refers to, but for this migration's old table.
+/// Plain URLs of every file that a table under the control root refers to, but for this migration's old table.
 async fn referred(session: &Session, tables: &Tables) -> Result<HashSet<String>, Error> {
     let mut referred = HashSet::new();
     collect(&mut referred, tables.target.as_ref(), &tables.target_storage).await?;
@@ -166,7 +166,7 @@ async fn collect(referred: &mut HashSet<String>, table: &dyn TableFormat, storag
     };
     let mut files = table.files(&snapshot);
     while let Some(file) = files.next().await.transpose()? {
-        referred.insert(storage.url_of(&file.path));
+        referred.insert(storage.plain_url_of(&file.path));
     }
     Ok(())
 }

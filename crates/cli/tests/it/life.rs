@@ -99,6 +99,27 @@ async fn a_migration_lives_from_plan_to_completion(
     }
 }
 
+#[tokio::test]
+async fn files_that_the_new_table_adopted_from_elsewhere_survive_the_purge_of_the_old_one() {
+    const NAME: &str = "a b+c=é%2F#?.parquet";
+    let world = World::in_memory(Target::IcebergAdopted);
+    world.put_day(1, NAME, DAY_1).await;
+    world.put_day(2, "replaced +.parquet", DAY_2).await;
+    let steps = |from: usize, to: usize| &LIFE[from..to];
+    let [plan, mirror, sunset] = ["plan", "mirror", "sunset"].map(|command| before(command).len());
+    world.live(steps(plan, plan + 3)).await;
+    world.live(&[Step::Command(&["backfill", "SPEC"])]).await;
+    world.put_day(2, "replaced +.parquet", LATE).await;
+    world.live(steps(mirror, sunset)).await;
+    assert_eq!(world.status().await["bytes_written"], 0);
+    let source = world.source_rows().await;
+    assert_eq!(source.len(), DAY_1.len() + LATE.len());
+    assert_eq!(world.target_rows(Target::IcebergAdopted).await, source);
+    world.live(&LIFE[sunset..]).await;
+    assert_eq!(world.status().await["phase"], "completed");
+    assert_eq!(world.target_rows(Target::IcebergAdopted).await, source);
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_migration_lives_on_an_s3_server(#[values(Target::Iceberg, Target::DeltaInPlace)] target: Target) {

@@ -30,6 +30,8 @@ pub enum Target {
     Iceberg,
     /// Adopted where it lies.
     DeltaInPlace,
+    /// Registered in a table that lies elsewhere.
+    IcebergAdopted,
     /// Rewritten elsewhere, unpartitioned days.
     Delta,
 }
@@ -76,6 +78,7 @@ impl World {
             Target::Iceberg => format!(
                 "format: iceberg\n  location: {root}/flights_iceberg\n  partitioning: [month(at), 'bucket(2, origin)']"
             ),
+            Target::IcebergAdopted => format!("format: iceberg\n  location: {root}/flights_iceberg\n  partitioning: [day]"),
             Target::Delta => format!("format: delta\n  location: {root}/flights_delta\n  partitioning: [origin]"),
             Target::DeltaInPlace => format!("format: delta\n  location: {root}/flights\n  partitioning: [day]"),
         };
@@ -109,25 +112,29 @@ impl World {
     pub async fn target_rows(&self, target: Target) -> Vec<String> {
         let stores = Stores::new().with_store(self.root.clone(), self.store.clone());
         let name = match target {
-            Target::Iceberg => "flights_iceberg",
+            Target::Iceberg | Target::IcebergAdopted => "flights_iceberg",
             Target::Delta => "flights_delta",
             Target::DeltaInPlace => "flights",
         };
         let storage = stores.open(&format!("{}/{name}", self.root)).unwrap();
+        let source = stores.open(&format!("{}/flights", self.root)).unwrap();
         let table: Box<dyn TableFormat> = match target {
-            Target::Iceberg => Box::new(IcebergTable::new(storage.clone())),
+            Target::Iceberg | Target::IcebergAdopted => {
+                Box::new(IcebergTable::new(storage.clone()).with_files_in(source.clone()))
+            }
             _ => Box::new(DeltaTable::new(storage.clone(), self.clock.clone())),
         };
         let snapshot = table.snapshot(None).await.unwrap();
         let files: Vec<FileEntry> = table.files(&snapshot).try_collect().await.unwrap();
         let mut rows = Vec::new();
         for file in files {
-            let bytes = self.store.get(&storage.resolve(&file.path).unwrap()).await.unwrap().bytes().await.unwrap();
+            let place = if file.path.contains("://") { &source } else { &storage };
+            let bytes = self.store.get(&place.resolve(&file.path).unwrap()).await.unwrap().bytes().await.unwrap();
             for row in rows_of(bytes) {
                 let value = || file.partition[0].as_ref().unwrap().to_string();
                 rows.push(match target {
                     Target::Iceberg => row,
-                    Target::DeltaInPlace => format!("{row}|{}", value()),
+                    Target::DeltaInPlace | Target::IcebergAdopted => format!("{row}|{}", value()),
                     // The files hold at, delay and day; the origin stands in the log.
                     Target::Delta => {
                         let (at, rest) = row.split_once('|').unwrap();
