@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lakeshift_core::migration::{Command, Evidence};
+use lakeshift_core::migration::{Command, Evidence, Phase};
 use lakeshift_core::spec::Spec;
 
 use crate::context::Context;
@@ -88,7 +88,9 @@ impl Opened {
     /// What a command's decision rests on.
     pub async fn evidence(&self, command: Command) -> Result<Evidence, Error> {
         let mut evidence = self.session.evidence();
-        if matches!(command, Command::Cutover | Command::Sunset) {
+        // A purge that was cut off may have left no file of the source to look at.
+        let at_the_end = command == Command::Sunset && self.session.state.phase == Phase::Grace;
+        if command == Command::Cutover || at_the_end {
             evidence.source = Some(self.tables.source.snapshot(None).await?.version);
         }
         if matches!(command, Command::Cutover | Command::Rollback) && self.session.state.target_created {
