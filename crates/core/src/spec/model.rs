@@ -268,8 +268,8 @@ impl Default for Sunset {
 pub enum SunsetDisposition {
     /// They stay where they are.
     Keep,
-    /// They move to a quarantine folder and stay there.
+    /// They are listed in a manifest and stay where they are.
     Quarantine,
-    /// They move to a quarantine folder and are deleted when the quarantine is over.
+    /// They are listed in a manifest and deleted when the quarantine is over.
     Purge,
 }

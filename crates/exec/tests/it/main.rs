@@ -8,7 +8,6 @@ mod encode;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
-#[cfg(test)]
 mod hazards;
 #[cfg(test)]
 mod logic;
