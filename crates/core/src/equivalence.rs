@@ -7,8 +7,10 @@
 //!
 //! Nothing here reads rows, draws keys or looks at a clock.
 
+mod accept;
 mod cell;
 mod certificate;
+mod coverage;
 mod fingerprint;
 mod key;
 mod refinement;
@@ -16,11 +18,13 @@ mod rows;
 mod schema_check;
 mod verdict;
 
-pub use cell::{CellKey, CellSum};
+pub use accept::{AcceptRule, AcceptedUse};
+pub use cell::{CellKey, CellSum, ColumnSums};
 pub use certificate::{Certificate, CertificateParts, PinnedSide};
-pub use fingerprint::{CellDifference, Comparison, Fingerprint, FingerprintShape, NotComparable, compare};
+pub use coverage::{Amount, CellCoverage, ProvenFiles, Readings, RowOrigins, SideCoverage, coverage};
+pub use fingerprint::{CellDifference, CellPrint, Comparison, Fingerprint, FingerprintShape, NotComparable, compare};
 pub use key::{Encoding, FloatZeros, KeyError, MapOrder, ValidationKey};
 pub use refinement::{CellSide, DroppedField, Refinement, common_refinement};
-pub use rows::{ColumnDiff, DiffMode, DifferenceKind, RowDiff, SampleColumn, SampleRow};
+pub use rows::{Cause, ColumnDiff, DiffMode, DifferenceKind, RowDiff, SampleColumn, SampleRow};
 pub use schema_check::{ColumnCheck, ColumnPair, Nullability, SchemaCheck, TypeMatch, compare_schemas};
 pub use verdict::{Findings, Reason, Verdict, judge};

@@ -7,20 +7,23 @@ mod markdown;
 mod sections;
 mod text;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::equivalence::{
-    CellDifference, Certificate, Comparison, Encoding, Findings, PinnedSide, Reason, Refinement, RowDiff, SchemaCheck,
-    ValidationKey, Verdict, judge,
+    CellCoverage, CellDifference, Certificate, Comparison, Encoding, Findings, PinnedSide, ProvenFiles, Reason, Refinement,
+    RowDiff, SchemaCheck, SideCoverage, ValidationKey, Verdict, judge,
 };
+use crate::spec::ColumnRule;
 use crate::table::MigrationId;
 
 pub use checks::{Check, CheckResult};
 pub use markdown::MARKDOWN_BYTES_MAX;
 
 /// One validation, told to people and programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ValidationReport {
     /// Version of this object's format.
     pub schema_version: u32,
@@ -43,6 +46,12 @@ pub struct ValidationReport {
     pub schema: SchemaCheck,
     /// The rows in numbers; absent when the comparison did not come to its end.
     pub comparison: Option<Comparison>,
+    /// Every cell with the origin of its rows.
+    pub cells: Vec<CellCoverage>,
+    /// Files that both tables register, proven without being read, by partition.
+    pub proven: Vec<ProvenFiles>,
+    /// Rules for single columns: expressions, normal forms, tolerances.
+    pub rules: BTreeMap<String, ColumnRule>,
     /// The differing rows; absent when there are none or they were not looked for.
     pub rows: Option<RowDiff>,
     /// Digest of the certificate.
@@ -56,6 +65,8 @@ pub struct RunFacts {
     pub migration: MigrationId,
     /// The spec's `scope.where`; all rows when absent.
     pub scope: Option<String>,
+    /// The spec's `validation.range`; all rows when absent.
+    pub range: Option<String>,
     /// SHA-256 (hex) of the spec.
     pub spec_digest: String,
     /// The program, with its version.
@@ -74,10 +85,12 @@ pub struct SideFacts {
     /// Format, location and version.
     #[serde(flatten)]
     pub pinned: PinnedSide,
-    /// Data files that were read.
+    /// Live data files.
     pub files: u64,
     /// Their size in bytes.
     pub bytes: u64,
+    /// How their rows were told.
+    pub coverage: SideCoverage,
 }
 
 /// How the rows became sums.
@@ -106,6 +119,12 @@ pub struct ReportParts {
     pub schema: SchemaCheck,
     /// The rows in numbers.
     pub comparison: Option<Comparison>,
+    /// Every cell with the origin of its rows.
+    pub cells: Vec<CellCoverage>,
+    /// Files that both tables register, proven without being read, by partition.
+    pub proven: Vec<ProvenFiles>,
+    /// Rules for single columns.
+    pub rules: BTreeMap<String, ColumnRule>,
     /// The differing rows.
     pub rows: Option<RowDiff>,
     /// What else stands against a verdict.
@@ -114,12 +133,16 @@ pub struct ReportParts {
 
 impl ValidationReport {
     /// The version of the JSON that this build writes.
-    pub const SCHEMA_VERSION: u32 = 1;
+    pub const SCHEMA_VERSION: u32 = 2;
 
     /// Judges the findings and lists the checks.
     pub fn new(parts: ReportParts) -> Self {
-        let findings =
-            Findings { schema: &parts.schema, comparison: parts.comparison.as_ref(), obstacles: &parts.obstacles };
+        let findings = Findings {
+            schema: &parts.schema,
+            comparison: parts.comparison.as_ref(),
+            rows: parts.rows.as_ref(),
+            obstacles: &parts.obstacles,
+        };
         let verdict = judge(&findings);
         let checks = checks::ladder(&findings, parts.rows.as_ref());
         Self {
@@ -133,6 +156,9 @@ impl ValidationReport {
             checks,
             schema: parts.schema,
             comparison: parts.comparison,
+            cells: parts.cells,
+            proven: parts.proven,
+            rules: parts.rules,
             rows: parts.rows,
             certificate_digest: None,
         }

@@ -40,12 +40,16 @@ pub struct Field {
     /// The column's name inside the data files where it is not `name` (Delta column mapping).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub physical_name: Option<String>,
+    /// Other names that the column has inside some of the data files (a Hive source's declared renames, Iceberg's name
+    /// mapping). A file has the column under one of its names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 impl Field {
-    /// A column without field id or physical name.
+    /// A column without field id, physical name or aliases.
     pub fn new(name: impl Into<String>, data_type: DataType, nullable: bool) -> Self {
-        Self { name: name.into(), data_type, nullable, id: None, physical_name: None }
+        Self { name: name.into(), data_type, nullable, id: None, physical_name: None, aliases: Vec::new() }
     }
 }
 

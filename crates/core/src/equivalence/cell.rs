@@ -130,6 +130,57 @@ impl CellSum {
     }
 }
 
+/// A sum for every compared column: of a 64-bit hash of its value in each row, modulo 2^64. Where a cell differs, they say
+/// in which columns; the verdict rests on [`CellSum`] alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ColumnSums(pub Vec<u64>);
+
+impl ColumnSums {
+    /// Adds the sums of other rows of the same columns.
+    pub fn add(&mut self, other: &Self) {
+        self.zip(other, u64::wrapping_add);
+    }
+
+    /// Takes away the sums of a part of the rows.
+    pub fn subtract(&mut self, other: &Self) {
+        self.zip(other, u64::wrapping_sub);
+    }
+
+    /// The positions at which the two differ.
+    pub fn differing(&self, other: &Self) -> Vec<usize> {
+        let at = |sums: &Self, index: usize| sums.0.get(index).copied().unwrap_or(0);
+        (0..self.0.len().max(other.0.len())).filter(|index| at(self, *index) != at(other, *index)).collect()
+    }
+
+    fn zip(&mut self, other: &Self, combine: fn(u64, u64) -> u64) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (sum, other) in self.0.iter_mut().zip(&other.0) {
+            *sum = combine(*sum, *other);
+        }
+    }
+}
+
+/// 16 hex digits a column, one text for all of them: JSON's readers keep only 53 bits of a number.
+impl Serialize for ColumnSums {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.iter().map(|sum| format!("{sum:016x}")).collect::<String>())
+    }
+}
+
+impl<'de> Deserialize<'de> for ColumnSums {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.as_bytes().chunks(16).map(|digits| std::str::from_utf8(digits).unwrap_or_default());
+        let sums = digits.map(|digits| match digits.len() {
+            16 => u64::from_str_radix(digits, 16).map_err(serde::de::Error::custom),
+            _ => Err(serde::de::Error::custom("column sums are 16 hexadecimal digits each")),
+        });
+        Ok(Self(sums.collect::<Result<_, _>>()?))
+    }
+}
+
 impl fmt::Display for CellSum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rows, {:032x}", self.rows, self.sum)

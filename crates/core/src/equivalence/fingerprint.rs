@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::cell::{CellKey, CellSum};
+use super::cell::{CellKey, CellSum, ColumnSums};
 use super::key::{Encoding, ValidationKey};
 use crate::partition::PartitionField;
 
@@ -22,14 +22,31 @@ pub struct FingerprintShape {
     pub fields: Vec<PartitionField>,
 }
 
-/// One table at one version, or one file of it: a [`CellSum`] for every cell that has rows.
+/// The rows of one cell, told by their number and their sums.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CellPrint {
+    /// Rows and the sum of their hashes.
+    pub sum: CellSum,
+    /// For every compared column, the sum of its values' hashes.
+    pub columns: ColumnSums,
+}
+
+impl CellPrint {
+    /// Adds the rows of `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.sum = self.sum.plus(other.sum);
+        self.columns.add(&other.columns);
+    }
+}
+
+/// One table at one version, or one file of it: a [`CellPrint`] for every cell that has rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     shape: FingerprintShape,
     /// How many of the shape's fields divide the cells.
     depth: usize,
     #[serde(with = "cell_list")]
-    cells: BTreeMap<CellKey, CellSum>,
+    cells: BTreeMap<CellKey, CellPrint>,
 }
 
 /// Why two fingerprints say nothing of each other.
@@ -72,21 +89,20 @@ impl Fingerprint {
     }
 
     /// The cells that have rows.
-    pub fn cells(&self) -> &BTreeMap<CellKey, CellSum> {
+    pub fn cells(&self) -> &BTreeMap<CellKey, CellPrint> {
         &self.cells
     }
 
     /// Adds rows to the cell of `key`, which has a value for every field of the refinement.
-    pub fn add_cell(&mut self, key: &CellKey, sum: CellSum) {
-        if sum.rows > 0 {
-            let cell = self.cells.entry(key.prefix(self.depth)).or_default();
-            *cell = cell.plus(sum);
+    pub fn add_cell(&mut self, key: &CellKey, print: &CellPrint) {
+        if print.sum.rows > 0 {
+            self.cells.entry(key.prefix(self.depth)).or_default().add(print);
         }
     }
 
     /// All cells together.
     pub fn total(&self) -> CellSum {
-        self.cells.values().fold(CellSum::default(), |total, cell| total.plus(*cell))
+        self.cells.values().fold(CellSum::default(), |total, cell| total.plus(cell.sum))
     }
 
     /// Rolls the cells up to the first `depth` fields; finer cells stay as they are when `depth` is not less than now.
@@ -95,8 +111,8 @@ impl Fingerprint {
             return;
         }
         self.depth = depth;
-        for (key, sum) in std::mem::take(&mut self.cells) {
-            self.add_cell(&key, sum);
+        for (key, print) in std::mem::take(&mut self.cells) {
+            self.add_cell(&key, &print);
         }
     }
 
@@ -114,8 +130,8 @@ impl Fingerprint {
     pub fn add(&mut self, other: &Self) -> Result<(), NotComparable> {
         self.same_shape(other)?;
         self.coarsen(other.depth);
-        for (key, sum) in &other.cells {
-            self.add_cell(key, *sum);
+        for (key, print) in &other.cells {
+            self.add_cell(key, print);
         }
         Ok(())
     }
@@ -129,15 +145,17 @@ impl Fingerprint {
         let (mut rest, mut other) = (self.clone(), other.clone());
         rest.coarsen(other.depth);
         other.coarsen(rest.depth);
-        for (key, sum) in &other.cells {
+        for (key, print) in &other.cells {
             let not_part = || NotComparable::NotPart { cell: key.label(rest.fields()) };
-            let left = rest.cells.get(key).and_then(|cell| cell.minus(*sum)).ok_or_else(not_part)?;
-            if left.rows > 0 {
-                rest.cells.insert(key.clone(), left);
-            } else if left.sum == 0 {
-                rest.cells.remove(key);
-            } else {
+            let left = rest.cells.get(key).and_then(|cell| cell.sum.minus(print.sum)).ok_or_else(not_part)?;
+            if left.rows == 0 && left.sum != 0 {
                 return Err(not_part());
+            }
+            if left.rows == 0 {
+                rest.cells.remove(key);
+            } else if let Some(cell) = rest.cells.get_mut(key) {
+                cell.sum = left;
+                cell.columns.subtract(&print.columns);
             }
         }
         *self = rest;
@@ -173,6 +191,8 @@ pub struct CellDifference {
     pub old: CellSum,
     /// The new side; no rows where it has no such cell.
     pub new: CellSum,
+    /// The columns whose sums differ, named as in the new table.
+    pub columns: Vec<String>,
 }
 
 /// Two fingerprints side by side.
@@ -212,10 +232,16 @@ pub fn compare(old: &Fingerprint, new: &Fingerprint) -> Result<Comparison, NotCo
     old.coarsen(new.depth);
     new.coarsen(old.depth);
     let cells: std::collections::BTreeSet<&CellKey> = old.cells.keys().chain(new.cells.keys()).collect();
-    let sum = |side: &Fingerprint, cell: &CellKey| side.cells.get(cell).copied().unwrap_or_default();
+    let none = CellPrint::default();
     let difference = |cell: &&CellKey| {
-        let (old, new) = (sum(&old, cell), sum(&new, cell));
-        (old != new).then(|| CellDifference { cell: (*cell).clone(), old, new })
+        let (a, b) = (old.cells.get(*cell).unwrap_or(&none), new.cells.get(*cell).unwrap_or(&none));
+        let names = || a.columns.differing(&b.columns).into_iter().filter_map(|at| old.shape.columns.get(at).cloned());
+        (a.sum != b.sum).then(|| CellDifference {
+            cell: (*cell).clone(),
+            old: a.sum,
+            new: b.sum,
+            columns: names().collect(),
+        })
     };
     Ok(Comparison {
         fields: old.fields().to_vec(),
@@ -233,20 +259,28 @@ mod cell_list {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{CellKey, CellSum};
+    use super::{CellKey, CellPrint};
 
-    #[derive(Serialize, Deserialize)]
-    struct Cell<K> {
-        cell: K,
-        sum: CellSum,
+    #[derive(Serialize)]
+    struct CellRef<'a> {
+        cell: &'a CellKey,
+        #[serde(flatten)]
+        print: &'a CellPrint,
     }
 
-    pub(super) fn serialize<S: Serializer>(cells: &BTreeMap<CellKey, CellSum>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(cells.iter().map(|(cell, sum)| Cell { cell, sum: *sum }))
+    #[derive(Deserialize)]
+    struct Cell {
+        cell: CellKey,
+        #[serde(flatten)]
+        print: CellPrint,
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CellKey, CellSum>, D::Error> {
-        let cells = Vec::<Cell<CellKey>>::deserialize(deserializer)?;
-        Ok(cells.into_iter().map(|cell| (cell.cell, cell.sum)).collect())
+    pub(super) fn serialize<S: Serializer>(cells: &BTreeMap<CellKey, CellPrint>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(cells.iter().map(|(cell, print)| CellRef { cell, print }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CellKey, CellPrint>, D::Error> {
+        let cells = Vec::<Cell>::deserialize(deserializer)?;
+        Ok(cells.into_iter().map(|cell| (cell.cell, cell.print)).collect())
     }
 }

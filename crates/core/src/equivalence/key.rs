@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The 128-bit key of one validation's row hashes. It is drawn after both versions are pinned, so that nobody can have
@@ -88,7 +89,7 @@ impl Default for Encoding {
 }
 
 /// The two floating-point zeros.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FloatZeros {
     /// −0.0 and 0.0 differ.
@@ -98,7 +99,7 @@ pub enum FloatZeros {
 }
 
 /// The order of a map's entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MapOrder {
     /// Maps with the same entries in another order differ.

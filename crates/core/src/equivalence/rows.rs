@@ -1,9 +1,12 @@
 //! [`RowDiff`]: which rows differ, counted and sampled. The engine makes it; reports show it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::accept::AcceptedUse;
+
 /// The differing rows of the differing cells.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowDiff {
     /// How rows were paired.
     pub mode: DiffMode,
@@ -19,18 +22,29 @@ pub struct RowDiff {
     pub changed: u64,
     /// Keys that stand in more than one row of a side; their rows are compared as bags. None without a key.
     pub duplicate_keys: u64,
-    /// For every compared column, in how many changed rows it differs. Empty without a key.
+    /// Keys whose rows differ only within the tolerances of `validation.columns`; not counted in `changed`.
+    pub tolerated: u64,
+    /// What the ledger's entries absorbed; rows that they absorbed are not counted in `missing`, `extra` and `changed`.
+    pub accepted: Vec<AcceptedUse>,
+    /// How every compared column differs in the changed rows. Empty without a key.
     pub columns: Vec<ColumnDiff>,
     /// Some of the differing rows: always the same ones for the same tables and key.
     pub sample: Vec<SampleRow>,
     /// Whether the sample shows tokens in place of values.
     pub masked: bool,
+    /// The Parquet file with all differing rows, relative to the report's folder; absent when it was not written.
+    pub export: Option<String>,
 }
 
 impl RowDiff {
-    /// Differing rows in all: missing, extra and changed.
+    /// Differing rows that nothing excuses: missing, extra and changed.
     pub fn total(&self) -> u64 {
         self.missing + self.extra + self.changed
+    }
+
+    /// Rows that the ledger absorbed.
+    pub fn accepted_rows(&self) -> u64 {
+        self.accepted.iter().map(|entry| entry.rows).sum()
     }
 }
 
@@ -48,16 +62,74 @@ pub enum DiffMode {
 }
 
 /// A column's share in the changed rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ColumnDiff {
     /// The column, named as in the new table.
     pub column: String,
-    /// Changed rows in which it differs.
+    /// Changed rows in which it differs, accepted ones included, tolerated ones not.
     pub unequal: u64,
+    /// Of those, rows where one side is null and the other is not.
+    pub null_flips: u64,
+    /// Rows in which it differs within its tolerance.
+    pub tolerated: u64,
+    /// Largest absolute difference of two numbers, or of two times in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_absolute: Option<f64>,
+    /// Largest difference of two numbers relative to the old value; pairs whose old value is zero are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_relative: Option<f64>,
+    /// The pattern that all its differences follow, where there is a plain one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+/// A plain pattern of differences, from the old value to the new one. It is a guess at the cause: that all differing
+/// values follow it is counted, why they do is not known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "pattern", rename_all = "snake_case")]
+pub enum Cause {
+    /// Every time is shifted by the same whole number of quarter-hours: a time zone.
+    TimeShift {
+        /// New less old, in seconds.
+        seconds: i64,
+    },
+    /// The texts differ in white space at an end only.
+    TrailingSpace,
+    /// The texts differ in upper and lower case only.
+    LetterCase,
+    /// Every number is the old one times the same power of ten.
+    Scale {
+        /// The exponent of ten.
+        exponent: i32,
+    },
+    /// Every number or time is the old one with its last digits cut or rounded away.
+    TruncatedPrecision,
+    /// Null on one side, the empty text on the other.
+    NullAgainstEmpty,
+    /// Null on the new side, a value on the old.
+    ValuesLost,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TimeShift { seconds } => {
+                let sign = if *seconds < 0 { '−' } else { '+' };
+                let minutes = seconds.unsigned_abs() / 60;
+                write!(f, "every time is shifted by {sign}{:02}:{:02} h: a time zone?", minutes / 60, minutes % 60)
+            }
+            Self::TrailingSpace => f.write_str("only white space at the ends differs: trimmed or padded text?"),
+            Self::LetterCase => f.write_str("only upper and lower case differ"),
+            Self::Scale { exponent } => write!(f, "every number is 10^{exponent} times the old one: another scale or unit?"),
+            Self::TruncatedPrecision => f.write_str("the last digits are cut or rounded away: a narrower type?"),
+            Self::NullAgainstEmpty => f.write_str("NULL on one side is the empty text on the other"),
+            Self::ValuesLost => f.write_str("values became NULL"),
+        }
+    }
 }
 
 /// How a row differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
     /// Only the old side has it.
@@ -87,6 +159,12 @@ pub struct SampleRow {
     pub copies: u64,
     /// The cell it lies in (the old one where a changed row moved).
     pub cell: String,
+    /// Its number in the exported file: `SELECT * FROM 'differences.parquet' WHERE row = …`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+    /// The ledger's entry that absorbed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_by: Option<String>,
     /// Its values as text or tokens: for a changed row the key and the columns that differ, else all.
     pub columns: Vec<SampleColumn>,
 }

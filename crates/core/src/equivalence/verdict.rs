@@ -4,17 +4,25 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::accept::AcceptedUse;
 use super::fingerprint::Comparison;
+use super::rows::RowDiff;
 use super::schema_check::{ColumnCheck, SchemaCheck};
 use crate::migration::{Side, VerdictName};
 
-/// What a validation comes to. The worst finding wins: FAIL over INCONCLUSIVE over PASS.
+/// What a validation comes to. The worst finding wins: FAIL over INCONCLUSIVE over PASS WITH ACCEPTED DIFFERENCES over
+/// PASS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "UPPERCASE")]
 #[must_use]
 pub enum Verdict {
     /// Every column of every row was compared, and both sides hold the same rows.
     Pass,
+    /// All that differs was accepted beforehand, by entries of the ledger that hold.
+    Accepted {
+        /// What was accepted; never empty.
+        reasons: Vec<Reason>,
+    },
     /// It could not be told.
     Inconclusive {
         /// Why not; never empty.
@@ -41,6 +49,22 @@ pub enum Reason {
         old_rows: u64,
         /// Rows of the new side.
         new_rows: u64,
+    },
+    /// Rows differ, and an entry of the ledger accepts them.
+    Accepted {
+        /// The entry.
+        id: String,
+        /// Rows that it absorbed.
+        rows: u64,
+        /// Who answers for it.
+        owner: String,
+    },
+    /// Rows differ that an entry of the ledger would accept, but the entry does not hold.
+    AcceptanceFailed {
+        /// The entry.
+        id: String,
+        /// Why it does not hold.
+        why: String,
     },
     /// The new table lacks a column.
     ColumnMissing {
@@ -73,7 +97,11 @@ pub enum Reason {
 
 impl Reason {
     fn is_difference(&self) -> bool {
-        matches!(self, Self::RowsDiffer { .. } | Self::ColumnMissing { .. })
+        matches!(self, Self::RowsDiffer { .. } | Self::AcceptanceFailed { .. } | Self::ColumnMissing { .. })
+    }
+
+    fn is_accepted(&self) -> bool {
+        matches!(self, Self::Accepted { .. })
     }
 }
 
@@ -83,6 +111,10 @@ impl fmt::Display for Reason {
             Self::RowsDiffer { cells, of, old_rows, new_rows } => {
                 write!(f, "rows differ in {cells} of {of} cells ({old_rows} rows in the old table, {new_rows} in the new)")
             }
+            Self::Accepted { id, rows, owner } => {
+                write!(f, "{rows} differing rows are accepted by the ledger's entry {id} of {owner}")
+            }
+            Self::AcceptanceFailed { id, why } => write!(f, "the ledger's entry {id} does not hold: {why}"),
             Self::ColumnMissing { column } => write!(f, "the new table has no column {column}"),
             Self::ColumnNotCompared { column, why } => write!(f, "column {column} was not compared: {why}"),
             Self::NothingCompared { what } => write!(f, "there was nothing to compare: {what}"),
@@ -100,6 +132,8 @@ impl Verdict {
             Self::Pass
         } else if reasons.iter().any(Reason::is_difference) {
             Self::Fail { reasons }
+        } else if reasons.iter().all(Reason::is_accepted) {
+            Self::Accepted { reasons }
         } else {
             Self::Inconclusive { reasons }
         }
@@ -114,7 +148,7 @@ impl Verdict {
     pub fn reasons(&self) -> &[Reason] {
         match self {
             Self::Pass => &[],
-            Self::Inconclusive { reasons } | Self::Fail { reasons } => reasons,
+            Self::Accepted { reasons } | Self::Inconclusive { reasons } | Self::Fail { reasons } => reasons,
         }
     }
 
@@ -122,15 +156,16 @@ impl Verdict {
     pub fn name(&self) -> VerdictName {
         match self {
             Self::Pass => VerdictName::Pass,
+            Self::Accepted { .. } => VerdictName::Accepted,
             Self::Inconclusive { .. } => VerdictName::Inconclusive,
             Self::Fail { .. } => VerdictName::Fail,
         }
     }
 
-    /// The process's exit code: 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
+    /// The process's exit code: 0 PASS with accepted differences or without, 1 FAIL, 3 INCONCLUSIVE.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Pass => 0,
+            Self::Pass | Self::Accepted { .. } => 0,
             Self::Fail { .. } => 1,
             Self::Inconclusive { .. } => 3,
         }
@@ -141,6 +176,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pass => "PASS",
+            Self::Accepted { .. } => "PASS WITH ACCEPTED DIFFERENCES",
             Self::Inconclusive { .. } => "INCONCLUSIVE",
             Self::Fail { .. } => "FAIL",
         })
@@ -154,6 +190,8 @@ pub struct Findings<'a> {
     pub schema: &'a SchemaCheck,
     /// The rows; absent when the comparison did not come to its end.
     pub comparison: Option<&'a Comparison>,
+    /// The differing rows, where cells differ and the rows were compared to the end.
+    pub rows: Option<&'a RowDiff>,
     /// What else stands against a verdict: an unpinned side, an interruption.
     pub obstacles: &'a [Reason],
 }
@@ -165,7 +203,7 @@ pub fn judge(findings: &Findings<'_>) -> Verdict {
         reasons.push(Reason::NothingCompared { what: "no column is in both tables".to_owned() });
     }
     match findings.comparison {
-        Some(comparison) => reasons.extend(of_rows(comparison)),
+        Some(comparison) => reasons.extend(of_rows(comparison, findings.rows)),
         None if findings.obstacles.is_empty() => {
             reasons.push(Reason::Incomplete { why: "the rows were not read".to_owned() });
         }
@@ -188,14 +226,32 @@ fn of_column(column: &ColumnCheck) -> Option<Reason> {
     }
 }
 
-fn of_rows(comparison: &Comparison) -> Option<Reason> {
+/// Cells that differ are a difference, unless every differing row was looked at and each is within its tolerance or
+/// accepted by an entry that holds.
+fn of_rows(comparison: &Comparison, rows: Option<&RowDiff>) -> Vec<Reason> {
     let (old_rows, new_rows) = (comparison.old.rows, comparison.new.rows);
     let cells = comparison.differences.len() as u64;
     if old_rows == 0 && new_rows == 0 {
-        Some(Reason::NothingCompared { what: "neither table has a row in scope".to_owned() })
-    } else if cells > 0 {
-        Some(Reason::RowsDiffer { cells, of: comparison.cells, old_rows, new_rows })
-    } else {
-        None
+        return vec![Reason::NothingCompared { what: "neither table has a row in scope".to_owned() }];
+    }
+    if cells == 0 {
+        return Vec::new();
+    }
+    let differ = Reason::RowsDiffer { cells, of: comparison.cells, old_rows, new_rows };
+    let Some(rows) = rows else { return vec![differ] };
+    let mut reasons: Vec<Reason> = rows.accepted.iter().filter_map(of_entry).collect();
+    // Sums that differ where no row does contradict each other: that is no proof of anything.
+    if rows.total() > 0 || (rows.tolerated == 0 && rows.accepted_rows() == 0) {
+        reasons.insert(0, differ);
+    }
+    reasons
+}
+
+fn of_entry(entry: &AcceptedUse) -> Option<Reason> {
+    let id = entry.rule.id.clone();
+    match entry.objection() {
+        Some(why) => Some(Reason::AcceptanceFailed { id, why }),
+        None if entry.rows == 0 => None,
+        None => Some(Reason::Accepted { id, rows: entry.rows, owner: entry.rule.owner.clone() }),
     }
 }

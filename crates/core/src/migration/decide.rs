@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::event::{Settled, Side, VerdictName};
+use super::event::{Settled, Side};
 use super::state::{Phase, State};
 use crate::table::TableVersion;
 
@@ -257,8 +257,11 @@ fn fresh_certificate(state: &State, evidence: &Evidence, reasons: &mut Vec<Strin
         reasons.push("the tables have not been validated".to_owned());
         return;
     };
-    if record.verdict != VerdictName::Pass {
+    if !record.verdict.passes() {
         reasons.push("the last validation did not pass".to_owned());
+    }
+    if record.partial {
+        reasons.push("the last validation compared a part of the rows only (validation.range)".to_owned());
     }
     if record.spec_digest != evidence.spec_digest {
         reasons.push("the last validation was of another spec".to_owned());
@@ -338,7 +341,7 @@ fn list(versions: &[TableVersion]) -> String {
 
 /// A stale certificate wants what the mirror has to carry over, and another look.
 fn steps_after_refusal(state: &State, command: Command) -> Vec<String> {
-    let passed = state.validation.as_ref().is_some_and(|record| record.verdict == VerdictName::Pass);
+    let passed = state.validation.as_ref().is_some_and(|record| record.verdict.passes());
     match (command, state.phase) {
         (Command::Cutover, Phase::Validation) if passed => {
             ["mirror --once", "validate", "cutover"].map(str::to_owned).to_vec()
@@ -357,7 +360,7 @@ pub fn next_steps(state: &State) -> Vec<String> {
         Phase::DualWrite => &["dual-write", "abort"],
         Phase::Backfill => &["backfill", "mirror --once", "abort"],
         Phase::Validation | Phase::Cutover => match state.validation.as_ref().map(|record| record.verdict) {
-            Some(VerdictName::Pass) => &["cutover", "validate", "mirror --once", "abort"],
+            Some(verdict) if verdict.passes() => &["cutover", "validate", "mirror --once", "abort"],
             _ => &["mirror --once", "validate", "abort"],
         },
         Phase::Grace => &["grace check", "rollback", "sunset"],

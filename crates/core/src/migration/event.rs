@@ -172,10 +172,19 @@ pub struct PointerSwitch {
 pub enum VerdictName {
     /// Old and new hold the same rows.
     Pass,
+    /// They differ only in what the ledger accepts.
+    Accepted,
     /// They do not.
     Fail,
     /// It could not be told.
     Inconclusive,
+}
+
+impl VerdictName {
+    /// Whether a cutover may follow.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Pass | Self::Accepted)
+    }
 }
 
 /// A validation, as the journal refers to it.
@@ -187,6 +196,9 @@ pub struct ValidationRecord {
     pub source: TableVersion,
     /// The new side's version.
     pub target: TableVersion,
+    /// Whether only the rows of `validation.range` were compared.
+    #[serde(default)]
+    pub partial: bool,
     /// Digest of the spec that was validated.
     pub spec_digest: String,
     /// Digest of the certificate.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use lakeshift_journal::Entry;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, PointerSwitch, Settled, Side, ValidationRecord, VerdictName, Work};
+use super::event::{Event, PointerSwitch, Settled, Side, ValidationRecord, Work};
 use crate::plan::PlanRef;
 use crate::table::{CommitNumber, TableVersion};
 
@@ -299,7 +299,8 @@ impl State {
     /// The last validation, if it says PASS of exactly these versions and this spec.
     pub fn fresh_pass(&self, source: &TableVersion, target: &TableVersion, spec_digest: &str) -> Option<&ValidationRecord> {
         self.validation.as_ref().filter(|record| {
-            record.verdict == VerdictName::Pass
+            record.verdict.passes()
+                && !record.partial
                 && record.source == *source
                 && record.target == *target
                 && record.spec_digest == spec_digest

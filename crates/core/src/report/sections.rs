@@ -42,6 +42,9 @@ fn advice(verdict: &Verdict) -> &'static str {
         Verdict::Pass => {
             "Old and new hold the same rows. The migration may cut over while both tables stay at these versions."
         }
+        Verdict::Accepted { .. } => {
+            "Old and new differ only in what the ledger accepts. The migration may cut over while both tables stay at these versions."
+        }
         Verdict::Fail { .. } => "Old and new differ. Do not cut over: find the cause below, repair it, validate again.",
         Verdict::Inconclusive { .. } => "Nothing is proven. Do not cut over: remove the obstacles above and validate again.",
     }

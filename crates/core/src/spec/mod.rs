@@ -18,8 +18,8 @@ mod text;
 pub use error::{Problem, SpecError};
 pub use locations::{Location, LocationError};
 pub use model::{
-    ApiVersion, Backfill, BackfillOrder, Cutover, DualWrite, HivePartition, Scope, Source, Spec, SqlTransform, Strategy,
-    Sunset, SunsetDisposition, Target, Validation,
+    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, RuleUnit, Scope, Source, Spec,
+    SqlTransform, Strategy, Sunset, SunsetDisposition, Target, Validation,
 };
 pub use read::SPEC_BYTES_MAX;
 pub use secret::{MissingVariable, Place, Secret};

@@ -9,6 +9,7 @@ use super::locations::Location;
 use super::secret::Secret;
 use super::sizes::{ByteSize, Span};
 use super::text;
+use crate::equivalence::{AcceptRule, FloatZeros, MapOrder};
 use crate::partition::PartitionSpec;
 use crate::schema::DataType;
 use crate::table::{Format, MigrationId};
@@ -214,7 +215,7 @@ pub enum Strategy {
 }
 
 /// How both tables are compared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Validation {
     /// Columns that identify a row, so that differences can be told as changed rows; without it as a bag difference.
@@ -227,11 +228,88 @@ pub struct Validation {
     /// Age of the last PASS up to which a cutover accepts it; when absent it need only be of the current versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freshness: Option<Span>,
+    /// A SQL condition on the new table's columns: only these rows of both sides are compared. Its certificate does not
+    /// open the cutover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<String>,
+    /// Whether −0.0 is 0.0.
+    pub float_zeros: FloatZeros,
+    /// Whether the order of a map's entries counts.
+    pub map_order: MapOrder,
+    /// Rules for single columns, by their names in the new table.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, ColumnRule>,
+    /// The ledger of accepted differences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<AcceptRule>,
+}
+
+/// How one column is compared where it is not exactly and by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ColumnRule {
+    /// The old side's value: a column's name or a SQL expression over the old rows (after `transform.sql`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<String>,
+    /// The new side's value: a SQL expression over the new rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<String>,
+    /// Greatest absolute difference of two numbers that counts as equal; needs `validation.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute: Option<f64>,
+    /// Greatest difference of two numbers, relative to the larger of both, that counts as equal; needs `validation.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relative: Option<f64>,
+    /// Greatest number of representable doubles between two that count as equal; needs `validation.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ulps: Option<u64>,
+    /// Times are cut to this unit on both sides before they are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<RuleUnit>,
+    /// Whether white space at the ends of texts is ignored.
+    pub trim: bool,
+    /// Whether upper and lower case are the same.
+    pub ignore_case: bool,
+}
+
+impl ColumnRule {
+    /// Whether values that are not the same may count as equal, so that rows must be paired by key.
+    pub fn is_tolerant(&self) -> bool {
+        self.absolute.is_some() || self.relative.is_some() || self.ulps.is_some()
+    }
+}
+
+/// A unit that times are cut to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleUnit {
+    /// Days.
+    Day,
+    /// Hours.
+    Hour,
+    /// Minutes.
+    Minute,
+    /// Seconds.
+    Second,
+    /// 10⁻³ s.
+    Millisecond,
+    /// 10⁻⁶ s.
+    Microsecond,
 }
 
 impl Default for Validation {
     fn default() -> Self {
-        Self { key: Vec::new(), max_differences_shown: 20, mask: true, freshness: None }
+        Self {
+            key: Vec::new(),
+            max_differences_shown: 20,
+            mask: true,
+            freshness: None,
+            range: None,
+            float_zeros: FloatZeros::Distinct,
+            map_order: MapOrder::Counts,
+            columns: BTreeMap::new(),
+            accept: Vec::new(),
+        }
     }
 }
 

@@ -164,6 +164,7 @@ fn from_field(field: &NestedFieldRef) -> Field {
         nullable: !field.required,
         id: Some(field.id),
         physical_name: None,
+        aliases: Vec::new(),
     }
 }
 
