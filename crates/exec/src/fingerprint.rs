@@ -172,7 +172,7 @@ impl<'a> Accumulator<'a> {
 
     fn fold(&mut self) {
         for (cell, sum) in self.sums.drain() {
-            self.total.add_cell(&cell, sum);
+            self.total.add_cell(&cell, &lakeshift_core::equivalence::CellPrint { sum, ..Default::default() });
         }
         self.total.bound(self.request.cells_max);
     }
