@@ -201,6 +201,9 @@ impl Outcome {
             extra: 0,
             changed: 0,
             duplicate_keys: 0,
+            tolerated: 0,
+            accepted: Vec::new(),
+            export: None,
             columns: Vec::new(),
             sample: Vec::new(),
             masked: matches!(request.masking, Masking::Tokens { .. }),
@@ -220,8 +223,9 @@ impl Outcome {
     fn into_row_diff(mut self, request: &DiffRequest<'_>, scanner: &Scanner<'_>) -> Result<RowDiff, DiffError> {
         if scanner.is_keyed() {
             let columns = request.shape.columns.iter().zip(&self.unequal);
-            self.diff.columns =
-                columns.map(|(column, unequal)| ColumnDiff { column: column.clone(), unequal: *unequal }).collect();
+            self.diff.columns = columns
+                .map(|(column, unequal)| ColumnDiff { column: column.clone(), unequal: *unequal, ..ColumnDiff::default() })
+                .collect();
         }
         self.diff.sample = self.sampler.into_rows(request, scanner)?;
         Ok(self.diff)

@@ -106,6 +106,8 @@ impl<'a> Painter<'a> {
             kind: if missing { DifferenceKind::Missing } else { DifferenceKind::Extra },
             copies: row.old.abs_diff(row.new),
             cell: self.scanner.cell_label(&cells)?,
+            row: None,
+            accepted_by: None,
             columns: cells.iter().enumerate().map(column).collect::<Result<_, DiffError>>()?,
         })
     }
@@ -125,6 +127,8 @@ impl<'a> Painter<'a> {
             kind: DifferenceKind::Changed,
             copies: 1,
             cell: self.scanner.cell_label(&old)?,
+            row: None,
+            accepted_by: None,
             columns: shown.map(column).collect::<Result<_, DiffError>>()?,
         })
     }
