@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::DateTime;
 use lakeshift_core::equivalence::{
-    CellKey, CellSide, CellSum, Certificate, CertificateParts, ColumnCheck, Encoding, Findings, Fingerprint,
+    CellKey, CellPrint, CellSide, CellSum, Certificate, CertificateParts, ColumnCheck, ColumnSums, Encoding, Findings, Fingerprint,
     FingerprintShape, NotComparable, Nullability, PinnedSide, Reason, SchemaCheck, TypeMatch, ValidationKey, Verdict,
     common_refinement, compare, compare_schemas, judge,
 };
@@ -32,10 +32,16 @@ fn cell(day: i32, bucket: i64) -> CellKey {
     CellKey::new(vec![Some(Value::Date(day)), Some(Value::Int(bucket))])
 }
 
+/// Column sums that belong to the row sum.
+fn cell_print(rows: u64, sum: u128) -> CellPrint {
+    let columns = ColumnSums(vec![rows.wrapping_mul(3), u64::try_from(sum & u128::from(u64::MAX)).unwrap()]);
+    CellPrint { sum: CellSum { rows, sum }, columns }
+}
+
 fn print(cells: &[(CellKey, u64, u128)]) -> Fingerprint {
     let mut print = Fingerprint::empty(by_day_and_n());
     for (cell, rows, sum) in cells {
-        print.add_cell(cell, CellSum { rows: *rows, sum: *sum });
+        print.add_cell(cell, &cell_print(*rows, *sum));
     }
     print
 }
@@ -49,7 +55,7 @@ fn check(old: T, new: T) -> ColumnCheck {
 }
 
 fn verdict_of(schema: &SchemaCheck, old: &Fingerprint, new: &Fingerprint, obstacles: &[Reason]) -> Verdict {
-    judge(&Findings { schema, comparison: Some(&compare(old, new).unwrap()), obstacles })
+    judge(&Findings { schema, comparison: Some(&compare(old, new).unwrap()), rows: None, obstacles })
 }
 
 fn same_columns() -> SchemaCheck {
@@ -83,7 +89,8 @@ fn coarser_cells_are_the_sums_of_finer_ones_and_compare_with_them() {
     let mut coarse = fine.clone();
     coarse.bound(2);
     let day = CellKey::new(vec![Some(Value::Date(1))]);
-    assert_eq!(coarse.cells()[&day], CellSum { rows: 5, sum: 1 });
+    let expected = CellPrint { sum: CellSum { rows: 5, sum: 1 }, columns: ColumnSums(vec![15, 1]) };
+    assert_eq!(coarse.cells()[&day], expected);
     assert_eq!((coarse.fields().len(), coarse.given_up().len()), (1, 1));
     let comparison = compare(&fine, &coarse).unwrap();
     assert!(comparison.differences.is_empty());
@@ -235,7 +242,7 @@ fn equal_sums_do_not_pass_when_a_side_was_not_pinned_or_nothing_was_read() {
     assert_eq!(verdict_of(&same_columns(), &table, &table, &[]), Verdict::Pass);
     let unpinned = verdict_of(&same_columns(), &table, &table, &[Reason::NotPinned { side: Side::New }]);
     assert!(matches!(unpinned, Verdict::Inconclusive { .. }));
-    let unread = judge(&Findings { schema: &same_columns(), comparison: None, obstacles: &[] });
+    let unread = judge(&Findings { schema: &same_columns(), comparison: None, rows: None, obstacles: &[] });
     assert!(matches!(unread, Verdict::Inconclusive { .. }));
     let empty = print(&[]);
     assert!(matches!(verdict_of(&same_columns(), &empty, &empty, &[]), Verdict::Inconclusive { .. }));
