@@ -21,9 +21,11 @@ const MAP_SIZE: MapSize = MapSize { rows_max: 150, width: 32 };
 
 const SCHEMA_COLUMNS_MAX: usize = 1000;
 const SAMPLE_ROWS_MAX: usize = 200;
-const SAMPLE_COLUMNS_MAX: usize = 50;
+const SAMPLE_COLUMNS_MAX: usize = 40;
+const ENTRIES_MAX: usize = 200;
 const REASONS_MAX: usize = 20;
 const TEXT_CHARS_MAX: usize = 300;
+const VALUE_CHARS_MAX: usize = 120;
 
 /// What the script draws.
 #[derive(Serialize)]
@@ -264,15 +266,15 @@ fn rows(rows: &RowDiff) -> Rows<'_> {
         masked: rows.masked,
         export: rows.export.as_deref(),
         columns,
-        accepted: rows.accepted.iter().map(|entry| Entry { entry, objection: entry.objection() }).collect(),
+        accepted: rows.accepted.iter().take(ENTRIES_MAX).map(|entry| Entry { entry, objection: entry.objection() }).collect(),
         sample: rows.sample.iter().take(SAMPLE_ROWS_MAX).map(|row| sample(row, rows.export.as_deref())).collect(),
     }
 }
 
 fn sample(row: &SampleRow, export: Option<&str>) -> Sample {
-    let short = |text: &Option<String>| text.as_ref().map(|text| cut(text, TEXT_CHARS_MAX));
+    let short = |text: &Option<String>| text.as_ref().map(|text| cut(text, VALUE_CHARS_MAX));
     let column = |column: &SampleColumn| SampleColumn {
-        column: cut(&column.column, TEXT_CHARS_MAX),
+        column: cut(&column.column, VALUE_CHARS_MAX),
         old: short(&column.old),
         new: short(&column.new),
     };
