@@ -48,18 +48,14 @@ pub(super) fn reasons(report: &ValidationReport, count_max: usize) -> Vec<String
 pub(super) fn extent(report: &ValidationReport) -> String {
     let read = format!("{} read", bytes(report.old.coverage.now.bytes + report.new.coverage.now.bytes));
     let Some(comparison) = &report.comparison else { return format!("not compared to the end · {read}") };
-    let (old, new) = (comparison.old.rows + unread(report, 0), comparison.new.rows + unread(report, 1));
+    let unread = |side: &super::SideFacts| side.coverage.metadata.rows;
+    let (old, new) = (comparison.old.rows + unread(&report.old), comparison.new.rows + unread(&report.new));
     let rows = if old == new { plural(old, "row") } else { format!("{} old, {} new rows", count(old), count(new)) };
     let proven = match report.proven.len() as u64 {
         0 => String::new(),
         partitions => format!(" and {} of the same files", plural(partitions, "partition")),
     };
     format!("{}{proven} · {rows} · {read}", plural(comparison.cells, "cell"))
-}
-
-/// Rows of files that were proven without reading.
-fn unread(report: &ValidationReport, side: usize) -> u64 {
-    [&report.old, &report.new][side].coverage.metadata.rows
 }
 
 /// What was read now, what came from an earlier reading, what was proven unread, what was not compared, and by which rules.
@@ -210,7 +206,7 @@ pub(super) fn query(row: &SampleRow, export: Option<&str>) -> Option<String> {
 /// The first names of a list, and how many more there are.
 fn names(all: Vec<String>) -> String {
     let rest = more(all.len(), NAMES_MAX).map(|more| format!(" and {more} more")).unwrap_or_default();
-    let shown: Vec<String> = all.iter().take(NAMES_MAX).map(|name| cut(name, 3 * NAME_CHARS_MAX)).collect();
+    let shown: Vec<String> = all.iter().take(NAMES_MAX).map(|name| cut(name, 2 * NAME_CHARS_MAX - 20)).collect();
     format!("{}{rest}", shown.join(", "))
 }
 

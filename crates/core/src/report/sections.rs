@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::heat_map::{CellState, HeatMap, MapSize, heat_map};
-use super::text::{bytes, code, count, cut, duration, plural, prose};
+use super::text::{bytes, code, count, cut, duration, plural, prose, prose_of};
 use super::{SideFacts, ValidationReport, facts};
 
 pub(super) use differences::{cells, ledger, rows, sample};
@@ -16,6 +16,7 @@ pub(super) use schema::schema;
 
 const REASONS_MAX: usize = 10;
 const COMMANDS_MAX: usize = 10;
+const FACT_CHARS_MAX: usize = 1200;
 
 /// At most 30 lines: a comment's reader shall not have to scroll past a map.
 const STRIP_SIZE: MapSize = MapSize { rows_max: 30, width: 60 };
@@ -72,7 +73,7 @@ fn time(at: chrono::DateTime<chrono::Utc>) -> String {
 pub(super) fn coverage(report: &ValidationReport) -> String {
     let mut out = "### Coverage\n\n".to_owned();
     for fact in facts::coverage(report) {
-        line(&mut out, format_args!("- {}", prose(&fact)));
+        line(&mut out, format_args!("- {}", prose_of(&fact, FACT_CHARS_MAX)));
     }
     out
 }

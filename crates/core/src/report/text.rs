@@ -13,8 +13,13 @@ pub(super) fn code(text: &str) -> String {
 
 /// A sentence of ours with foreign names in it, as plain text that starts no markup.
 pub(super) fn prose(text: &str) -> String {
+    prose_of(text, 4 * TEXT_CHARS_MAX)
+}
+
+/// [`prose`] of at most so many characters.
+pub(super) fn prose_of(text: &str, chars_max: usize) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars().take(4 * TEXT_CHARS_MAX) {
+    for c in cut(text, chars_max).chars() {
         match c {
             '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' => out.extend(['\\', c]),
             // A zero-width space, so that nobody is mentioned: GitHub looks for names after it has read the escapes.

@@ -5,7 +5,7 @@
   const main = document.getElementById("main");
   const states = new Map(data.states.map((state) => [state.name, state]));
   const hidden = new Set();
-  const CELLS_SHOWN = 100;
+  const CELLS_SHOWN = 25;
   const SAMPLES_SHOWN = 20;
 
   const fill = (node, attributes, children) => {
@@ -120,7 +120,7 @@
     return [input, holder];
   };
 
-  const cells = () => {
+  const map = () => {
     if (!data.map) return;
     const detail = el("p", { class: "detail", role: "status" }, "Point at a tile, or tap it.");
     const picture = drawMap();
@@ -144,7 +144,10 @@
     const told = data.map.grouped ? "A tile stands for one cell or several neighbours; the worst gives the colour. Stronger colour: more rows." : "A tile is a cell. Stronger colour: more rows.";
     section("map", `Partitions: ${plural(data.cells_all, "cell")}`, el("p", { class: "dim" }, told), filters(),
       el("div", { class: "map" }, picture), detail);
-    section("cells", "Cells", ...cellTable());
+  };
+
+  const cells = () => {
+    if (data.cells.length) section("cells", "Cells", ...cellTable());
   };
 
   // ---- rows ---------------------------------------------------------------------------------------------------------
@@ -256,8 +259,9 @@
     el("p", { class: "dim" }, "Key ", code(data.method.key), ` · encoding ${data.method.encoding.version}`));
 
   checks();
-  cells();
+  map();
   rows();
+  cells();
   section("coverage", "Coverage", el("ul", {}, data.coverage.map((fact) => el("li", {}, fact))));
   inputs();
   schema();

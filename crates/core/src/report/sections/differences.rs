@@ -68,8 +68,9 @@ fn row_totals(rows: &RowDiff) -> String {
         (rows.tolerated, "differ only within their tolerance"),
         (rows.accepted_rows(), "fit an entry of the ledger and are not among these numbers"),
     ];
-    let excused = excused.iter().filter(|(rows, _)| *rows > 0).map(|(rows, how)| format!(" Besides, {} {how}.", plural(*rows, "row")));
-    format!("{told}{}", excused.collect::<String>())
+    let excused: Vec<String> =
+        excused.iter().filter(|(rows, _)| *rows > 0).map(|(rows, how)| format!("{} {how}", plural(*rows, "row"))).collect();
+    if excused.is_empty() { told } else { format!("{told} Besides, {}.", excused.join("; ")) }
 }
 
 fn stand(keys: u64) -> String {
