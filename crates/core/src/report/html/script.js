@@ -142,7 +142,8 @@
       choose(Math.min(Math.max(at, 0), tiles.length - 1));
     });
     const told = data.map.grouped ? "A tile stands for one cell or several neighbours; the worst gives the colour. Stronger colour: more rows." : "A tile is a cell. Stronger colour: more rows.";
-    section("map", `Partitions: ${plural(data.cells_all, "cell")}`, el("p", { class: "dim" }, told), filters(),
+    const proven = data.proven ? ` and ${plural(data.proven, "partition")} of the same files` : "";
+    section("map", `Partitions: ${plural(data.cells_all, "cell")}${proven}`, el("p", { class: "dim" }, told), filters(),
       el("div", { class: "map" }, picture), detail);
   };
 
