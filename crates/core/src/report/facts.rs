@@ -61,9 +61,13 @@ pub(super) fn extent(report: &ValidationReport) -> String {
 /// What was read now, what came from an earlier reading, what was proven unread, what was not compared, and by which rules.
 pub(super) fn coverage(report: &ValidationReport) -> Vec<String> {
     let mut facts = vec![columns(report)];
-    facts.extend(report.run.range.as_ref().map(|range| {
-        format!("only rows where {}; no other row was compared", cut(range, 4 * NAME_CHARS_MAX))
-    }));
+    facts.extend(
+        report
+            .run
+            .range
+            .as_ref()
+            .map(|range| format!("only rows where {}; no other row was compared", cut(range, 4 * NAME_CHARS_MAX))),
+    );
     facts.extend(cells(report));
     facts.push(side("old", &report.old));
     facts.push(side("new", &report.new));
@@ -146,7 +150,8 @@ fn one_sided(report: &ValidationReport) -> Vec<String> {
             .filter(|cell: &&CellCoverage| CellState::of(cell, false) == state)
             .map(|cell| cell.cell.label(&comparison.fields))
             .collect();
-        (!labels.is_empty()).then(|| format!("{} only in the {side} table: {}", plural(labels.len() as u64, "cell"), names(labels)))
+        (!labels.is_empty())
+            .then(|| format!("{} only in the {side} table: {}", plural(labels.len() as u64, "cell"), names(labels)))
     };
     [told(CellState::OldOnly, "old"), told(CellState::NewOnly, "new")].into_iter().flatten().collect()
 }

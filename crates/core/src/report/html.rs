@@ -130,15 +130,13 @@ struct Sample {
 pub(super) fn render(report: &ValidationReport) -> Result<String, serde_json::Error> {
     let data = script_safe(&serde_json::to_string(&page(report))?);
     let reasons = facts::reasons(report, REASONS_MAX);
-    let reasons: String = reasons.iter().map(|reason| format!("<li>{}</li>", markup(&cut(reason, TEXT_CHARS_MAX)))).collect();
+    let reasons: String =
+        reasons.iter().map(|reason| format!("<li>{}</li>", markup(&cut(reason, TEXT_CHARS_MAX)))).collect();
     let scope = report.run.scope.as_ref().map_or_else(|| "all rows".to_owned(), |filter| format!("where {filter}"));
-    let range = report.run.range.as_ref().map(|range| format!(" · range {}", cut(range, TEXT_CHARS_MAX))).unwrap_or_default();
-    let line = format!(
-        "{}{range} · {} · {}",
-        cut(&scope, TEXT_CHARS_MAX),
-        facts::extent(report),
-        duration(report.run.duration_ms)
-    );
+    let range =
+        report.run.range.as_ref().map(|range| format!(" · range {}", cut(range, TEXT_CHARS_MAX))).unwrap_or_default();
+    let line =
+        format!("{}{range} · {} · {}", cut(&scope, TEXT_CHARS_MAX), facts::extent(report), duration(report.run.duration_ms));
     let (word, class) = (report.verdict.to_string(), ["pass", "fail", "", "inconclusive"]);
     // Each place once, in the order of the page: a text that holds another place's name is not looked at again.
     let values = [
@@ -212,7 +210,6 @@ fn page(report: &ValidationReport) -> Page<'_> {
     }
 }
 
-
 fn side<'a>(name: &'static str, facts: &'a SideFacts) -> Side<'a> {
     Side { name, size: bytes(facts.bytes), facts }
 }
@@ -268,7 +265,12 @@ fn rows(rows: &RowDiff) -> Rows<'_> {
         masked: rows.masked,
         export: rows.export.as_deref(),
         columns,
-        accepted: rows.accepted.iter().take(ENTRIES_MAX).map(|entry| Entry { entry, objection: entry.objection() }).collect(),
+        accepted: rows
+            .accepted
+            .iter()
+            .take(ENTRIES_MAX)
+            .map(|entry| Entry { entry, objection: entry.objection() })
+            .collect(),
         sample: rows.sample.iter().take(SAMPLE_ROWS_MAX).map(|row| sample(row, rows.export.as_deref())).collect(),
     }
 }

@@ -103,7 +103,8 @@ fn legend(map: &HeatMap) -> String {
     if tiles().any(Option::is_none) {
         words.push("`·` no rows".to_owned());
     }
-    let grouped = if map.grouped { ". A character may stand for several neighbouring cells; the worst of them is shown" } else { "" };
+    let grouped =
+        if map.grouped { ". A character may stand for several neighbouring cells; the worst of them is shown" } else { "" };
     format!("{}{grouped}.", words.join(", "))
 }
 

@@ -22,7 +22,9 @@ pub(in crate::report) fn rows(report: &ValidationReport) -> String {
     let mut columns: Vec<_> = rows.columns.iter().filter(|column| column.unequal + column.tolerated > 0).collect();
     columns.sort_by(|a, b| (b.unequal, b.tolerated).cmp(&(a.unequal, a.tolerated)).then_with(|| a.column.cmp(&b.column)));
     if !columns.is_empty() {
-        out.push_str("\n| column | unequal | null flips | tolerated | largest difference | relative | what it looks like |\n");
+        out.push_str(
+            "\n| column | unequal | null flips | tolerated | largest difference | relative | what it looks like |\n",
+        );
         out.push_str("|---|--:|--:|--:|--:|--:|---|\n");
     }
     for column in columns.iter().take(COLUMNS_MAX) {
@@ -106,7 +108,9 @@ pub(in crate::report) fn cells(report: &ValidationReport) -> String {
 /// What was accepted, by whom, why, and for how long.
 pub(in crate::report) fn ledger(report: &ValidationReport) -> String {
     let Some(rows) = report.rows.as_ref().filter(|rows| !rows.accepted.is_empty()) else { return String::new() };
-    let mut out = "### Accepted differences\n\n| entry | owner | reason | expires | rows at most | rows absorbed | objection |\n".to_owned();
+    let mut out =
+        "### Accepted differences\n\n| entry | owner | reason | expires | rows at most | rows absorbed | objection |\n"
+            .to_owned();
     out.push_str("|---|---|---|---|--:|--:|---|\n");
     for used in rows.accepted.iter().take(ENTRIES_MAX) {
         let rule = &used.rule;

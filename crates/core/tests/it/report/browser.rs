@@ -88,7 +88,8 @@ fn the_browser_draws_every_tile_of_a_fail_and_its_filters_work() {
     let Some(dom) = opened("fail", &fail_by_key(), script) else { return };
     assert!(dom.contains("data-tiles=\"31\""), "31 days");
     assert!(dom.contains("data-filtered=\"25|3|1|flight_date=2001-01-03, origin_bucket=2: rows differ"), "{dom}");
-    for id in ["checks", "map", "cells", "rows", "columns", "ledger", "samples", "coverage", "inputs", "schema", "reproduce"] {
+    for id in ["checks", "map", "cells", "rows", "columns", "ledger", "samples", "coverage", "inputs", "schema", "reproduce"]
+    {
         assert!(dom.contains(&format!("<section id=\"{id}\"")), "no section {id}");
     }
     assert!(dom.contains("SELECT * FROM 'differences.parquet' WHERE row = 7"), "the query that shows the row");
@@ -122,7 +123,9 @@ fn nothing_is_wider_than_a_phone() {
         parent.postMessage(innerWidth + ' ' + (wide.join(' ') || 'nothing'), '*');";
     let phone = "<iframe src='scripted.html' style='width:390px;height:844px;border:0'></iframe>
         <script>onmessage = (event) => { document.body.dataset.wide = event.data; };</script>";
-    for (name, report) in [("fail", fail_by_key()), ("accepted", accepted()), ("hostile", hostile()), ("pass", revalidated())] {
+    for (name, report) in
+        [("fail", fail_by_key()), ("accepted", accepted()), ("hostile", hostile()), ("pass", revalidated())]
+    {
         let name = format!("phone-{name}");
         if opened(&name, &report, script).is_none() {
             return;

@@ -19,8 +19,7 @@ use lakeshift_core::value::Value;
 pub(super) const DAY: i32 = 11_323;
 
 /// Text that would leave its place wherever it is not escaped.
-pub(super) const HOSTILE: &str =
-    "x`|\n</details></script><!--<script>window.hacked=1</script><img src=x onerror=\"window.hacked=1\">]]>&'\u{1}\u{2028}@everyone";
+pub(super) const HOSTILE: &str = "x`|\n</details></script><!--<script>window.hacked=1</script><img src=x onerror=\"window.hacked=1\">]]>&'\u{1}\u{2028}@everyone";
 
 pub(super) fn schema(n: T) -> TableSchema {
     TableSchema {
