@@ -15,16 +15,25 @@ mod fingerprint;
 mod key;
 mod refinement;
 mod rows;
+mod rules;
 mod schema_check;
+mod signature;
+mod tolerance;
 mod verdict;
 
 pub use accept::{AcceptRule, AcceptedUse};
 pub use cell::{CellKey, CellSum, ColumnSums};
-pub use certificate::{Certificate, CertificateParts, PinnedSide};
+pub use certificate::{
+    Certificate, CertificateError, CertificateFault, CertificateParts, CertifiedCell, Coverage, LiveFile, PinnedSide, Verification,
+    metadata_digest,
+};
 pub use coverage::{Amount, CellCoverage, ProvenFiles, Readings, RowOrigins, SideCoverage, coverage};
 pub use fingerprint::{CellDifference, CellPrint, Comparison, Fingerprint, FingerprintShape, NotComparable, compare};
 pub use key::{Encoding, FloatZeros, KeyError, MapOrder, ValidationKey};
 pub use refinement::{CellSide, DroppedField, Refinement, common_refinement};
-pub use rows::{Cause, ColumnDiff, DiffMode, DifferenceKind, RowDiff, SampleColumn, SampleRow};
+pub use rows::{Cause, ColumnDiff, DiffMode, DifferenceCounts, DifferenceKind, RowDiff, SampleColumn, SampleRow};
+pub use rules::{ColumnPlan, ComparedColumn, RuleError, plan_columns, quoted};
 pub use schema_check::{ColumnCheck, ColumnPair, Nullability, SchemaCheck, TypeMatch, compare_schemas};
+pub use signature::{CertificateSignature, KeyFileError, Signer, SigningKey, VerifyingKey};
+pub use tolerance::Tolerance;
 pub use verdict::{Findings, Reason, Verdict, judge};

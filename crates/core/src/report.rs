@@ -145,6 +145,7 @@ impl ValidationReport {
         let findings = Findings {
             schema: &parts.schema,
             comparison: parts.comparison.as_ref(),
+            proven: &parts.proven,
             rows: parts.rows.as_ref(),
             obstacles: &parts.obstacles,
         };

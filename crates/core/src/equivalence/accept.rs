@@ -32,6 +32,13 @@ pub struct AcceptRule {
     pub max_rows: u64,
 }
 
+impl AcceptRule {
+    /// Whether its last day is over on `day` (UTC).
+    pub fn is_expired(&self, day: NaiveDate) -> bool {
+        day > self.expires
+    }
+}
+
 /// What one entry of the ledger came to in a validation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcceptedUse {
@@ -40,7 +47,7 @@ pub struct AcceptedUse {
     pub rule: AcceptRule,
     /// Rows that it absorbed, also beyond its cap.
     pub rows: u64,
-    /// Whether it held on the day of the validation.
+    /// Whether its last day was over on the day of the validation.
     pub expired: bool,
 }
 

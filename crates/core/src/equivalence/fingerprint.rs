@@ -213,12 +213,13 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// The base-2 logarithm, rounded up, of the greatest probability that tables of these sizes that differ have the same
-    /// sums: rows over 2^128 (see `docs/equivalence.md`).
+    /// A bound, as a base-2 logarithm, on the probability that tables of these sizes that differ have the same sums: with
+    /// *n* rows on both sides together *n*·2^-96 (the universal hash) and *n*·2^-127 (the block cipher), here as
+    /// 2^(⌈log2 *n*⌉ − 95); see `docs/equivalence.md`.
     pub fn collision_bound_log2(&self) -> i32 {
-        let rows = self.old.rows.max(self.new.rows).max(1);
-        let log2_up = u64::BITS - (rows - 1).leading_zeros();
-        log2_up.cast_signed() - 128
+        let rows = (u128::from(self.old.rows) + u128::from(self.new.rows)).max(1);
+        let log2_up = u128::BITS - (rows - 1).leading_zeros();
+        log2_up.cast_signed() - 95
     }
 }
 

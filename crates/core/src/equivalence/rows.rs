@@ -46,6 +46,39 @@ impl RowDiff {
     pub fn accepted_rows(&self) -> u64 {
         self.accepted.iter().map(|entry| entry.rows).sum()
     }
+
+    /// Its numbers, without the ledger's.
+    pub fn counts(&self) -> DifferenceCounts {
+        DifferenceCounts {
+            missing: self.missing,
+            extra: self.extra,
+            changed: self.changed,
+            tolerated: self.tolerated,
+            duplicate_keys: self.duplicate_keys,
+        }
+    }
+}
+
+/// A [`RowDiff`] in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DifferenceCounts {
+    /// Rows that only the old side has and nothing excuses.
+    pub missing: u64,
+    /// Rows that only the new side has and nothing excuses.
+    pub extra: u64,
+    /// Keys whose rows differ and nothing excuses.
+    pub changed: u64,
+    /// Keys whose rows differ only within tolerances.
+    pub tolerated: u64,
+    /// Keys that stand in more than one row of a side.
+    pub duplicate_keys: u64,
+}
+
+impl DifferenceCounts {
+    /// Differing rows that nothing excuses.
+    pub fn unexcused(&self) -> u64 {
+        self.missing.saturating_add(self.extra).saturating_add(self.changed)
+    }
 }
 
 /// How rows of both sides are paired.

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::accept::AcceptedUse;
+use super::coverage::ProvenFiles;
 use super::fingerprint::Comparison;
-use super::rows::RowDiff;
+use super::rows::{DifferenceCounts, RowDiff};
 use super::schema_check::{ColumnCheck, SchemaCheck};
 use crate::migration::{Side, VerdictName};
 
@@ -100,7 +101,7 @@ impl Reason {
         matches!(self, Self::RowsDiffer { .. } | Self::AcceptanceFailed { .. } | Self::ColumnMissing { .. })
     }
 
-    fn is_accepted(&self) -> bool {
+    pub(super) fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted { .. })
     }
 }
@@ -170,6 +171,14 @@ impl Verdict {
             Self::Inconclusive { .. } => 3,
         }
     }
+
+    /// The exit code under `--strict`: 4 for PASS WITH ACCEPTED DIFFERENCES, else [`exit_code`](Self::exit_code).
+    pub fn strict_exit_code(&self) -> u8 {
+        match self {
+            Self::Accepted { .. } => 4,
+            _ => self.exit_code(),
+        }
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -188,29 +197,48 @@ impl fmt::Display for Verdict {
 pub struct Findings<'a> {
     /// The columns.
     pub schema: &'a SchemaCheck,
-    /// The rows; absent when the comparison did not come to its end.
+    /// The rows that were read; absent when the comparison did not come to its end.
     pub comparison: Option<&'a Comparison>,
+    /// Files that both tables register: their rows are in no sum.
+    pub proven: &'a [ProvenFiles],
     /// The differing rows, where cells differ and the rows were compared to the end.
     pub rows: Option<&'a RowDiff>,
     /// What else stands against a verdict: an unpinned side, an interruption.
     pub obstacles: &'a [Reason],
 }
 
+/// The differing rows in numbers: all that a verdict needs of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowFindings<'a> {
+    pub counts: DifferenceCounts,
+    pub accepted: &'a [AcceptedUse],
+}
+
 /// The verdict. A column that was not compared, and two sides without any row, are INCONCLUSIVE: nothing was proven.
 pub fn judge(findings: &Findings<'_>) -> Verdict {
-    let mut reasons: Vec<Reason> = findings.schema.columns.iter().filter_map(of_column).collect();
-    if findings.schema.compared().is_empty() {
-        reasons.push(Reason::NothingCompared { what: "no column is in both tables".to_owned() });
-    }
+    let mut reasons = of_schema(findings.schema);
     match findings.comparison {
-        Some(comparison) => reasons.extend(of_rows(comparison, findings.rows)),
-        None if findings.obstacles.is_empty() => {
+        Some(comparison) => {
+            let rows = findings.rows.map(|rows| RowFindings { counts: rows.counts(), accepted: &rows.accepted });
+            reasons.extend(of_rows(comparison, findings.proven, rows));
+        }
+        // Without the rows something must stand against a PASS.
+        None if findings.obstacles.iter().all(Reason::is_accepted) => {
             reasons.push(Reason::Incomplete { why: "the rows were not read".to_owned() });
         }
         None => {}
     }
     reasons.extend(findings.obstacles.iter().cloned());
     Verdict::of(reasons)
+}
+
+/// What speaks against a PASS in the columns alone.
+pub(super) fn of_schema(schema: &SchemaCheck) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> = schema.columns.iter().filter_map(of_column).collect();
+    if schema.compared().is_empty() {
+        reasons.push(Reason::NothingCompared { what: "no column is in both tables".to_owned() });
+    }
+    reasons
 }
 
 fn of_column(column: &ColumnCheck) -> Option<Reason> {
@@ -228,10 +256,10 @@ fn of_column(column: &ColumnCheck) -> Option<Reason> {
 
 /// Cells that differ are a difference, unless every differing row was looked at and each is within its tolerance or
 /// accepted by an entry that holds.
-fn of_rows(comparison: &Comparison, rows: Option<&RowDiff>) -> Vec<Reason> {
+pub(super) fn of_rows(comparison: &Comparison, proven: &[ProvenFiles], rows: Option<RowFindings<'_>>) -> Vec<Reason> {
     let (old_rows, new_rows) = (comparison.old.rows, comparison.new.rows);
     let cells = comparison.differences.len() as u64;
-    if old_rows == 0 && new_rows == 0 {
+    if old_rows == 0 && new_rows == 0 && proven.iter().all(|files| files.amount.files == 0) {
         return vec![Reason::NothingCompared { what: "neither table has a row in scope".to_owned() }];
     }
     if cells == 0 {
@@ -240,11 +268,27 @@ fn of_rows(comparison: &Comparison, rows: Option<&RowDiff>) -> Vec<Reason> {
     let differ = Reason::RowsDiffer { cells, of: comparison.cells, old_rows, new_rows };
     let Some(rows) = rows else { return vec![differ] };
     let mut reasons: Vec<Reason> = rows.accepted.iter().filter_map(of_entry).collect();
-    // Sums that differ where no row does contradict each other: that is no proof of anything.
-    if rows.total() > 0 || (rows.tolerated == 0 && rows.accepted_rows() == 0) {
+    let unexplained = !rows.explain(comparison);
+    if unexplained {
+        let why = "the differing cells were read row by row, and what was found does not account for their sums; \
+                   validate again, with --read-all";
+        reasons.insert(0, Reason::Incomplete { why: why.to_owned() });
+    }
+    if unexplained || rows.counts.unexcused() > 0 {
         reasons.insert(0, differ);
     }
     reasons
+}
+
+impl RowFindings<'_> {
+    /// Whether the rows can be why the sums differ: some row does, and enough are on one side only to make up for the
+    /// number by which the sides differ. Sums and rows that contradict each other prove nothing.
+    fn explain(&self, comparison: &Comparison) -> bool {
+        let accepted = self.accepted.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.rows));
+        let one_sided = self.counts.missing.saturating_add(self.counts.extra).saturating_add(accepted);
+        let any = one_sided > 0 || self.counts.changed > 0 || self.counts.tolerated > 0;
+        any && comparison.old.rows.abs_diff(comparison.new.rows) <= one_sided
+    }
 }
 
 fn of_entry(entry: &AcceptedUse) -> Option<Reason> {

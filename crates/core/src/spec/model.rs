@@ -297,6 +297,19 @@ pub enum RuleUnit {
     Microsecond,
 }
 
+impl std::fmt::Display for RuleUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Day => "day",
+            Self::Hour => "hour",
+            Self::Minute => "minute",
+            Self::Second => "second",
+            Self::Millisecond => "millisecond",
+            Self::Microsecond => "microsecond",
+        })
+    }
+}
+
 impl Default for Validation {
     fn default() -> Self {
         Self {
