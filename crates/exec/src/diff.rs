@@ -1,35 +1,52 @@
 //! The exact row difference of two tables, restricted to the cells whose sums differ.
 //!
-//! Rows are paired by key, or as whole rows where there is none. What is held in memory is a few words a key: a first
-//! pass counts every key's rows on both sides and sums their hashes, a second one looks at the keys that differ. When the
-//! keys do not fit, they are divided by their hash and the cells read once more for every part; nothing is spilled.
+//! Either side is read once. Its rows are divided by the hash of their key (of the whole row where there is none) into
+//! partitions, which are spilled to disk when they outgrow the memory and compared one after the other: a grace hash
+//! join. What differs is counted by kind and by column, set against the ledger of accepted differences, sampled for the
+//! report and written in full to a Parquet file.
+//!
+//! Key types: [`DiffRequest`], [`SideReader`], [`DiffError`]; the result is core's `RowDiff`.
 
-mod details;
-mod keys;
+mod causes;
+mod columns;
+mod context;
+mod error;
+mod export;
+mod intake;
+mod join;
+mod ledger;
+mod number;
+mod pairs;
+mod partitions;
+mod plain;
 mod sample;
-mod scan;
+mod spill;
+mod tolerance;
 
 use async_trait::async_trait;
+use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use lakeshift_core::equivalence::{ColumnDiff, Comparison, DiffMode, FingerprintShape, RowDiff, ValidationKey};
+use lakeshift_core::equivalence::{
+    AcceptRule, Comparison, DiffMode, DifferenceKind, FingerprintShape, RowDiff, ValidationKey,
+};
 use lakeshift_core::migration::Side;
+use lakeshift_core::storage::Storage;
 
-use crate::encode::{EncodeError, Malformed};
-use crate::fingerprint::FingerprintError;
-use details::Details;
-use keys::Keys;
+use crate::engine::Engine;
+use context::Context;
+pub use error::DiffError;
+use export::Export;
+use join::{Differences, Joiner, Loaded};
+use ledger::Ledger;
+use partitions::{Digit, Partition, Partitions, Step};
 use sample::Sampler;
-use scan::{Part, Scanner};
+pub use tolerance::Tolerance;
 
-/// Memory a key takes at most while its part is read, tables' growth included; measured upwards.
-const KEY_BYTES: u64 = 200;
-/// Memory a column takes for every changed key.
-const COLUMN_BYTES: u64 = 8;
-/// Parts that the keys are divided into at most; every part reads the differing cells up to twice.
-const PARTS_MAX: u64 = 64;
+/// Differing rows that are described at a time.
+const CHUNK_ROWS: usize = 4096;
 
-/// Opens a side of the comparison; the difference reads each side several times.
+/// Opens a side of the comparison; the difference reads each side once.
 #[async_trait]
 pub trait SideReader: Send + Sync {
     /// The side's rows at the pinned version, in any order and division. Files that hold no row of a differing cell may be
@@ -40,6 +57,8 @@ pub trait SideReader: Send + Sync {
 /// What to compare, and how to show it.
 #[derive(Debug, Clone)]
 pub struct DiffRequest<'a> {
+    /// Spills to its temporary folder and evaluates the ledger's conditions.
+    pub engine: &'a Engine,
     /// The shape of the fingerprints.
     pub shape: FingerprintShape,
     /// Where they differ.
@@ -50,12 +69,31 @@ pub struct DiffRequest<'a> {
     pub old_columns: Vec<String>,
     /// The new side's names, likewise.
     pub new_columns: Vec<String>,
+    /// For every column in `shape.columns`, the difference that counts as equal; columns beyond its end have none.
+    /// Without a key, no tolerance applies.
+    pub tolerances: Vec<Option<Tolerance>>,
+    /// The ledger of accepted differences. Its conditions see the compared columns, named as in the new table.
+    pub accept: Vec<AcceptRule>,
+    /// The day (UTC) on which the ledger's entries must still hold.
+    pub today: NaiveDate,
+    /// Where all differing rows go; nowhere when absent.
+    pub export: Option<ExportTarget<'a>>,
     /// Rows that the sample has at most.
     pub sample_rows_max: usize,
     /// Whether the sample shows values.
     pub masking: Masking,
-    /// Memory for the keys, in bytes.
+    /// Memory for rows, in bytes; beyond it they are spilled.
     pub memory_bytes: u64,
+}
+
+/// The Parquet file of differing rows. It holds values as they are, whatever the masking of the sample: it belongs into
+/// the control root, beside the migration's journal, and into no report.
+#[derive(Debug, Clone, Copy)]
+pub struct ExportTarget<'a> {
+    /// A location.
+    pub storage: &'a Storage,
+    /// The file's path in it.
+    pub path: &'a str,
 }
 
 /// How a sample shows values.
@@ -71,163 +109,135 @@ pub enum Masking {
     },
 }
 
-/// Why the rows could not be compared.
-#[derive(Debug, thiserror::Error)]
-pub enum DiffError {
-    /// The scan failed.
-    #[error("the rows of the differing cells could not be read")]
-    Scan {
-        /// The engine's error.
-        #[source]
-        source: DataFusionError,
-    },
-    /// A column cannot be encoded.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// A row's cell could not be told.
-    #[error(transparent)]
-    Cell(#[from] FingerprintError),
-    /// The encoding contradicts itself.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// The key has a column that is not compared.
-    #[error("key column {column} is not among the compared columns; correct validation.key in the spec")]
-    KeyColumn {
-        /// The column.
-        column: String,
-    },
-    /// The keys of the differing cells do not fit, even in parts.
-    #[error(
-        "{rows} rows lie in the differing cells; to name those that differ takes {memory_needed_bytes} bytes of memory, more than are allowed: allow more, or validate a part of the tables"
-    )]
-    TooLarge {
-        /// Rows of both sides in the differing cells.
-        rows: u64,
-        /// The least memory with which it could be done.
-        memory_needed_bytes: u64,
-    },
-    /// A second reading gave other rows than the first.
-    #[error(
-        "the {} table gave {found} rows in the differing cells where it gave {expected} before; its files changed under a pinned version: validate again",
-        side_name(*.side)
-    )]
-    Unstable {
-        /// The side.
-        side: Side,
-        /// Rows of the fingerprint.
-        expected: u64,
-        /// Rows read now.
-        found: u64,
-    },
-}
-
-fn side_name(side: Side) -> &'static str {
-    match side {
-        Side::Old => "old",
-        Side::New => "new",
-    }
-}
-
-/// Counts and samples the rows that differ.
+/// Counts, samples and exports the rows that differ. The result is the same whatever the order of rows and files and
+/// whatever the memory.
 ///
 /// # Errors
-/// [`DiffError`]; the fingerprints' verdict stands all the same.
+/// [`DiffError`]; the fingerprints' verdict stands all the same. Temporary files are gone and the export is not there.
 pub async fn diff(request: &DiffRequest<'_>, reader: &dyn SideReader) -> Result<RowDiff, DiffError> {
-    let scanner = Scanner::new(request, reader)?;
-    let mut outcome = Outcome::new(request);
-    let parts = parts(request)?;
-    for index in 0..parts {
-        one_part(&scanner, Part { index, of: parts }, &mut outcome).await?;
-    }
-    outcome.into_row_diff(request, &scanner)
-}
-
-/// So many parts that every part's keys fit in memory, even if no two rows share a key.
-fn parts(request: &DiffRequest<'_>) -> Result<u64, DiffError> {
-    let differences = &request.comparison.differences;
-    let rows: u64 = differences.iter().map(|cell| cell.old.rows + cell.new.rows).sum();
-    let bytes = rows.saturating_mul(KEY_BYTES + COLUMN_BYTES * request.shape.columns.len() as u64);
-    match bytes.div_ceil(request.memory_bytes.max(1)) {
-        parts @ 0..=PARTS_MAX => Ok(parts.max(1)),
-        _ => Err(DiffError::TooLarge { rows, memory_needed_bytes: bytes.div_ceil(PARTS_MAX) }),
-    }
-}
-
-async fn one_part(scanner: &Scanner<'_>, part: Part, outcome: &mut Outcome) -> Result<(), DiffError> {
-    let mut keys = Keys::default();
+    let context = Context::new(request)?;
+    let mut ledger = Ledger::new(&request.accept);
+    let mut partitions = Partitions::new(&context);
+    let mut schemas = plain::Schemas::default();
     for side in [Side::Old, Side::New] {
-        scanner
-            .scan(side, part, &mut |row| {
-                keys.count(side, &row);
-                Ok(())
-            })
-            .await?;
+        let streams = reader.open(side).await.map_err(|source| DiffError::Scan { source })?;
+        if let Some(stream) = streams.first() {
+            let schema = schemas.set(side, &plain::schema(&stream.schema(), context.columns_of(side), &context)?);
+            ledger.compile(request.engine, side, schema)?;
+        }
+        intake::read(&context, side, streams, &schemas, &mut partitions).await?;
     }
-    if scanner.is_keyed() {
-        outcome.diff.duplicate_keys += keys.duplicates();
-    }
-    let differing = keys.into_differing(scanner.is_keyed());
-    let chosen = outcome.sampler.choose(&differing);
-    let mut details = Details::new(&differing, &chosen, scanner.columns());
-    for side in [Side::Old, Side::New] {
-        if !details.is_empty() {
-            scanner.scan(side, part, &mut |row| details.see(side, &row, scanner)).await?;
+    let mut work = Work {
+        context: &context,
+        export: Export::new(request.export, &schemas),
+        sampler: Sampler::new(&context),
+        joiner: Joiner::new(&context),
+        ledger,
+        schemas,
+        counts: Counts::default(),
+    };
+    match work.compare(partitions.finish()?).await {
+        Ok(()) => work.finish().await,
+        Err(error) => {
+            work.export.abort().await;
+            Err(error)
         }
     }
-    outcome.count(&differing, &details);
-    outcome.sampler.keep(details.into_kept());
-    Ok(())
 }
 
-/// What the parts have come to so far.
-struct Outcome {
-    diff: RowDiff,
-    unequal: Vec<u64>,
-    sampler: Sampler,
+/// Differing rows that nothing excuses.
+#[derive(Debug, Default)]
+struct Counts {
+    missing: u64,
+    extra: u64,
+    changed: u64,
 }
 
-impl Outcome {
-    fn new(request: &DiffRequest<'_>) -> Self {
+/// What the partitions come to.
+struct Work<'a> {
+    context: &'a Context<'a>,
+    joiner: Joiner<'a>,
+    ledger: Ledger,
+    sampler: Sampler<'a>,
+    export: Export<'a>,
+    schemas: plain::Schemas,
+    counts: Counts,
+}
+
+impl Work<'_> {
+    /// Compares partition by partition, in the order of the hashes; what does not fit in memory is divided again.
+    async fn compare(&mut self, partitions: Vec<Partition>) -> Result<(), DiffError> {
+        let mut waiting: Vec<Partition> = partitions.into_iter().rev().collect();
+        while let Some(partition) = waiting.pop() {
+            match partition.step(self.context) {
+                Step::Join => {
+                    let loaded = Loaded::read(partition)?;
+                    let differences = self.joiner.differences(&loaded)?;
+                    self.describe(&loaded, &differences).await?;
+                }
+                Step::Divide(by) => {
+                    if by == Digit::Row(0) {
+                        self.joiner.count_duplicate_key();
+                    }
+                    waiting.extend(partition.divide(by, self.context)?.into_iter().rev());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn describe(&mut self, loaded: &Loaded, differences: &Differences) -> Result<(), DiffError> {
+        for chunk in differences.chunks(CHUNK_ROWS) {
+            let rows = self.describe_chunk(loaded, chunk)?;
+            if let Some(rows) = rows {
+                self.export.write(&rows).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts and samples some differing rows; they are returned as the export writes them, if there is one.
+    fn describe_chunk(
+        &mut self,
+        loaded: &Loaded,
+        chunk: &[join::Difference],
+    ) -> Result<Option<arrow::array::RecordBatch>, DiffError> {
+        let rows = join::Rows::gather(loaded, chunk, &self.schemas)?;
+        let accepted = self.ledger.absorb(chunk, &rows)?;
+        for (difference, entry) in chunk.iter().zip(&accepted) {
+            match (entry, difference.kind) {
+                (Some(_), _) => {}
+                (None, DifferenceKind::Missing) => self.counts.missing += difference.copies,
+                (None, DifferenceKind::Extra) => self.counts.extra += difference.copies,
+                (None, DifferenceKind::Changed) => self.counts.changed += difference.copies,
+            }
+        }
+        let names: Vec<Option<&str>> = accepted.iter().map(|entry| entry.map(|entry| self.ledger.id(entry))).collect();
+        let labels = self.context.labels(&rows)?;
+        self.sampler.see(chunk, &rows, &names, &labels, self.export.next_row())?;
+        self.export.batch(chunk, &rows, &names, &labels)
+    }
+
+    async fn finish(self) -> Result<RowDiff, DiffError> {
+        let request = self.context.request;
         let differences = &request.comparison.differences;
-        let mode = match request.key.as_slice() {
-            [] => DiffMode::Bag,
-            columns => DiffMode::Keyed { columns: columns.to_vec() },
-        };
-        let diff = RowDiff {
-            mode,
+        Ok(RowDiff {
+            mode: match request.key.as_slice() {
+                [] => DiffMode::Bag,
+                columns => DiffMode::Keyed { columns: columns.to_vec() },
+            },
             old_rows: differences.iter().map(|cell| cell.old.rows).sum(),
             new_rows: differences.iter().map(|cell| cell.new.rows).sum(),
-            missing: 0,
-            extra: 0,
-            changed: 0,
-            duplicate_keys: 0,
-            tolerated: 0,
-            accepted: Vec::new(),
-            export: None,
-            columns: Vec::new(),
-            sample: Vec::new(),
+            missing: self.counts.missing,
+            extra: self.counts.extra,
+            changed: self.counts.changed,
+            duplicate_keys: self.joiner.duplicate_keys(),
+            tolerated: self.joiner.tolerated(),
+            accepted: self.ledger.into_uses(request.today),
+            columns: self.joiner.into_columns(),
+            sample: self.sampler.into_rows(),
             masked: matches!(request.masking, Masking::Tokens { .. }),
-        };
-        Self { diff, unequal: vec![0; request.shape.columns.len()], sampler: Sampler::new(request.sample_rows_max) }
-    }
-
-    fn count(&mut self, differing: &keys::Differing, details: &Details) {
-        let counts = differing.counts();
-        let (missing, extra) = details.bag_counts();
-        self.diff.missing += counts.missing + missing;
-        self.diff.extra += counts.extra + extra;
-        self.diff.changed += counts.changed;
-        details.add_unequal(&mut self.unequal);
-    }
-
-    fn into_row_diff(mut self, request: &DiffRequest<'_>, scanner: &Scanner<'_>) -> Result<RowDiff, DiffError> {
-        if scanner.is_keyed() {
-            let columns = request.shape.columns.iter().zip(&self.unequal);
-            self.diff.columns = columns
-                .map(|(column, unequal)| ColumnDiff { column: column.clone(), unequal: *unequal, ..ColumnDiff::default() })
-                .collect();
-        }
-        self.diff.sample = self.sampler.into_rows(request, scanner)?;
-        Ok(self.diff)
+            export: self.export.finish().await?,
+        })
     }
 }

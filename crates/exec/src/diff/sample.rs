@@ -1,149 +1,136 @@
 //! The rows that the report shows: always the same ones for the same tables and key, masked by default.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use lakeshift_core::equivalence::{DifferenceKind, SampleColumn, SampleRow};
 
-use super::details::{KeptKey, KeptRow};
-use super::keys::{Differing, KeyKind};
-use super::scan::{Scanner, split};
-use super::{DiffError, DiffRequest, Masking};
-use crate::encode::DecodedCell;
+use super::context::Context;
+use super::join::{Difference, Rows};
+use super::{DiffError, Masking};
+use crate::encode::{DecodedCell, RowEncoder};
 use crate::fingerprint::RowHasher;
 
 /// Characters of a value that a sample keeps.
 const VALUE_CHARS_MAX: usize = 200;
+/// Rows of one key that a sample shows at most.
+const ROWS_OF_KEY_MAX: usize = 8;
 
-/// Chooses the keys of least hash of every kind.
-pub(super) struct Sampler {
-    rows_max: usize,
-    kept: Vec<KeptKey>,
-}
-
-impl Sampler {
-    pub(super) fn new(rows_max: usize) -> Self {
-        Self { rows_max, kept: Vec::new() }
-    }
-
-    /// The keys to keep of a part. Parts come in the order of the hashes, so that earlier choices stand.
-    pub(super) fn choose(&self, differing: &Differing) -> BTreeSet<u128> {
-        let mut chosen = BTreeSet::new();
-        for kind in KeyKind::ALL {
-            let room = self.rows_max.saturating_sub(self.kept.iter().filter(|kept| kept.kind == kind).count());
-            let mut least = BTreeSet::new();
-            for (key, _) in differing.kinds().filter(|(_, other)| *other == kind) {
-                least.insert(key);
-                if least.len() > room {
-                    least.pop_last();
-                }
-            }
-            chosen.append(&mut least);
-        }
-        chosen
-    }
-
-    pub(super) fn keep(&mut self, keys: Vec<KeptKey>) {
-        self.kept.extend(keys);
-    }
-
-    /// The rows to show: of every kind in turn, at most `rows_max`.
-    pub(super) fn into_rows(
-        mut self,
-        request: &DiffRequest<'_>,
-        scanner: &Scanner<'_>,
-    ) -> Result<Vec<SampleRow>, DiffError> {
-        self.kept.sort_by_key(|kept| (kept.kind, kept.key));
-        let mut turns: Vec<_> = KeyKind::ALL.iter().map(|kind| self.kept.iter().filter(|kept| kept.kind == *kind)).collect();
-        let painter = Painter::new(request, scanner);
-        let mut rows = Vec::new();
-        loop {
-            let turn: Vec<_> = turns.iter_mut().filter_map(Iterator::next).collect();
-            if turn.is_empty() || rows.len() >= self.rows_max {
-                rows.truncate(self.rows_max);
-                return Ok(rows);
-            }
-            for kept in turn {
-                rows.extend(painter.rows(kept)?);
-            }
-        }
-    }
-}
-
-/// Turns encoded rows into what is shown.
-struct Painter<'a> {
-    request: &'a DiffRequest<'a>,
-    scanner: &'a Scanner<'a>,
+/// Keeps the first rows of every kind, accepted ones apart. Differences come in the order of the hashes, so the choice is
+/// as good as drawn by lot and never changes.
+pub(super) struct Sampler<'a> {
+    context: &'a Context<'a>,
     tokens: Option<RowHasher>,
+    kept: BTreeMap<(bool, DifferenceKind), Vec<SampleRow>>,
+    /// The last key seen, and how many of its rows were kept.
+    last_key: Option<(u128, usize)>,
 }
 
-impl<'a> Painter<'a> {
-    fn new(request: &'a DiffRequest<'a>, scanner: &'a Scanner<'a>) -> Self {
-        let tokens = match request.masking {
+impl<'a> Sampler<'a> {
+    pub(super) fn new(context: &'a Context<'a>) -> Self {
+        let tokens = match context.request.masking {
             Masking::Shown => None,
             Masking::Tokens { secret } => Some(RowHasher::new(secret)),
         };
-        Self { request, scanner, tokens }
+        Self { context, tokens, kept: BTreeMap::new(), last_key: None }
     }
 
-    fn rows(&self, kept: &KeptKey) -> Result<Vec<SampleRow>, DiffError> {
-        if kept.kind == KeyKind::Changed {
-            let old = kept.rows.values().find(|row| row.old > 0);
-            let new = kept.rows.values().find(|row| row.new > 0);
-            return old.zip(new).map(|(old, new)| self.changed(old, new)).into_iter().collect();
+    /// Keeps some of these rows. `first_row` is the first one's number in the export.
+    pub(super) fn see(
+        &mut self,
+        chunk: &[Difference],
+        rows: &Rows,
+        accepted: &[Option<&str>],
+        cells: &[String],
+        first_row: Option<u64>,
+    ) -> Result<(), DiffError> {
+        let encoders = [self.context.encoder(&rows.old)?, self.context.encoder(&rows.new)?];
+        for (row, difference) in chunk.iter().enumerate() {
+            if !self.has_room(difference, accepted[row].is_some()) {
+                continue;
+            }
+            let sample = SampleRow {
+                kind: difference.kind,
+                copies: difference.copies,
+                cell: cells[row].clone(),
+                row: first_row.map(|first| first + row as u64),
+                accepted_by: accepted[row].map(str::to_owned),
+                columns: self.columns(difference, &encoders, row)?,
+            };
+            self.kept.entry((accepted[row].is_some(), difference.kind)).or_default().push(sample);
         }
-        kept.rows.values().filter(|row| row.old != row.new).map(|row| self.one_sided(row)).collect()
+        Ok(())
     }
 
-    fn one_sided(&self, row: &KeptRow) -> Result<SampleRow, DiffError> {
-        let cells = split(&row.bytes, self.scanner.columns())?;
-        let missing = row.old > row.new;
-        let column = |(index, cell): (usize, &&[u8])| {
-            let text = Some(self.text(index, cell)?);
-            let (old, new) = if missing { (text, None) } else { (None, text) };
-            Ok(SampleColumn { column: self.request.shape.columns[index].clone(), old, new })
+    /// The rows to show: of every kind in turn, those that nothing excuses first.
+    pub(super) fn into_rows(self) -> Vec<SampleRow> {
+        let rows_max = self.context.request.sample_rows_max;
+        let mut turns: Vec<_> = self.kept.into_iter().map(|((accepted, _), rows)| (accepted, rows.into_iter())).collect();
+        let mut shown = Vec::new();
+        for accepted in [false, true] {
+            loop {
+                let kinds = turns.iter_mut().filter(|(kind, _)| *kind == accepted);
+                let turn: Vec<_> = kinds.filter_map(|(_, rows)| rows.next()).collect();
+                if turn.is_empty() {
+                    break;
+                }
+                shown.extend(turn);
+            }
+        }
+        shown.truncate(rows_max);
+        shown
+    }
+
+    fn has_room(&mut self, difference: &Difference, accepted: bool) -> bool {
+        let kept = self.kept.get(&(accepted, difference.kind)).map_or(0, Vec::len);
+        let of_key = match self.last_key {
+            Some((key, rows)) if key == difference.key => rows,
+            _ => 0,
         };
-        Ok(SampleRow {
-            kind: if missing { DifferenceKind::Missing } else { DifferenceKind::Extra },
-            copies: row.old.abs_diff(row.new),
-            cell: self.scanner.cell_label(&cells)?,
-            row: None,
-            accepted_by: None,
-            columns: cells.iter().enumerate().map(column).collect::<Result<_, DiffError>>()?,
-        })
+        let has_room = kept < self.context.request.sample_rows_max && of_key < ROWS_OF_KEY_MAX;
+        self.last_key = Some((difference.key, of_key + usize::from(has_room)));
+        has_room
     }
 
-    fn changed(&self, old: &KeptRow, new: &KeptRow) -> Result<SampleRow, DiffError> {
-        let (old, new) = (split(&old.bytes, self.scanner.columns())?, split(&new.bytes, self.scanner.columns())?);
-        let differ = (0..old.len()).filter(|index| old[*index] != new[*index]);
-        let shown = self.scanner.key().iter().copied().chain(differ.filter(|index| !self.scanner.key().contains(index)));
-        let column = |index: usize| {
+    /// For a changed row the key and what differs, else all columns.
+    fn columns(
+        &self,
+        difference: &Difference,
+        encoders: &[RowEncoder<'_>; 2],
+        row: usize,
+    ) -> Result<Vec<SampleColumn>, DiffError> {
+        let key = self.context.key();
+        let shown: Vec<usize> = match difference.kind {
+            DifferenceKind::Changed => {
+                let others = difference.columns.iter().filter(|column| !key.contains(column));
+                key.iter().chain(others).copied().collect()
+            }
+            DifferenceKind::Missing | DifferenceKind::Extra => (0..self.context.columns().len()).collect(),
+        };
+        let has_old = difference.kind != DifferenceKind::Extra;
+        let has_new = difference.kind != DifferenceKind::Missing;
+        let column = |column: usize| {
+            let text = |encoder: &RowEncoder<'_>| self.text(column, encoder, row);
             Ok(SampleColumn {
-                column: self.request.shape.columns[index].clone(),
-                old: Some(self.text(index, old[index])?),
-                new: Some(self.text(index, new[index])?),
+                column: self.context.columns()[column].clone(),
+                old: has_old.then(|| text(&encoders[0])).transpose()?,
+                new: has_new.then(|| text(&encoders[1])).transpose()?,
             })
         };
-        Ok(SampleRow {
-            kind: DifferenceKind::Changed,
-            copies: 1,
-            cell: self.scanner.cell_label(&old)?,
-            row: None,
-            accepted_by: None,
-            columns: shown.map(column).collect::<Result<_, DiffError>>()?,
-        })
+        shown.into_iter().map(column).collect()
     }
 
     /// The value, or a token that is equal for equal values of one column.
-    fn text(&self, column: usize, mut bytes: &[u8]) -> Result<String, DiffError> {
-        let encoded = bytes;
-        let value = DecodedCell::read(&mut bytes)?;
+    fn text(&self, column: usize, encoder: &RowEncoder<'_>, row: usize) -> Result<String, DiffError> {
+        let mut encoded = Vec::new();
+        encoder.encode_cell(column, row, &mut encoded);
+        let value = DecodedCell::read(&mut encoded.as_slice())?;
         let Some(hasher) = &self.tokens else {
             return Ok(value.to_string().chars().take(VALUE_CHARS_MAX).collect());
         };
         if value == DecodedCell::Null {
             return Ok(value.kind());
         }
-        let salted: Vec<u8> = column.to_le_bytes().into_iter().chain(encoded.iter().copied()).collect();
+        let salted: Vec<u8> = column.to_le_bytes().into_iter().chain(encoded).collect();
         Ok(format!("{}#{:08x}", value.kind(), hasher.hash(&salted) >> 96))
     }
 }

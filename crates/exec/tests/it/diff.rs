@@ -1,13 +1,14 @@
-//! The exact difference: what is counted, what is shown, and that it holds in little memory.
+//! The exact difference: what is counted, what is shown, and that neither depends on the order of rows.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, StringArray, StringViewArray};
+use arrow::datatypes::Int32Type;
 use lakeshift_core::equivalence::{DiffMode, DifferenceKind, RowDiff, SampleRow, ValidationKey};
 use lakeshift_core::partition::{PartitionField, Transform};
 use lakeshift_exec::diff::{DiffError, Masking};
 
-use crate::support::{DiffOptions, Table, compared, row_diff, row_diff_of};
+use crate::support::{DiffOptions, Options, Table, compared, compared_with, row_diff, row_diff_of};
 
 fn table(rows: &[(Option<i64>, &str)]) -> Table {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0)));
@@ -98,19 +99,6 @@ fn many(rows: i64) -> (Table, Table) {
 }
 
 #[test]
-fn little_memory_gives_the_same_difference() {
-    let (old, new) = many(500);
-    let at_once = row_diff(&old, &new, &by_id()).unwrap();
-    assert!(at_once.changed > 0 && at_once.duplicate_keys > 0 && at_once.missing > 0);
-    for memory_bytes in [4_000, 100_000] {
-        assert_eq!(row_diff(&old, &new, &DiffOptions { memory_bytes, ..by_id() }).unwrap(), at_once, "{memory_bytes} bytes");
-    }
-    let error = row_diff(&old, &new, &DiffOptions { memory_bytes: 1000, ..by_id() }).unwrap_err();
-    let DiffError::TooLarge { memory_needed_bytes, .. } = error else { panic!("{error}") };
-    assert_eq!(row_diff(&old, &new, &DiffOptions { memory_bytes: memory_needed_bytes, ..by_id() }).unwrap(), at_once);
-}
-
-#[test]
 fn the_sample_does_not_depend_on_the_order_of_rows_and_keeps_its_bound() {
     let (old, new) = many(500);
     let few = DiffOptions { sample_rows_max: 5, ..by_id() };
@@ -160,4 +148,62 @@ fn a_key_that_is_not_compared_is_refused() {
     let options = DiffOptions { key: &["nope"], ..DiffOptions::default() };
     let error = row_diff(&table(&[(Some(1), "a")]), &table(&[]), &options).unwrap_err();
     assert!(matches!(error, DiffError::KeyColumn { ref column } if column == "nope"), "{error}");
+}
+
+#[test]
+fn a_composite_key_is_all_its_columns() {
+    let three = |rows: &[(Option<i64>, Option<&str>, i64)]| {
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0)));
+        let names: ArrayRef = Arc::new(StringArray::from_iter(rows.iter().map(|row| row.1)));
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.2)));
+        Table::new(vec![("id", ids), ("name", names), ("n", values)])
+    };
+    let old = three(&[(Some(1), None, 1), (Some(1), Some(""), 2), (None, Some("a"), 3), (None, None, 4)]);
+    let new = three(&[(Some(1), Some(""), 2), (Some(1), None, 9), (None, None, 4), (Some(3), Some("a"), 3)]);
+    let both = DiffOptions { key: &["id", "name"], ..DiffOptions::default() };
+    let diff = row_diff(&old, &new, &both).unwrap();
+    assert_eq!((counts(&diff), diff.duplicate_keys), ((1, 1, 1), 0));
+    let one = row_diff(&old, &new, &by_id()).unwrap();
+    assert_eq!((counts(&one), one.duplicate_keys), ((2, 2, 0), 2), "id alone stands twice, null too");
+}
+
+#[test]
+fn a_duplicate_key_on_one_side_only_is_counted_and_its_rows_are_missing() {
+    let old = table(&[(Some(1), "a"), (Some(1), "a"), (Some(2), "b")]);
+    let diff = row_diff(&old, &table(&[(Some(2), "b")]), &by_id()).unwrap();
+    assert_eq!((counts(&diff), diff.duplicate_keys), ((2, 0, 0), 1));
+    assert_eq!(show(&diff.sample[0]), "missing ×2 id: 1 → -, name: a → -");
+}
+
+#[test]
+fn columns_of_another_name_and_type_on_the_old_side_are_compared_by_value() {
+    let old = Table::new(vec![
+        ("number", Arc::new(Int32Array::from(vec![1, 2, 3])) as ArrayRef),
+        ("name", Arc::new(["a", "b", "c"].into_iter().collect::<DictionaryArray<Int32Type>>())),
+    ]);
+    let new = Table::new(vec![
+        ("id", Arc::new(Int64Array::from(vec![3, 2, 1])) as ArrayRef),
+        ("name", Arc::new(StringViewArray::from(vec!["c", "a text of more than twelve bytes", "a"]))),
+    ]);
+    let renamed = Options { renames: [("number".to_owned(), "id".to_owned())].into(), ..Options::default() };
+    let diff = row_diff_of(&compared_with(&old, &new, &renamed), &old, &new, &by_id()).unwrap();
+    assert_eq!(counts(&diff), (0, 0, 1));
+    assert_eq!(show(&diff.sample[0]), "changed ×1 id: 2 → 2, name: b → a text of more than twelve bytes");
+}
+
+#[test]
+fn a_side_without_files_is_missing_or_extra_throughout() {
+    let (some, none) = (table(&[(Some(1), "a"), (Some(2), "b")]), table(&[]));
+    let compared = compared(&some, &none);
+    let no_files = Table { files: Vec::new(), ..none };
+    assert_eq!(counts(&row_diff_of(&compared, &some, &no_files, &by_id()).unwrap()), (2, 0, 0));
+}
+
+#[test]
+fn one_key_fills_the_sample_with_few_of_its_rows() {
+    let names: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    let mut rows: Vec<_> = names.iter().map(|name| (Some(1), name.as_str())).collect();
+    rows.push((Some(2), "other"));
+    let diff = row_diff(&table(&rows), &table(&[(Some(3), "c")]), &by_id()).unwrap();
+    assert_eq!((counts(&diff), diff.sample.len()), ((51, 1, 0), 10));
 }

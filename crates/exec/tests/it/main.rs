@@ -4,6 +4,20 @@
 #[cfg(test)]
 mod diff;
 #[cfg(test)]
+mod diff_columns;
+#[cfg(test)]
+mod diff_export;
+#[cfg(test)]
+mod diff_hazards;
+#[cfg(test)]
+mod diff_ledger;
+#[cfg(test)]
+mod diff_memory;
+#[cfg(test)]
+mod diff_spill;
+#[cfg(test)]
+mod diff_tolerance;
+#[cfg(test)]
 mod encode;
 #[cfg(test)]
 mod files;

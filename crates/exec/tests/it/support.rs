@@ -6,17 +6,19 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType as ArrowType, TimeUnit as ArrowUnit};
 use async_trait::async_trait;
+use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use lakeshift_core::equivalence::{
-    CellSide, Comparison, Encoding, Findings, Fingerprint, FingerprintShape, RowDiff, SchemaCheck, ValidationKey, Verdict,
+    AcceptRule, CellSide, Comparison, Encoding, Findings, Fingerprint, FingerprintShape, RowDiff, SchemaCheck, ValidationKey, Verdict,
     common_refinement, compare, compare_schemas, judge,
 };
 use lakeshift_core::migration::Side;
 use lakeshift_core::partition::{PartitionField, PartitionSpec};
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
-use lakeshift_exec::diff::{DiffError, DiffRequest, Masking, SideReader, diff};
+use lakeshift_exec::diff::{DiffError, DiffRequest, ExportTarget, Masking, SideReader, Tolerance, diff};
+use lakeshift_exec::engine::Engine;
 use lakeshift_exec::fingerprint::{FingerprintError, FingerprintRequest, fingerprint};
 
 pub const KEY: [u8; 16] = *b"0123456789abcdef";
@@ -127,7 +129,7 @@ pub fn compared_with(old: &Table, new: &Table, options: &Options) -> Compared {
     let old_print = take(old, shape.clone(), old_columns, options.cells_max).unwrap();
     let new_print = take(new, shape.clone(), shape.columns.clone(), options.cells_max).unwrap();
     let comparison = compare(&old_print, &new_print).unwrap();
-    let verdict = judge(&Findings { schema: &schema, comparison: Some(&comparison), obstacles: &[] });
+    let verdict = judge(&Findings { schema: &schema, comparison: Some(&comparison), rows: None, obstacles: &[] });
     Compared { schema, comparison, verdict, shape }
 }
 
@@ -148,9 +150,10 @@ pub fn streams(table: &Table) -> Vec<SendableRecordBatchStream> {
     table.files.iter().map(stream).collect()
 }
 
-struct InMemory<'a> {
-    old: &'a Table,
-    new: &'a Table,
+/// Both sides of a difference in memory. The new side is opened when the old one was read.
+pub struct InMemory<'a> {
+    pub old: &'a Table,
+    pub new: &'a Table,
 }
 
 #[async_trait]
@@ -160,8 +163,15 @@ impl SideReader for InMemory<'_> {
     }
 }
 
+/// The day of all differences.
+pub const TODAY: NaiveDate = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
+
+#[derive(Clone)]
 pub struct DiffOptions<'a> {
     pub key: &'a [&'a str],
+    pub tolerances: Vec<(&'a str, Tolerance)>,
+    pub accept: Vec<AcceptRule>,
+    pub export: Option<ExportTarget<'a>>,
     pub masking: Masking,
     pub memory_bytes: u64,
     pub sample_rows_max: usize,
@@ -169,7 +179,15 @@ pub struct DiffOptions<'a> {
 
 impl Default for DiffOptions<'_> {
     fn default() -> Self {
-        Self { key: &[], masking: Masking::Shown, memory_bytes: 1 << 20, sample_rows_max: 20 }
+        Self {
+            key: &[],
+            tolerances: Vec::new(),
+            accept: Vec::new(),
+            export: None,
+            masking: Masking::Shown,
+            memory_bytes: 1 << 20,
+            sample_rows_max: 20,
+        }
     }
 }
 
@@ -179,16 +197,26 @@ pub fn row_diff(old: &Table, new: &Table, options: &DiffOptions<'_>) -> Result<R
 }
 
 pub fn row_diff_of(compared: &Compared, old: &Table, new: &Table, options: &DiffOptions<'_>) -> Result<RowDiff, DiffError> {
+    let engine = Engine::builder().build().unwrap();
+    run(diff(&diff_request(&engine, compared, options), &InMemory { old, new }))
+}
+
+pub fn diff_request<'a>(engine: &'a Engine, compared: &'a Compared, options: &DiffOptions<'a>) -> DiffRequest<'a> {
     let pairs = compared.schema.compared();
-    let request = DiffRequest {
+    let tolerance = |column: &String| options.tolerances.iter().find(|(name, _)| name == column).map(|(_, limits)| *limits);
+    DiffRequest {
+        engine,
         shape: compared.shape.clone(),
         comparison: &compared.comparison,
         key: options.key.iter().map(|&column| column.to_owned()).collect(),
         old_columns: pairs.iter().map(|pair| pair.old.clone()).collect(),
         new_columns: pairs.iter().map(|pair| pair.new.clone()).collect(),
+        tolerances: compared.shape.columns.iter().map(tolerance).collect(),
+        accept: options.accept.clone(),
+        today: TODAY,
+        export: options.export,
         sample_rows_max: options.sample_rows_max,
         masking: options.masking,
         memory_bytes: options.memory_bytes,
-    };
-    run(diff(&request, &InMemory { old, new }))
+    }
 }
