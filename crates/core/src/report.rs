@@ -1,8 +1,13 @@
-//! [`ValidationReport`]: what a reviewer reads, as data (JSON) and as Markdown fit for a pull-request comment.
+//! [`ValidationReport`]: what a reviewer reads, as data (JSON), as Markdown fit for a pull-request comment, as JUnit XML
+//! for a CI server and as one HTML page. `docs/reports.md` has the JSON's members.
 //!
 //! A report is complete in itself: times come in as data, nothing is looked up, and the same report gives the same text.
 
 mod checks;
+mod facts;
+mod heat_map;
+mod html;
+mod junit;
 mod markdown;
 mod sections;
 mod text;
@@ -145,7 +150,7 @@ impl ValidationReport {
             obstacles: &parts.obstacles,
         };
         let verdict = judge(&findings);
-        let checks = checks::ladder(&findings, parts.rows.as_ref());
+        let checks = checks::ladder(&findings, &parts.rules);
         Self {
             schema_version: Self::SCHEMA_VERSION,
             exit_code: verdict.exit_code(),
@@ -183,6 +188,24 @@ impl ValidationReport {
     /// The report as GitHub-flavoured Markdown of at most [`MARKDOWN_BYTES_MAX`] bytes, however large the tables are.
     pub fn to_markdown(&self) -> String {
         markdown::render(self)
+    }
+
+    /// The report as JUnit XML: a test case for each check and for each group of cells, at most some hundreds.
+    pub fn to_junit(&self) -> String {
+        junit::render(self)
+    }
+
+    /// The report as one HTML page that needs nothing else, of a few megabytes at most.
+    ///
+    /// # Errors
+    /// None that can occur: the page's data can always be written as JSON.
+    pub fn to_html(&self) -> Result<String, serde_json::Error> {
+        html::render(self)
+    }
+
+    /// Whether rows differ, and every one is within its tolerance or accepted.
+    fn is_excused(&self) -> bool {
+        checks::excused(self.rows.as_ref())
     }
 
     /// The differing cells with the most rows in doubt first, at most `count`.

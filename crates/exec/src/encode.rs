@@ -8,29 +8,30 @@ mod array;
 mod decode;
 mod number;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use lakeshift_core::equivalence::Encoding;
 
 use array::EncodeCell;
-pub use decode::{DecodedCell, Malformed};
+pub use decode::{DecodedCell, Malformed, cell_parts};
+pub(crate) use number::{decimal_parts, float_bits, seconds_parts, write_decimal as write_decimal_cell};
 
 /// The first byte of a cell: its class of types.
-mod tag {
-    pub(super) const NULL: u8 = 0;
-    pub(super) const BOOLEAN: u8 = 1;
-    pub(super) const INTEGER: u8 = 2;
-    pub(super) const DECIMAL_128: u8 = 3;
-    pub(super) const DECIMAL_256: u8 = 4;
-    pub(super) const FLOAT: u8 = 5;
-    pub(super) const DATE: u8 = 6;
-    pub(super) const TIME: u8 = 7;
-    pub(super) const TIMESTAMP: u8 = 8;
-    pub(super) const TIMESTAMP_UTC: u8 = 9;
-    pub(super) const TEXT: u8 = 10;
-    pub(super) const BYTES: u8 = 11;
-    pub(super) const LIST: u8 = 12;
-    pub(super) const STRUCT: u8 = 13;
-    pub(super) const MAP: u8 = 14;
+pub(crate) mod tag {
+    pub(crate) const NULL: u8 = 0;
+    pub(crate) const BOOLEAN: u8 = 1;
+    pub(crate) const INTEGER: u8 = 2;
+    pub(crate) const DECIMAL_128: u8 = 3;
+    pub(crate) const DECIMAL_256: u8 = 4;
+    pub(crate) const FLOAT: u8 = 5;
+    pub(crate) const DATE: u8 = 6;
+    pub(crate) const TIME: u8 = 7;
+    pub(crate) const TIMESTAMP: u8 = 8;
+    pub(crate) const TIMESTAMP_UTC: u8 = 9;
+    pub(crate) const TEXT: u8 = 10;
+    pub(crate) const BYTES: u8 = 11;
+    pub(crate) const LIST: u8 = 12;
+    pub(crate) const STRUCT: u8 = 13;
+    pub(crate) const MAP: u8 = 14;
 }
 
 /// Why the rows of a batch cannot be encoded.
@@ -52,9 +53,29 @@ pub enum EncodeError {
     },
 }
 
+/// Writes the cells of one column.
+pub(crate) struct CellEncoder<'a>(Box<dyn EncodeCell + 'a>);
+
+impl<'a> CellEncoder<'a> {
+    /// An encoder of the column `name`.
+    ///
+    /// # Errors
+    /// [`EncodeError::Unsupported`].
+    pub(crate) fn new(name: &str, array: &'a dyn Array, encoding: Encoding) -> Result<Self, EncodeError> {
+        let unsupported =
+            |found: array::Unsupported| EncodeError::Unsupported { column: name.to_owned(), data_type: found.0 };
+        array::cell_encoder(array, encoding).map(Self).map_err(unsupported)
+    }
+
+    /// Appends the cell at `row`.
+    pub(crate) fn encode(&self, row: usize, out: &mut Vec<u8>) {
+        self.0.encode(row, out);
+    }
+}
+
 /// Writes rows of one batch.
 pub struct RowEncoder<'a> {
-    cells: Vec<Box<dyn EncodeCell + 'a>>,
+    cells: Vec<CellEncoder<'a>>,
 }
 
 impl<'a> RowEncoder<'a> {
@@ -65,8 +86,7 @@ impl<'a> RowEncoder<'a> {
     pub fn new(batch: &'a RecordBatch, columns: &[String], encoding: Encoding) -> Result<Self, EncodeError> {
         let cell = |column: &String| {
             let array = batch.column_by_name(column).ok_or_else(|| EncodeError::NoColumn { column: column.clone() })?;
-            array::cell_encoder(array.as_ref(), encoding)
-                .map_err(|unsupported| EncodeError::Unsupported { column: column.clone(), data_type: unsupported.0 })
+            CellEncoder::new(column, array.as_ref(), encoding)
         };
         Ok(Self { cells: columns.iter().map(cell).collect::<Result<_, _>>()? })
     }

@@ -1,27 +1,40 @@
 //! A table's [`Fingerprint`]: one streaming pass over its rows, in memory that does not grow with them.
 //!
-//! Every row is encoded ([`RowEncoder`]), hashed with the validation's key, and added to the sum of its cell. Streams are
-//! read in parallel and their sums added, so neither the order of rows nor their division into files and batches counts.
+//! Every cell of a batch is hashed by a universal hash of its canonical encoding, column by column; a row's hash is the
+//! sum of its cells', enciphered; and rows are added to the sums of their cell. Streams are read in parallel and their sums
+//! added, so neither the order of rows nor their division into files and batches counts.
 
 mod cells;
+mod columns;
 mod hash;
+mod rows;
+mod sums;
+mod universal;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::error::DataFusionError;
 use futures::{Stream, StreamExt};
-use lakeshift_core::equivalence::{CellKey, CellSum, Fingerprint, FingerprintShape, NotComparable};
+use lakeshift_core::equivalence::{Fingerprint, FingerprintShape, NotComparable};
 use lakeshift_core::partition::TransformError;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::encode::{EncodeError, Malformed, RowEncoder};
 
+use columns::ColumnHasher;
+use rows::RowCipher;
+use sums::Sums;
+use universal::ColumnKeys;
+
 pub(crate) use cells::{CellAssigner, Memo};
 pub(crate) use hash::RowHasher;
 
-/// Distinct partition values that one stream remembers before it folds them into cells.
-const MEMO_ENTRIES_MAX: usize = 16 * 1024;
+/// Distinct cell-deciding values that one stream remembers before it folds its sums.
+const MEMO_ENTRIES_MAX: usize = 64 * 1024;
+/// Rows that are hashed column by column before the next ones: their hashes stay in the processor's cache.
+const CHUNK_ROWS: usize = 1024;
 
 /// What to take a fingerprint of, and how.
 #[derive(Debug, Clone)]
@@ -117,12 +130,23 @@ where
 #[derive(Debug)]
 pub struct Accumulator<'a> {
     request: &'a FingerprintRequest,
-    hasher: RowHasher,
+    columns: Vec<ColumnHasher>,
+    cipher: RowCipher,
     assigner: CellAssigner,
-    /// By the encoded values of the cell columns: finer than cells, so that a transform runs once a distinct value.
-    sums: Memo<(CellKey, CellSum)>,
+    sums: Sums,
     total: Fingerprint,
-    row_bytes: Vec<u8>,
+    work: Work,
+}
+
+/// Buffers of one chunk of rows.
+#[derive(Debug, Default)]
+struct Work {
+    /// A column's hashes.
+    column: Vec<u128>,
+    /// The rows' hashes: first of the columns that decide the cell, then of all.
+    rows: Vec<u128>,
+    /// Every row's cell.
+    positions: Vec<usize>,
     cell_bytes: Vec<u8>,
 }
 
@@ -132,14 +156,18 @@ impl<'a> Accumulator<'a> {
     /// # Errors
     /// [`FingerprintError::CellColumn`].
     pub fn new(request: &'a FingerprintRequest) -> Result<Self, FingerprintError> {
+        let hasher = RowHasher::new(request.shape.key);
+        let column = |(index, name): (usize, &String)| {
+            ColumnHasher::new(name, ColumnKeys::new(&hasher, index), request.shape.encoding)
+        };
         Ok(Self {
             request,
-            hasher: RowHasher::new(request.shape.key),
+            columns: request.columns.iter().enumerate().map(column).collect(),
+            cipher: RowCipher::new(&hasher),
             assigner: CellAssigner::new(&request.shape.fields, &request.shape.columns)?,
-            sums: Memo::default(),
+            sums: Sums::new(request.columns.len()),
             total: Fingerprint::empty(request.shape.clone()),
-            row_bytes: Vec::new(),
-            cell_bytes: Vec::new(),
+            work: Work::default(),
         })
     }
 
@@ -148,19 +176,61 @@ impl<'a> Accumulator<'a> {
     /// # Errors
     /// [`FingerprintError`] for a column that cannot be encoded or a value without a cell.
     pub fn push(&mut self, batch: &RecordBatch) -> Result<(), FingerprintError> {
-        let encoder = RowEncoder::new(batch, &self.request.columns, self.request.shape.encoding)?;
-        for row in 0..batch.num_rows() {
-            self.row_bytes.clear();
-            encoder.encode_row(row, &mut self.row_bytes);
-            self.assigner.cell_bytes(&encoder, row, &mut self.cell_bytes);
-            let hash = self.hasher.hash(&self.row_bytes);
-            let assigner = &self.assigner;
-            let new_cell = |bytes: &[u8]| Ok::<_, FingerprintError>((assigner.cell(bytes)?, CellSum::default()));
-            self.sums.get_or_insert(&self.cell_bytes, new_cell)?.1.add_row(hash);
-            if self.sums.len() >= MEMO_ENTRIES_MAX {
-                self.fold();
-            }
+        let array = |column: &ColumnHasher| {
+            let no_column = || EncodeError::NoColumn { column: column.name().to_owned() };
+            batch.column_by_name(column.name()).cloned().ok_or_else(no_column)
+        };
+        let arrays = self.columns.iter().map(array).collect::<Result<Vec<_>, _>>()?;
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let end = batch.num_rows().min(start + CHUNK_ROWS);
+            self.place(batch, &arrays, start..end)?;
+            self.add(&arrays, start..end)?;
+            start = end;
         }
+        Ok(())
+    }
+
+    /// Finds the cells of the chunk's rows.
+    fn place(&mut self, batch: &RecordBatch, arrays: &[ArrayRef], rows: Range<usize>) -> Result<(), FingerprintError> {
+        if self.sums.len() >= MEMO_ENTRIES_MAX {
+            self.fold();
+        }
+        let work = &mut self.work;
+        work.rows.clear();
+        work.rows.resize(rows.len(), 0);
+        for column in self.assigner.columns() {
+            self.columns[*column].hash(&arrays[*column], rows.clone(), &mut work.column)?;
+            add_all(&mut work.rows, &work.column);
+        }
+        work.positions.clear();
+        let mut encoder = None;
+        for (row, hash) in rows.zip(&work.rows) {
+            let cell = || {
+                let encoder = match &encoder {
+                    Some(encoder) => encoder,
+                    None => encoder.insert(RowEncoder::new(batch, &self.request.columns, self.request.shape.encoding)?),
+                };
+                self.assigner.cell_bytes(encoder, row, &mut work.cell_bytes);
+                self.assigner.cell(&work.cell_bytes)
+            };
+            work.positions.push(self.sums.position(*hash, cell)?);
+        }
+        Ok(())
+    }
+
+    /// Hashes the chunk's rows and adds them to their cells.
+    fn add(&mut self, arrays: &[ArrayRef], rows: Range<usize>) -> Result<(), FingerprintError> {
+        let work = &mut self.work;
+        work.rows.fill(0);
+        for (index, (column, array)) in self.columns.iter_mut().zip(arrays).enumerate() {
+            column.hash(array, rows.clone(), &mut work.column)?;
+            add_all(&mut work.rows, &work.column);
+            let keys = column.keys();
+            self.sums.add_column(index, &work.positions, work.column.iter().map(|hash| keys.mixed(*hash)));
+        }
+        self.cipher.permute(&mut work.rows);
+        self.sums.add_rows(&work.positions, &work.rows);
         Ok(())
     }
 
@@ -171,9 +241,13 @@ impl<'a> Accumulator<'a> {
     }
 
     fn fold(&mut self) {
-        for (cell, sum) in self.sums.drain() {
-            self.total.add_cell(&cell, &lakeshift_core::equivalence::CellPrint { sum, ..Default::default() });
-        }
+        self.sums.fold_into(&mut self.total);
         self.total.bound(self.request.cells_max);
+    }
+}
+
+fn add_all(rows: &mut [u128], column: &[u128]) {
+    for (row, hash) in rows.iter_mut().zip(column) {
+        *row = row.wrapping_add(*hash);
     }
 }

@@ -5,7 +5,7 @@
 //! against the table and against what is recorded of the file before its first row is read; what does not fit is an
 //! error that names the file, never a guess.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field as ArrowField, FieldRef, Schema, SchemaRef};
@@ -33,9 +33,17 @@ use crate::types::{self, TypeError};
 
 mod adapter;
 mod footer;
+mod layout;
+mod names;
 mod widen;
 
+pub use layout::dictionary_columns;
 pub(crate) use widen::mismatch;
+
+/// Files up to this size are read by one reader.
+const SPLIT_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// Ranges that a single large file gives each reader, so that all end at about the same time.
+const SHARES_PER_READER: u64 = 4;
 
 /// First read at a file's end, in bytes: most footers fit.
 const FOOTER_READ_BYTES: usize = 64 * 1024;
@@ -122,6 +130,18 @@ pub enum ScanError {
         /// The column.
         column: String,
     },
+    /// A file has a column under two of its names.
+    #[error(
+        "{file} has the column {column} also as {alias}; by the spec's columns map both are one column: correct the map"
+    )]
+    TwoNames {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+        /// Its other name.
+        alias: String,
+    },
     /// INT96 timestamps.
     #[error(
         "column {column} of {file} is INT96, whose range and zone are not certain; rewrite the file with INT64 timestamps"
@@ -170,11 +190,28 @@ enum Origin {
 /// [`ScanError`] for what can be seen without opening a file; the stream's errors carry the rest as a [`ScanError`] inside
 /// (see [`refusal`]).
 pub fn scan(engine: &Engine, request: &ScanRequest<'_>) -> Result<Arc<dyn ExecutionPlan>, ScanError> {
-    let layout = Layout::new(request)?;
+    plan(engine, request, Layout::new(request, None)?)
+}
+
+/// As [`scan`], in the Arrow types that are quickest to decode: texts and bytes as views, those of the columns in
+/// `dictionaries` (see [`dictionary_columns`]) as dictionaries.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_compact(
+    engine: &Engine,
+    request: &ScanRequest<'_>,
+    dictionaries: &BTreeSet<String>,
+) -> Result<Arc<dyn ExecutionPlan>, ScanError> {
+    plan(engine, request, Layout::new(request, Some(dictionaries))?)
+}
+
+fn plan(engine: &Engine, request: &ScanRequest<'_>, layout: Layout) -> Result<Arc<dyn ExecutionPlan>, ScanError> {
     if request.files.is_empty() {
         return Ok(Arc::new(EmptyExec::new(layout.output)));
     }
     let files = request.files.iter().map(|file| layout.file(request.storage, file)).collect::<Result<Vec<_>, _>>()?;
+    let files = split(files, engine.settings().concurrency);
     let plan = |source| ScanError::Plan { source };
     let url = engine.register(request.storage.store()).map_err(plan)?;
     let config = FileScanConfigBuilder::new(url, layout.source(request).map_err(plan)?)
@@ -223,7 +260,8 @@ fn unpruned() -> TableParquetOptions {
 }
 
 impl Layout {
-    fn new(request: &ScanRequest<'_>) -> Result<Self, ScanError> {
+    /// With `dictionaries`, texts and bytes that are read from files come in compact types.
+    fn new(request: &ScanRequest<'_>, dictionaries: Option<&BTreeSet<String>>) -> Result<Self, ScanError> {
         let schema = &request.snapshot.schema;
         if let Some(column) = types::nested_physical_name(schema) {
             return Err(ScanError::NestedName { column: column.name.clone() });
@@ -249,6 +287,10 @@ impl Layout {
             (Some(constant), Format::Hive | Format::Delta) => Origin::Constant(*constant),
         };
         let origins = schema.fields.iter().map(origin).collect::<Vec<_>>();
+        let output = match dictionaries {
+            Some(dictionaries) => layout::compact(&output, &origins, dictionaries),
+            None => output,
+        };
         let file = file_columns(&schema.fields, &output, &origins)?;
         Ok(Self { file, constants, constant_positions, origins, output })
     }
@@ -257,7 +299,12 @@ impl Layout {
         let table = ScanSchema::builder(Arc::clone(&self.file)).with_table_partition_cols(self.constants.clone()).build();
         let projection = self.projection(request, &table)?;
         let store = DefaultParquetFileReaderFactory::new(Arc::clone(request.storage.store()));
-        let readers = footer::CheckedReaderFactory::new(store, Arc::clone(&self.file), self.required());
+        let expected = footer::Expected {
+            columns: Arc::clone(&self.file),
+            required: self.required(),
+            aliases: aliases(&request.snapshot.schema.fields),
+        };
+        let readers = footer::CheckedReaderFactory::new(store, expected);
         let source = ParquetSource::new(table)
             .with_table_parquet_options(unpruned())
             .with_metadata_size_hint(FOOTER_READ_BYTES)
@@ -346,17 +393,45 @@ fn file_columns(fields: &[Field], output: &Schema, origins: &[Origin]) -> Result
     Ok(Arc::new(Schema::new(columns)))
 }
 
+/// The names besides its own that a file may have a column under.
+fn aliases(fields: &[Field]) -> names::Aliases {
+    let pairs = |field: &Field| {
+        let name = types::physical_name(field).to_owned();
+        field.aliases.iter().map(move |alias| (alias.clone(), name.clone())).collect::<Vec<_>>()
+    };
+    fields.iter().flat_map(pairs).collect()
+}
+
+/// Divides files that are more than a fair share for one of `concurrency` readers into ranges of bytes: a row group is
+/// read by the reader in whose range it begins.
+fn split(files: Vec<PartitionedFile>, concurrency: usize) -> Vec<PartitionedFile> {
+    let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
+    let share = (bytes / (concurrency.max(1) as u64 * SHARES_PER_READER)).max(SPLIT_BYTES_MIN);
+    let ranges = |file: PartitionedFile| {
+        let size = file.object_meta.size;
+        let parts = size.div_ceil(share).max(1);
+        let bound = move |part: u64| (u128::from(size) * u128::from(part) / u128::from(parts)) as i64;
+        (0..parts).map(move |part| match parts {
+            1 => file.clone(),
+            _ => file.clone().with_range(bound(part), bound(part + 1)),
+        })
+    };
+    files.into_iter().flat_map(ranges).collect()
+}
+
 /// Spreads files over at most `concurrency` groups of about equal size, larger files first.
 fn groups(mut files: Vec<PartitionedFile>, concurrency: usize) -> Vec<FileGroup> {
-    files.sort_by(|a, b| {
-        b.object_meta.size.cmp(&a.object_meta.size).then_with(|| a.object_meta.location.cmp(&b.object_meta.location))
-    });
+    files.sort_by(|a, b| bytes_of(b).cmp(&bytes_of(a)).then_with(|| a.object_meta.location.cmp(&b.object_meta.location)));
     let mut groups = vec![(0_u64, Vec::new()); concurrency.clamp(1, files.len().max(1))];
     for file in files {
         if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
-            *bytes += file.object_meta.size.max(1);
+            *bytes += bytes_of(&file).max(1);
             group.push(file);
         }
     }
     groups.into_iter().map(|(_, group)| FileGroup::new(group)).collect()
+}
+
+fn bytes_of(file: &PartitionedFile) -> u64 {
+    file.range.as_ref().map_or(file.object_meta.size, |range| (range.end - range.start).unsigned_abs())
 }

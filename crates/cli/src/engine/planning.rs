@@ -96,7 +96,7 @@ fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema
         target_schema,
         target_partition: spec.target.partitioning.clone(),
         target_can_refer: in_place || spec.target.format == Format::Iceberg,
-        renames: if spec.source.columns.is_empty() { BTreeMap::new() } else { spec.source.columns.clone() },
+        renames: spec.source.columns.clone(),
         rows_change: spec.transform.is_some() || spec.scope.is_some(),
         forced: (spec.backfill.strategy == spec::Strategy::Rewrite).then_some(Strategy::Rewrite),
     }

@@ -33,11 +33,6 @@ impl Tables {
     /// # Errors
     /// A location that no store serves.
     pub fn open(context: &Context, spec: &Spec, folder: &Storage) -> Result<Self, Error> {
-        if !spec.source.columns.is_empty() {
-            // Ignoring it would carry the columns over under their old names.
-            let reason = "source.columns is not carried out yet; rename the columns by transform.sql instead";
-            return Err(Error::PlanRefused { reasons: vec![reason.to_owned()] });
-        }
         let source_storage = context.open(spec, Place::Source)?;
         let target_storage = context.open(spec, Place::Target)?;
         let hive = (spec.source.format == Format::Hive).then(|| {
@@ -46,6 +41,7 @@ impl Tables {
             HiveTable::new(source_storage.clone())
                 .with_inventories(folder.child("inventories"))
                 .with_partition_types(declared.collect())
+                .with_columns(spec.source.columns.clone())
         });
         let source = match &hive {
             Some(hive) => Arc::new(hive.clone()),

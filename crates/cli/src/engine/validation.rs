@@ -7,7 +7,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use lakeshift_core::equivalence::{
     CellSide, Certificate, CertificateParts, ColumnPair, Comparison, Encoding, Fingerprint, FingerprintShape, PinnedSide,
-    Reason, Refinement, RowDiff, SchemaCheck, ValidationKey, common_refinement, compare, compare_schemas,
+    Readings, Reason, Refinement, RowDiff, SchemaCheck, ValidationKey, common_refinement, compare, compare_schemas,
+    coverage,
 };
 use lakeshift_core::migration::{Event, Side, ValidationRecord};
 use lakeshift_core::report::{Method, ReportParts, RunFacts, SideFacts, ValidationReport};
@@ -60,6 +61,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     let run = RunFacts {
         migration: session.id().clone(),
         scope: session.spec.scope.as_ref().map(|scope| scope.filter.clone()),
+        range: None,
         spec_digest: session.spec.digest(),
         tool_version: tool_version(),
         started_at,
@@ -72,6 +74,13 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
         new: facts(tables.target.as_ref(), &new),
         method: Method { encoding: Encoding::default(), key, refinement: compared.refinement },
         schema: compared.schema,
+        cells: coverage(
+            &compared.comparison,
+            &Readings { now: compared.old.clone(), earlier: Fingerprint::empty(compared.old.shape().clone()) },
+            &Readings { now: compared.new.clone(), earlier: Fingerprint::empty(compared.old.shape().clone()) },
+        ),
+        proven: Vec::new(),
+        rules: session.spec.validation.columns.clone(),
         comparison: Some(compared.comparison),
         rows: compared.rows,
         obstacles: compared.obstacles,
@@ -95,6 +104,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
             verdict: report.verdict.name(),
             source: old.snapshot.version,
             target: new.snapshot.version,
+            partial: false,
             spec_digest: session.spec.digest(),
             certificate_digest: certificate.digest.clone(),
             report: folder.clone(),
@@ -125,6 +135,7 @@ fn facts(table: &dyn TableFormat, pinned: &Pinned) -> SideFacts {
         },
         files: pinned.files.len() as u64,
         bytes: pinned.files.iter().map(|file| file.size_bytes).sum(),
+        coverage: Default::default(),
     }
 }
 

@@ -39,19 +39,6 @@ async fn unreadable_files_are_listed_in_the_plan_and_do_not_stop_it() {
 }
 
 #[tokio::test]
-async fn a_setting_that_is_not_carried_out_yet_is_refused_and_not_ignored() {
-    let world = World::in_memory(Target::Iceberg);
-    world.put_day(1, "a.parquet", FLIGHTS).await;
-    let spec = std::fs::read_to_string(world.spec()).unwrap();
-    let mapped = spec.replace("  format: hive\n", "  format: hive\n  columns: {from: origin}\n");
-    assert_ne!(mapped, spec);
-    std::fs::write(world.spec(), mapped).unwrap();
-    let error = world.run(&["plan", "SPEC"]).await.unwrap_err();
-    assert_eq!(error.exit_code(), 2);
-    assert!(error.to_string().contains("source.columns"), "{error}");
-}
-
-#[tokio::test]
 async fn a_journal_with_a_changed_entry_is_refused_by_name() {
     let world = planned(Target::Iceberg).await;
     let entry = Path::from("lake/control/migrations/flights/journal/00000000000000000001.json");

@@ -130,6 +130,27 @@ async fn a_migration_lives_on_an_s3_server(#[values(Target::Iceberg, Target::Del
     assert_eq!(world.target_rows(target).await.len(), 8);
 }
 
+/// The files have the column under different names, before and after dual write began.
+#[rstest]
+#[tokio::test]
+async fn a_column_with_another_name_in_some_files_is_one_column(
+    #[values(Target::Iceberg, Target::IcebergAdopted, Target::Delta)] target: Target,
+) {
+    let world = World::in_memory(target);
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    std::fs::write(world.spec(), spec.replace("format: hive\n", "format: hive\n  columns: {from: origin}\n")).unwrap();
+    world.put_day(1, "a.parquet", DAY_1).await;
+    world.put_renamed_day(2, "b.parquet", DAY_2).await;
+    let commands = |words: &[&'static [&'static str]]| words.iter().map(|words| Step::Command(words)).collect::<Vec<_>>();
+    world.live(&commands(&[&["plan", "SPEC"], &["approve", "SPEC"], &["dual-write", "SPEC"]])).await;
+    world.put_renamed_day(3, "c.parquet", LATE).await;
+    let rest: [&[&str]; 4] = [&["backfill", "SPEC"], &["mirror", "SPEC"], &["validate", "SPEC"], &["cutover", "SPEC"]];
+    world.live(&commands(&rest)).await;
+    let rows = world.target_rows(target).await;
+    assert_eq!(rows.len(), DAY_1.len() + DAY_2.len() + LATE.len());
+    assert_eq!(rows, world.source_rows().await);
+}
+
 #[tokio::test]
 async fn an_adopted_table_costs_no_byte_and_a_rewritten_one_does() {
     for (target, writes) in [(Target::DeltaInPlace, false), (Target::Iceberg, true)] {

@@ -103,6 +103,12 @@ impl World {
         self.store.put(&path, day_file(day, flights).into()).await.unwrap();
     }
 
+    /// As [`put_day`](Self::put_day), with the column `origin` under the name `from`.
+    pub async fn put_renamed_day(&self, day: u32, file: &str, flights: &[Flight]) {
+        let path = self.source_path(day, file);
+        self.store.put(&path, renamed_day_file(day, flights).into()).await.unwrap();
+    }
+
     /// Deletes a source file.
     pub async fn delete_day(&self, day: u32, file: &str) {
         self.store.delete(&self.source_path(day, file)).await.unwrap();
@@ -223,11 +229,20 @@ fn parse(command: &[&str], spec: &FilePath) -> Command {
 
 /// A Parquet file of flights.
 pub fn day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
+    file_of(day, flights, "origin")
+}
+
+/// As [`day_file`], with another name for one column.
+pub fn renamed_day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
+    file_of(day, flights, "from")
+}
+
+fn file_of(day: u32, flights: &[Flight], origin: &str) -> Vec<u8> {
     let midnight = (11_322 + i64::from(day)) * 86_400_000_000;
     let at = TimestampMicrosecondArray::from_iter_values(flights.iter().map(|(minute, ..)| midnight + minute * 60_000_000));
     let batch = RecordBatch::try_from_iter_with_nullable([
         ("at", Arc::new(at) as ArrayRef, true),
-        ("origin", Arc::new(StringArray::from_iter_values(flights.iter().map(|(_, origin, _)| *origin))), true),
+        (origin, Arc::new(StringArray::from_iter_values(flights.iter().map(|(_, origin, _)| *origin))), true),
         ("delay", Arc::new(Int64Array::from_iter(flights.iter().map(|(.., delay)| *delay))), true),
     ])
     .unwrap();

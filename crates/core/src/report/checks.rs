@@ -1,14 +1,17 @@
 //! The ladder of checks: what was asked, what the answer proves, what came out.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::text::count;
+use super::text::{count, plural};
 use crate::equivalence::{ColumnCheck, Comparison, Findings, Reason, RowDiff, TypeMatch};
+use crate::spec::ColumnRule;
 
 /// One rung of the ladder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// A short name: `pinned`, `schema`, `row counts`, `fingerprints`, `rows`.
+    /// A short name: `pinned`, `schema`, `row counts`, `fingerprints`, `rows`, `tolerances`, `accepted`.
     pub name: String,
     /// What its PASS proves.
     pub proves: String,
@@ -24,6 +27,8 @@ pub struct Check {
 pub enum CheckResult {
     /// It holds.
     Pass,
+    /// It does not hold, and every row on which it does not is within its tolerance or accepted.
+    Excused,
     /// It does not hold.
     Fail,
     /// It could not be told.
@@ -36,6 +41,7 @@ impl std::fmt::Display for CheckResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Pass => "PASS",
+            Self::Excused => "EXCUSED",
             Self::Fail => "FAIL",
             Self::Inconclusive => "INCONCLUSIVE",
             Self::Skipped => "skipped",
@@ -43,15 +49,35 @@ impl std::fmt::Display for CheckResult {
     }
 }
 
-/// Every check in order, weakest first.
-pub(super) fn ladder(findings: &Findings<'_>, rows: Option<&RowDiff>) -> Vec<Check> {
-    vec![
+/// Every check in order, weakest first. Tolerances and the ledger are checks where the spec has any.
+pub(super) fn ladder(findings: &Findings<'_>, rules: &BTreeMap<String, ColumnRule>) -> Vec<Check> {
+    let mut checks = vec![
         pinned(findings.obstacles),
         schema(findings),
-        row_counts(findings.comparison),
+        row_counts(findings),
         fingerprints(findings),
-        row_diff(findings.comparison, rows),
-    ]
+        row_diff(findings.comparison, findings.rows),
+    ];
+    checks.extend(tolerances(findings.rows, rules));
+    checks.extend(findings.rows.filter(|rows| !rows.accepted.is_empty()).map(accepted));
+    checks
+}
+
+/// Whether rows differ and every one is within its tolerance or accepted by an entry that holds.
+pub(super) fn excused(rows: Option<&RowDiff>) -> bool {
+    rows.is_some_and(|rows| {
+        let told = rows.tolerated + rows.accepted_rows() > 0;
+        rows.total() == 0 && told && rows.accepted.iter().all(|entry| entry.objection().is_none())
+    })
+}
+
+/// What cells that differ come to.
+fn on_difference(differing: usize, rows: Option<&RowDiff>) -> CheckResult {
+    match differing {
+        0 => CheckResult::Pass,
+        _ if excused(rows) => CheckResult::Excused,
+        _ => CheckResult::Fail,
+    }
 }
 
 fn check(name: &str, proves: &str, (result, detail): (CheckResult, String)) -> Check {
@@ -84,8 +110,8 @@ fn schema(findings: &Findings<'_>) -> Check {
     check("schema", "every column is in both tables, with types whose values can be compared exactly", (result, detail))
 }
 
-fn row_counts(comparison: Option<&Comparison>) -> Check {
-    let outcome = match comparison {
+fn row_counts(findings: &Findings<'_>) -> Check {
+    let outcome = match findings.comparison {
         None => (CheckResult::Skipped, "the rows were not read to the end".to_owned()),
         Some(comparison) if is_empty(comparison) => (CheckResult::Inconclusive, "no row on either side".to_owned()),
         Some(comparison) => {
@@ -96,7 +122,7 @@ fn row_counts(comparison: Option<&Comparison>) -> Check {
                 count(comparison.new.rows),
                 count(comparison.cells)
             );
-            (if unequal == 0 { CheckResult::Pass } else { CheckResult::Fail }, detail)
+            (on_difference(unequal, findings.rows), detail)
         }
     };
     check("row counts", "every cell has as many rows on both sides", outcome)
@@ -113,7 +139,7 @@ fn fingerprints(findings: &Findings<'_>) -> Check {
                 "{differing} of {} cells differ; chance of a missed difference at most 2^{bound}",
                 count(comparison.cells)
             );
-            (if differing == 0 { CheckResult::Pass } else { CheckResult::Fail }, detail)
+            (on_difference(differing, findings.rows), detail)
         }
     };
     check("fingerprints", "every cell holds the same rows equally often, in all compared columns", outcome)
@@ -121,16 +147,65 @@ fn fingerprints(findings: &Findings<'_>) -> Check {
 
 fn row_diff(comparison: Option<&Comparison>, rows: Option<&RowDiff>) -> Check {
     let outcome = match (comparison, rows) {
-        (_, Some(rows)) => {
-            let (missing, extra, changed) = (count(rows.missing), count(rows.extra), count(rows.changed));
-            (CheckResult::Fail, format!("{missing} rows missing, {extra} extra, {changed} changed"))
-        }
+        (_, Some(rows)) => of_rows(rows),
         (Some(comparison), None) if comparison.differences.is_empty() => {
             (CheckResult::Skipped, "no cell differs".to_owned())
         }
         _ => (CheckResult::Skipped, "the differing rows were not looked for".to_owned()),
     };
-    check("rows", "which rows differ (read again where cells differ)", outcome)
+    let proves = "every row of the cells that differ was read again, and none differs beyond tolerance and ledger";
+    check("rows", proves, outcome)
+}
+
+fn of_rows(rows: &RowDiff) -> (CheckResult, String) {
+    let (missing, extra, changed) = (count(rows.missing), count(rows.extra), count(rows.changed));
+    let (tolerated, accepted) = (rows.tolerated, rows.accepted_rows());
+    let besides = match (tolerated, accepted) {
+        (0, 0) => String::new(),
+        _ => format!("; besides {} tolerated, {} accepted", count(tolerated), count(accepted)),
+    };
+    let detail = format!("{missing} rows missing, {extra} extra, {changed} changed{besides}");
+    match rows.total() {
+        0 if tolerated + accepted > 0 => (CheckResult::Pass, detail),
+        0 => (CheckResult::Fail, format!("{detail}, though the sums differ: a contradiction, so nothing is proven")),
+        _ => (CheckResult::Fail, detail),
+    }
+}
+
+fn tolerances(rows: Option<&RowDiff>, rules: &BTreeMap<String, ColumnRule>) -> Option<Check> {
+    let tolerant = |column: &str| rules.get(column).is_some_and(ColumnRule::is_tolerant);
+    let columns = rules.values().filter(|rule| rule.is_tolerant()).count();
+    let outcome = match rows {
+        None => (CheckResult::Skipped, "no row was compared by key".to_owned()),
+        Some(rows) => {
+            let beyond: u64 = rows.columns.iter().filter(|diff| tolerant(&diff.column)).map(|diff| diff.unequal).sum();
+            let within = count(rows.tolerated);
+            let detail = format!("{within} rows differ within tolerance, {} values beyond it", count(beyond));
+            let result = match beyond {
+                0 => CheckResult::Pass,
+                _ if excused(Some(rows)) => CheckResult::Excused,
+                _ => CheckResult::Fail,
+            };
+            (result, detail)
+        }
+    };
+    let proves = "columns with a tolerance differ by no more than it, row by row";
+    (columns > 0).then(|| check("tolerances", proves, outcome))
+}
+
+fn accepted(rows: &RowDiff) -> Check {
+    let objections: Vec<String> = rows
+        .accepted
+        .iter()
+        .filter_map(|entry| entry.objection().map(|objection| format!("{}: {objection}", entry.rule.id)))
+        .collect();
+    let entries = plural(rows.accepted.len() as u64, "entry").replace("entrys", "entries");
+    let absorbed = format!("{entries}, {} absorbed", plural(rows.accepted_rows(), "row"));
+    let outcome = match objections.is_empty() {
+        true => (CheckResult::Pass, absorbed),
+        false => (CheckResult::Fail, format!("{absorbed}; {}", objections.join("; "))),
+    };
+    check("accepted", "what the ledger absorbed is within its entries' caps and days", outcome)
 }
 
 fn is_empty(comparison: &Comparison) -> bool {

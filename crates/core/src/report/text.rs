@@ -13,8 +13,13 @@ pub(super) fn code(text: &str) -> String {
 
 /// A sentence of ours with foreign names in it, as plain text that starts no markup.
 pub(super) fn prose(text: &str) -> String {
+    prose_of(text, 4 * TEXT_CHARS_MAX)
+}
+
+/// [`prose`] of at most so many characters.
+pub(super) fn prose_of(text: &str, chars_max: usize) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars().take(4 * TEXT_CHARS_MAX) {
+    for c in cut(text, chars_max).chars() {
         match c {
             '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' => out.extend(['\\', c]),
             // A zero-width space, so that nobody is mentioned: GitHub looks for names after it has read the escapes.
@@ -74,4 +79,32 @@ pub(super) fn duration(milliseconds: u64) -> String {
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
+}
+
+/// Foreign text as XML or HTML text or attribute: no markup, and no character that XML 1.0 forbids.
+pub(super) fn markup(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' | '\t' => out.push(c),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text of at most `chars_max` characters, with a mark where it was cut.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    let mut out: String = text.chars().take(chars_max).collect();
+    if text.chars().nth(chars_max).is_some() {
+        out.push('…');
+    }
+    out
 }

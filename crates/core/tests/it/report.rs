@@ -1,92 +1,15 @@
-//! The report as people read it.
+//! The report as people and programs read it.
 
-use std::collections::BTreeMap;
+mod browser;
+mod fixtures;
 
-use chrono::DateTime;
-use lakeshift_core::equivalence::{
-    CellKey, CellSum, ColumnDiff, DiffMode, DifferenceKind, Encoding, Fingerprint, FingerprintShape, PinnedSide, Reason,
-    Refinement, RowDiff, SampleColumn, SampleRow, ValidationKey, compare, compare_schemas,
-};
-use lakeshift_core::partition::{PartitionField, Transform};
-use lakeshift_core::report::{MARKDOWN_BYTES_MAX, Method, ReportParts, RunFacts, SideFacts, ValidationReport};
-use lakeshift_core::schema::{DataType as T, Field, TableSchema};
-use lakeshift_core::table::{Format, MigrationId, TableVersion};
-use lakeshift_core::value::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
-const DAY: i32 = 11_323;
+use lakeshift_core::equivalence::{AcceptedUse, Reason, compare_schemas};
+use lakeshift_core::report::{CheckResult, MARKDOWN_BYTES_MAX, ReportParts, ValidationReport};
+use lakeshift_core::schema::DataType as T;
 
-fn schema(n: T) -> TableSchema {
-    TableSchema {
-        fields: vec![
-            Field::new("flight_date", T::Date, false),
-            Field::new("origin", T::String, true),
-            Field::new("n", n, true),
-        ],
-    }
-}
-
-fn shape() -> FingerprintShape {
-    FingerprintShape {
-        encoding: Encoding::default(),
-        key: ValidationKey::new([0xab; 16]),
-        columns: ["flight_date", "origin", "n"].map(str::to_owned).to_vec(),
-        fields: vec![
-            PartitionField::new("flight_date", Transform::Identity),
-            PartitionField::new("origin", Transform::Bucket(4)),
-        ],
-    }
-}
-
-/// `days` cells of 1000 rows; `change` says what becomes of a day.
-fn table(days: i32, change: impl Fn(i32) -> Option<CellSum>) -> Fingerprint {
-    let mut table = Fingerprint::empty(shape());
-    for day in 0..days {
-        let cell = CellKey::new(vec![Some(Value::Date(DAY + day)), Some(Value::Int(i64::from(day % 4)))]);
-        if let Some(sum) = change(day) {
-            table.add_cell(&cell, sum);
-        }
-    }
-    table
-}
-
-fn whole(days: i32) -> Fingerprint {
-    table(days, |day| Some(CellSum { rows: 1000, sum: day.unsigned_abs().into() }))
-}
-
-fn side(format: Format, location: &str, version: &str) -> SideFacts {
-    let pinned = PinnedSide { format, location: location.into(), version: TableVersion(version.into()) };
-    SideFacts { pinned, files: 31, bytes: 1_300_000 }
-}
-
-fn parts(old: &Fingerprint, new: &Fingerprint) -> ReportParts {
-    ReportParts {
-        run: RunFacts {
-            migration: MigrationId("flights-to-iceberg".into()),
-            scope: None,
-            spec_digest: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
-            tool_version: "lakeshift 0.1.0".into(),
-            started_at: DateTime::from_timestamp(1_780_000_000, 0).unwrap(),
-            duration_ms: 12_345,
-            reproduce: vec!["make validate MIGRATION=flights-to-iceberg".into()],
-        },
-        old: side(Format::Hive, "file:///lake/flights", "inventory-1f2e"),
-        new: side(Format::Iceberg, "file:///lake/flights_iceberg", "7052839118736112"),
-        method: Method {
-            encoding: Encoding::default(),
-            key: ValidationKey::new([0xab; 16]),
-            refinement: Refinement { fields: shape().fields, dropped: Vec::new() },
-        },
-        schema: compare_schemas(&schema(T::Int32), &schema(T::Int64), &BTreeMap::new()),
-        comparison: Some(compare(old, new).unwrap()),
-        rows: None,
-        obstacles: Vec::new(),
-    }
-}
-
-fn sample(kind: DifferenceKind, old: Option<&str>, new: Option<&str>) -> SampleRow {
-    let column = SampleColumn { column: "n".into(), old: old.map(str::to_owned), new: new.map(str::to_owned) };
-    SampleRow { kind, copies: 1, cell: "flight_date=2001-01-03, origin_bucket=2".into(), columns: vec![column] }
-}
+use fixtures::*;
 
 #[test]
 fn a_pass() {
@@ -95,32 +18,22 @@ fn a_pass() {
 
 #[test]
 fn a_fail_by_key() {
-    let damaged = table(31, |day| match day {
-        2 => Some(CellSum { rows: 1000, sum: 99 }),
-        5 => Some(CellSum { rows: 990, sum: 5 }),
-        7 => None,
-        day => Some(CellSum { rows: 1000, sum: day.unsigned_abs().into() }),
-    });
-    let rows = RowDiff {
-        mode: DiffMode::Keyed { columns: vec!["flight_date".into(), "origin".into()] },
-        old_rows: 3000,
-        new_rows: 1990,
-        missing: 1011,
-        extra: 1,
-        changed: 3,
-        duplicate_keys: 1,
-        columns: vec![
-            ColumnDiff { column: "flight_date".into(), unequal: 0 },
-            ColumnDiff { column: "n".into(), unequal: 3 },
-        ],
-        sample: vec![
-            sample(DifferenceKind::Changed, Some("integer#01234567"), Some("integer#89abcdef")),
-            sample(DifferenceKind::Missing, Some("integer#00000000"), None),
-        ],
-        masked: true,
-    };
-    let report = ValidationReport::new(ReportParts { rows: Some(rows), ..parts(&whole(31), &damaged) });
+    let report = fail_by_key();
     assert_eq!(report.exit_code, 1);
+    insta::assert_snapshot!(report.to_markdown());
+}
+
+#[test]
+fn accepted_differences() {
+    let report = accepted();
+    assert_eq!(report.exit_code, 0);
+    insta::assert_snapshot!(report.to_markdown());
+}
+
+#[test]
+fn a_second_validation_says_what_it_read_took_over_and_did_not_read() {
+    let report = revalidated();
+    assert_eq!(report.exit_code, 0);
     insta::assert_snapshot!(report.to_markdown());
 }
 
@@ -132,10 +45,15 @@ fn an_inconclusive() {
     insta::assert_snapshot!(report.to_markdown());
 }
 
+fn interrupted() -> ValidationReport {
+    let obstacles = vec![Reason::Incomplete { why: "it was interrupted by Ctrl-C".into() }];
+    let parts = parts(&whole(1), &whole(1));
+    ValidationReport::new(ReportParts { comparison: None, cells: Vec::new(), obstacles, ..parts })
+}
+
 #[test]
 fn an_interrupted_validation_says_so_and_skips_the_checks() {
-    let obstacles = vec![Reason::Incomplete { why: "it was interrupted by Ctrl-C".into() }];
-    let report = ValidationReport::new(ReportParts { comparison: None, obstacles, ..parts(&whole(1), &whole(1)) });
+    let report = interrupted();
     assert_eq!(report.exit_code, 3);
     let text = report.to_markdown();
     assert!(text.starts_with("**INCONCLUSIVE**"), "{text}");
@@ -143,37 +61,75 @@ fn an_interrupted_validation_says_so_and_skips_the_checks() {
 }
 
 #[test]
-fn the_json_reads_back() {
-    let report = ValidationReport::new(parts(&whole(3), &whole(2)));
-    let json = report.to_json().unwrap();
-    assert!(json.contains("\"schema_version\": 1") && json.contains("\"verdict\": \"FAIL\""), "{json}");
-    assert_eq!(serde_json::from_str::<ValidationReport>(&json).unwrap(), report);
+fn a_pass_of_a_range_does_not_read_as_leave_to_cut_over() {
+    let mut parts = parts(&whole(3), &whole(3));
+    parts.run.range = Some("flight_date >= DATE '2001-01-01'".into());
+    let text = ValidationReport::new(parts).to_markdown();
+    assert!(!text.contains("may cut over") && text.contains("does not open the cutover"), "{text}");
+    assert!(text.contains("no other row was compared"), "{text}");
 }
 
-/// As much as there can be of everything, in text of four bytes a character.
-fn monster() -> ValidationReport {
-    let wide = |index: usize| format!("{}{index}", "🦀".repeat(300));
-    let fields = (0..2000).map(|index| Field::new(wide(index), T::String, true)).collect();
-    let columns = TableSchema { fields };
-    let mut parts = parts(&whole(5000), &table(5000, |_| None));
-    parts.schema = compare_schemas(&columns, &TableSchema::default(), &BTreeMap::new());
-    parts.run.scope = Some(wide(0).repeat(50));
-    parts.run.reproduce = (0..50).map(wide).collect();
-    let column = |index| SampleColumn { column: wide(index), old: Some(wide(index)), new: Some(wide(index + 1)) };
-    let row = |_| SampleRow { columns: (0..100).map(column).collect(), ..sample(DifferenceKind::Changed, None, None) };
-    parts.rows = Some(RowDiff {
-        mode: DiffMode::Keyed { columns: (0..500).map(wide).collect() },
-        old_rows: 5_000_000,
-        new_rows: 0,
-        missing: 5_000_000,
-        extra: u64::MAX / 2,
-        changed: 0,
-        duplicate_keys: 0,
-        columns: (0..2000).map(|index| ColumnDiff { column: wide(index), unequal: 1 }).collect(),
-        sample: (0..100).map(row).collect(),
-        masked: false,
-    });
-    ValidationReport::new(parts)
+#[test]
+fn checks_of_accepted_differences_do_not_fail_unless_an_entry_does_not_hold() {
+    let result = |report: &ValidationReport, name: &str| {
+        report.checks.iter().find(|check| check.name == name).map(|check| check.result)
+    };
+    let report = accepted();
+    for name in ["row counts", "fingerprints"] {
+        assert_eq!(result(&report, name), Some(CheckResult::Excused), "{name}");
+    }
+    for name in ["rows", "tolerances", "accepted"] {
+        assert_eq!(result(&report, name), Some(CheckResult::Pass), "{name}");
+    }
+    let mut rows = report.rows.clone().unwrap();
+    rows.accepted = vec![AcceptedUse { expired: true, ..entry("test-flights", 1010, 2000) }];
+    let report = ValidationReport::new(ReportParts { rows: Some(rows), ..parts(&whole(31), &damaged(31)) });
+    assert_eq!(result(&report, "fingerprints"), Some(CheckResult::Fail));
+    assert_eq!(result(&report, "accepted"), Some(CheckResult::Fail));
+    assert_eq!(report.exit_code, 1);
+}
+
+#[test]
+fn the_json_reads_back() {
+    for report in [fail_by_key(), accepted(), revalidated(), interrupted(), hostile()] {
+        let json = report.to_json().unwrap();
+        assert!(json.contains("\"schema_version\": 2") && json.contains("\"verdict\": \""), "{json}");
+        assert_eq!(serde_json::from_str::<ValidationReport>(&json).unwrap(), report);
+    }
+}
+
+/// Every member of every object in `value`.
+fn members(value: &serde_json::Value, names: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                names.insert(name.clone());
+                // Its members are columns.
+                if name != "rules" {
+                    members(value, names);
+                }
+            }
+        }
+        serde_json::Value::Array(all) => all.iter().for_each(|value| members(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_documentation_names_every_member_of_the_json() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reports.md");
+    let documentation = std::fs::read_to_string(path).unwrap();
+    let schema = compare_schemas(&schema(T::Int32), &schema(T::String), &BTreeMap::new());
+    let refused = ValidationReport::new(ReportParts { schema, ..parts(&whole(3), &damaged(3)) });
+    let mut names = BTreeSet::new();
+    for report in [fail_by_key(), accepted(), revalidated(), interrupted(), refused] {
+        members(&serde_json::to_value(&report).unwrap(), &mut names);
+        let rules = serde_json::to_value(&report.rules).unwrap();
+        rules.as_object().unwrap().values().for_each(|rule| members(rule, &mut names));
+    }
+    let missing: Vec<&String> = names.iter().filter(|name| !documentation.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/reports.md does not name {missing:?}");
+    assert!(names.len() > 60, "{} members", names.len());
 }
 
 #[test]
@@ -185,36 +141,96 @@ fn the_markdown_is_bounded_and_names_what_it_leaves_out() {
 }
 
 #[test]
-fn names_and_values_cannot_leave_their_place() {
-    let hostile = "x`|\n</details><img src=x>@everyone";
-    let row = SampleRow {
-        columns: vec![SampleColumn { column: hostile.into(), old: Some(hostile.into()), new: None }],
-        ..sample(DifferenceKind::Missing, None, None)
-    };
-    let rows = RowDiff {
-        mode: DiffMode::Bag,
-        old_rows: 1,
-        new_rows: 0,
-        missing: 1,
-        extra: 0,
-        changed: 0,
-        duplicate_keys: 0,
-        columns: Vec::new(),
-        sample: vec![row],
-        masked: false,
-    };
-    let mut parts = ReportParts { rows: Some(rows), ..parts(&whole(1), &whole(2)) };
-    parts.schema = compare_schemas(
-        &TableSchema { fields: vec![Field::new(hostile, T::Int32, true)] },
-        &TableSchema::default(),
-        &BTreeMap::new(),
-    );
-    let text = ValidationReport::new(parts).to_markdown();
-    for line in text.lines().filter(|line| line.contains("img")) {
+fn a_table_of_many_cells_fits_with_every_section() {
+    let report = ValidationReport::new(parts(&whole(60_000), &damaged(60_000)));
+    let text = report.to_markdown();
+    assert!(!text.contains("Left out"), "{} bytes", text.len());
+    let strip = text.split("```text\n").nth(1).and_then(|text| text.split("\n```").next()).unwrap();
+    assert!((2..=30).contains(&strip.lines().count()), "{strip}");
+    assert_eq!(strip.matches('X').count(), 1, "one group of neighbours differs: {strip}");
+}
+
+#[test]
+fn names_and_values_cannot_leave_their_place_in_the_markdown() {
+    let text = hostile().to_markdown();
+    let mut fenced = false;
+    for line in text.lines() {
+        fenced ^= line.starts_with("```");
+        if fenced || !line.contains("img") {
+            continue;
+        }
         let unescaped = ["\\`", "\\<", "\\>", "\\|"].iter().fold(line.to_owned(), |line, escape| line.replace(escape, ""));
         assert_eq!(unescaped.matches('`').count() % 2, 0, "{line}");
         let outside: String = unescaped.split('`').step_by(2).collect();
         assert!(!outside.replace("<details><summary>", "").contains('<'), "{line}");
         assert!(!outside.contains("@e"), "a mention: {line}");
     }
+}
+
+#[test]
+fn junit_of_a_fail() {
+    insta::assert_snapshot!(fail_by_key().to_junit());
+}
+
+/// The test cases by outcome, as a reader of XML sees them: (name, `failure`, `error`, `skipped` or `system-out`, message).
+fn cases(xml: &str) -> Vec<(String, String, String)> {
+    use quick_xml::events::{BytesStart, Event};
+    let attribute = |tag: &BytesStart<'_>, name: &str| {
+        let value = tag.try_get_attribute(name).unwrap();
+        value.map(|value| value.unescape_value().unwrap().into_owned()).unwrap_or_default()
+    };
+    let mut reader = quick_xml::Reader::from_str(xml);
+    reader.config_mut().check_end_names = true;
+    let mut cases = Vec::new();
+    let mut depth = 0;
+    loop {
+        match reader.read_event().unwrap() {
+            Event::Start(tag) => {
+                depth += 1;
+                match tag.name().as_ref() {
+                    b"testcase" => cases.push((attribute(&tag, "name"), String::new(), String::new())),
+                    b"testsuites" | b"testsuite" => {}
+                    b"system-out" => cases.last_mut().unwrap().1 = "system-out".into(),
+                    other => panic!("<{}>", String::from_utf8_lossy(other)),
+                }
+            }
+            Event::Empty(tag) => {
+                let case = cases.last_mut().unwrap();
+                case.1 = String::from_utf8(tag.name().as_ref().to_vec()).unwrap();
+                case.2 = attribute(&tag, "message");
+            }
+            Event::End(_) => depth -= 1,
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    assert_eq!(depth, 0);
+    cases
+}
+
+#[test]
+fn the_junit_of_any_report_is_xml_and_bounded() {
+    for report in [fail_by_key(), accepted(), revalidated(), interrupted(), hostile(), monster()] {
+        let xml = report.to_junit();
+        let allowed = |c: char| !c.is_control() || c == '\n';
+        assert!(xml.chars().all(allowed), "a character that XML forbids");
+        let cases = cases(&xml);
+        assert!(cases.len() < 520, "{} cases", cases.len());
+        let bad = |kind: &str| cases.iter().filter(|(_, outcome, _)| outcome == kind).count();
+        assert_eq!(bad("failure") > 0, report.exit_code == 1, "{cases:?}");
+        assert!(report.exit_code != 3 || bad("error") > 0, "what is not proven must not look green: {cases:?}");
+        assert!(report.exit_code != 0 || bad("error") == 0, "{cases:?}");
+    }
+    let cases = cases(&hostile().to_junit());
+    let said = |text: &str| cases.iter().any(|(_, _, message)| message.contains(text));
+    assert!(said("<script>window.hacked=1</script>"), "the message says it as text: {cases:?}");
+}
+
+#[test]
+fn junit_has_a_case_for_each_day() {
+    let cases = cases(&fail_by_key().to_junit());
+    let outcome = |name: &str| cases.iter().find(|case| case.0 == name).map(|case| case.1.as_str());
+    assert_eq!(outcome("flight_date=2001-01-03"), Some("failure"));
+    assert_eq!(outcome("flight_date=2001-01-04"), Some("system-out"));
+    assert_eq!(outcome("check: schema"), Some("system-out"));
 }

@@ -121,6 +121,15 @@ impl DecodedCell {
     }
 }
 
+/// An encoded cell's tag and payload; of texts and bytes without their length. `None` for no bytes.
+pub fn cell_parts(cell: &[u8]) -> Option<(u8, &[u8])> {
+    let (tag, mut payload) = cell.split_first()?;
+    match *tag {
+        tag::TEXT | tag::BYTES => sized(&mut payload).ok().map(|bytes| (*tag, bytes)),
+        _ => Some((*tag, payload)),
+    }
+}
+
 fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], Malformed> {
     let (head, rest) = bytes.split_at_checked(count).ok_or(Malformed)?;
     *bytes = rest;

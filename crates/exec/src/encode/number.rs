@@ -15,7 +15,7 @@ pub(super) fn write_integer(value: i64, out: &mut Vec<u8>) {
 }
 
 /// `unscaled × 10^-scale`: as an integer where it is one of 64 bits, else as mantissa and exponent without trailing zeros.
-pub(super) fn write_decimal(unscaled: i128, scale: i32, out: &mut Vec<u8>) {
+pub(crate) fn write_decimal(unscaled: i128, scale: i32, out: &mut Vec<u8>) {
     let (mantissa, exponent) = match i64::try_from(unscaled) {
         Ok(small) => {
             let (mantissa, exponent) = strip_small(small, -scale);
@@ -55,6 +55,26 @@ fn write_exponent(exponent: i32, out: &mut Vec<u8>) {
     out.extend_from_slice(&exponent.to_le_bytes()[..2]);
 }
 
+/// `unscaled × 10^-scale` as the canonical form has it: the integer and 0, or the mantissa without trailing zeros and its
+/// negative exponent. The common scales are divided by constants, which the compiler turns into multiplications.
+#[inline(always)]
+pub(crate) fn decimal_parts(unscaled: i64, scale: u8) -> (i64, i32) {
+    let (integer, rest) = match scale {
+        0 => (unscaled, 0),
+        1 => (unscaled / 10, unscaled % 10),
+        2 => (unscaled / 100, unscaled % 100),
+        3 => (unscaled / 1_000, unscaled % 1_000),
+        4 => (unscaled / 10_000, unscaled % 10_000),
+        6 => (unscaled / 1_000_000, unscaled % 1_000_000),
+        _ => match 10_i64.checked_pow(scale.into()) {
+            Some(power) => (unscaled / power, unscaled % power),
+            // A number of 64 bits is no multiple of such a power, but for zero.
+            None => (0, unscaled),
+        },
+    };
+    if rest == 0 { (integer, 0) } else { strip_small(unscaled, -i32::from(scale)) }
+}
+
 fn strip_small(mut mantissa: i64, mut exponent: i32) -> (i64, i32) {
     if mantissa == 0 {
         return (0, 0);
@@ -80,23 +100,33 @@ fn integer(mantissa: i128, exponent: i32) -> Option<i64> {
     i64::try_from(mantissa.checked_mul(power)?).ok()
 }
 
-/// A double by its bits; every NaN is the same NaN, and −0.0 is 0.0 only if the policy says so.
-pub(super) fn write_float(value: f64, zeros_equal: bool, out: &mut Vec<u8>) {
-    let bits = match value {
+/// A double's bits; every NaN is the same NaN, and −0.0 is 0.0 only if the policy says so.
+#[inline(always)]
+pub(crate) fn float_bits(value: f64, zeros_equal: bool) -> u64 {
+    match value {
         value if value.is_nan() => CANONICAL_NAN,
         value if zeros_equal && value == 0.0 => 0,
         value => value.to_bits(),
-    };
+    }
+}
+
+pub(super) fn write_float(value: f64, zeros_equal: bool, out: &mut Vec<u8>) {
     out.push(tag::FLOAT);
-    out.extend_from_slice(&bits.to_le_bytes());
+    out.extend_from_slice(&float_bits(value, zeros_equal).to_le_bytes());
 }
 
 /// A time as whole seconds and nanoseconds: exact for every unit and never out of range.
-pub(super) fn write_seconds(tag: u8, value: i64, per_second: i64, out: &mut Vec<u8>) {
+#[inline(always)]
+pub(crate) fn seconds_parts(value: i64, per_second: i64) -> (i64, u32) {
     let nanos = value.rem_euclid(per_second) * (1_000_000_000 / per_second);
+    (value.div_euclid(per_second), nanos as u32)
+}
+
+pub(super) fn write_seconds(tag: u8, value: i64, per_second: i64, out: &mut Vec<u8>) {
+    let (seconds, nanos) = seconds_parts(value, per_second);
     out.push(tag);
-    out.extend_from_slice(&value.div_euclid(per_second).to_le_bytes());
-    out.extend_from_slice(&nanos.to_le_bytes()[..4]);
+    out.extend_from_slice(&seconds.to_le_bytes());
+    out.extend_from_slice(&nanos.to_le_bytes());
 }
 
 /// Reads what [`write_decimal`] wrote after the tag.

@@ -36,6 +36,11 @@ impl CellAssigner {
         Ok(Self { fields: fields.to_vec(), columns: distinct, field_columns })
     }
 
+    /// The positions of the columns that decide the cell.
+    pub(crate) fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
     /// Replaces `out` by the encoded values that decide the row's cell.
     pub(crate) fn cell_bytes(&self, encoder: &RowEncoder<'_>, row: usize, out: &mut Vec<u8>) {
         out.clear();

@@ -22,6 +22,8 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 
 use super::ScanError;
+use super::layout;
+use super::names::{self, Aliases};
 use super::widen::mismatch;
 
 /// What the table has on record of a file; travels with it as an extension.
@@ -33,10 +35,12 @@ pub(super) struct Recorded {
 
 /// What a file must offer.
 #[derive(Debug)]
-struct Expected {
-    columns: SchemaRef,
+pub(super) struct Expected {
+    pub(super) columns: SchemaRef,
     /// For each column: whether the file must have it.
-    required: Vec<bool>,
+    pub(super) required: Vec<bool>,
+    /// Other names that columns have in some files.
+    pub(super) aliases: Aliases,
 }
 
 /// Makes readers that refuse files that do not fit.
@@ -47,8 +51,8 @@ pub(super) struct CheckedReaderFactory {
 }
 
 impl CheckedReaderFactory {
-    pub(super) fn new(inner: DefaultParquetFileReaderFactory, columns: SchemaRef, required: Vec<bool>) -> Self {
-        Self { inner, expected: Arc::new(Expected { columns, required }) }
+    pub(super) fn new(inner: DefaultParquetFileReaderFactory, expected: Expected) -> Self {
+        Self { inner, expected: Arc::new(expected) }
     }
 }
 
@@ -87,12 +91,18 @@ impl AsyncFileReader for CheckedReader {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         async move {
+            let refused = |refusal| ParquetError::External(Box::new(refusal));
             let metadata = self.inner.get_metadata(options).await?;
+            let Expected { aliases, .. } = self.expected.as_ref();
+            if let Some((alias, column)) = names::ambiguous(&metadata, aliases) {
+                let (file, column, alias) = (self.recorded.path.clone(), column.to_owned(), alias.to_owned());
+                return Err(refused(ScanError::TwoNames { file, column, alias }));
+            }
+            let metadata = names::renamed(metadata, aliases)?;
             let footer = metadata.file_metadata();
             let schema = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata())?;
-            check(&metadata, &schema, &self.recorded, &self.expected)
-                .map_err(|refusal| ParquetError::External(Box::new(refusal)))?;
-            Ok(metadata)
+            check(&metadata, &schema, &self.recorded, &self.expected).map_err(refused)?;
+            layout::hinted(metadata, &self.expected.columns)
         }
         .boxed()
     }

@@ -43,9 +43,10 @@ fn widens(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (from, to) if from == to => true,
         (T::Dictionary(_, values), to) => widens(values, to),
+        (from, T::Dictionary(_, values)) => widens(from, values),
         (T::Float32, T::Float64) => true,
-        (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8) => true,
-        (T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_), T::Binary) => true,
+        (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8 | T::Utf8View) => true,
+        (T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_), T::Binary | T::BinaryView) => true,
         (T::Decimal32(p, s) | T::Decimal64(p, s) | T::Decimal128(p, s), T::Decimal128(q, t)) => {
             s <= t && i16::from(*p) - i16::from(*s) <= i16::from(*q) - i16::from(*t)
         }

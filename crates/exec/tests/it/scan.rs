@@ -82,6 +82,30 @@ async fn columns_are_found_by_physical_name_and_case_matters() {
 }
 
 #[tokio::test]
+async fn a_column_is_read_under_each_of_its_names_and_never_under_two_of_them() {
+    let storage = memory();
+    let nested = |n: i32| -> ArrayRef {
+        let inner = batch(vec![("n", ints(vec![n]))]);
+        Arc::new(arrow::array::StructArray::from(inner))
+    };
+    let first = put(&storage, "a.parquet", &batch(vec![("from", ints(vec![1])), ("s_old", nested(7))]), vec![]).await;
+    let second = put(&storage, "b.parquet", &batch(vec![("s", nested(8)), ("origin", ints(vec![2]))]), vec![]).await;
+    let member = Field::new("n", DataType::Int32, true);
+    let mut table = schema(vec![("origin", DataType::Int32), ("s", DataType::Struct { fields: vec![member] })]);
+    table.fields[0].aliases = vec!["from".to_owned(), "dep".to_owned()];
+    table.fields[1].aliases = vec!["s_old".to_owned()];
+    let snapshot = snapshot(&storage, table, PartitionSpec::default());
+    let text = read(Format::Hive, &storage, &snapshot, &[first, second]).await.unwrap();
+    assert_eq!(text, "| origin | s      |\n| 1      | {n: 7} |\n| 2      | {n: 8} |");
+    for names in [["from", "origin"], ["dep", "from"]] {
+        let columns = names.map(|name| (name, ints(vec![1]))).to_vec();
+        let both = put(&storage, "both.parquet", &batch(columns), vec![]).await;
+        let error = refused(&snapshot, &storage, &[both]).await;
+        assert!(error.contains("both.parquet") && error.contains("columns map"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_refused_by_name() {
     let storage = memory();
     let table = |data_type| snapshot(&storage, schema(vec![("n", data_type)]), PartitionSpec::default());

@@ -9,7 +9,7 @@ use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Disposition, FileEntry, Format, TableError, TableVersion};
 use sha2::{Digest, Sha256};
 
-use super::PartitionColumn;
+use super::Declared;
 use super::listing::{self, Listed};
 use super::partition::{self, PathValues};
 use super::union::SchemaUnion;
@@ -19,7 +19,7 @@ use crate::storage::outside_error;
 /// What stood in a folder, and what it means as a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inventory {
-    /// `hive:` and the digest over path, size and identity of every visible Parquet file.
+    /// `hive:` and the digest over path, size and identity of every visible Parquet file and what the spec declares.
     pub version: TableVersion,
     /// Columns of all files, and the partition columns that stand only in the paths.
     pub schema: TableSchema,
@@ -72,7 +72,7 @@ enum Read {
 /// Sorts what was listed, reads the footers that no inventory in `known` has, and makes one table of it.
 pub(super) async fn build(
     storage: &Storage,
-    declared: &[PartitionColumn],
+    declared: &Declared,
     listed: Vec<Listed>,
     known: &[Arc<Inventory>],
     in_flight: usize,
@@ -88,12 +88,12 @@ pub(super) async fn build(
         }
     };
     let mut results = stream::iter(listed).map(read).buffered(in_flight);
-    let mut assembly = Assembly::default();
+    let mut assembly = Assembly::new(declared);
     while let Some(result) = results.try_next().await? {
         assembly.add(result)?;
     }
     drop(results);
-    assembly.finish(storage, declared)
+    assembly.finish(storage)
 }
 
 fn remembered(known: &[Arc<Inventory>]) -> HashMap<(&str, &str), Told> {
@@ -159,15 +159,20 @@ fn without_ids(mut schema: TableSchema) -> TableSchema {
 }
 
 /// The inventory while footers arrive, in the order of the paths.
-#[derive(Default)]
-struct Assembly {
+struct Assembly<'a> {
+    declared: &'a Declared,
     files: Vec<(Listed, u64, usize, PathValues)>,
     schemas: Vec<Arc<TableSchema>>,
-    union: SchemaUnion,
+    union: SchemaUnion<'a>,
     quarantine: Vec<Quarantined>,
 }
 
-impl Assembly {
+impl<'a> Assembly<'a> {
+    fn new(declared: &'a Declared) -> Self {
+        let union = SchemaUnion::new(&declared.columns);
+        Self { declared, files: Vec::new(), schemas: Vec::new(), union, quarantine: Vec::new() }
+    }
+
     fn add(&mut self, read: Read) -> Result<(), TableError> {
         match read {
             Read::Other(other) => self.quarantine.push(other),
@@ -187,14 +192,14 @@ impl Assembly {
         Ok(())
     }
 
-    fn finish(self, storage: &Storage, declared: &[PartitionColumn]) -> Result<Inventory, TableError> {
+    fn finish(self, storage: &Storage) -> Result<Inventory, TableError> {
         if self.files.is_empty() {
             return Err(TableError::NotFound { format: Format::Hive, location: storage.location().to_owned() });
         }
-        let version = version(&self.files, &self.quarantine);
+        let version = version(&self.files, &self.quarantine, self.declared);
         let in_files = self.union.finish();
         let paths = self.files.iter().map(|(listed, _, _, values)| (listed.path.as_str(), values));
-        let columns = partition::columns(paths, declared, &in_files)?;
+        let columns = partition::columns(paths, &self.declared.partitions, &in_files)?;
         let files = self.files.into_iter().map(|(listed, rows, schema, values)| {
             let partition = partition::typed(&listed.path, &values, &columns)?;
             let Listed { path, size_bytes, identity, modified_ms } = listed;
@@ -209,16 +214,17 @@ impl Assembly {
     }
 }
 
-/// The digest over everything that is, or claims to be, data.
-fn version(files: &[(Listed, u64, usize, PathValues)], quarantine: &[Quarantined]) -> TableVersion {
+/// The digest over everything that is, or claims to be, data, and over what the spec says of it.
+fn version(files: &[(Listed, u64, usize, PathValues)], quarantine: &[Quarantined], declared: &Declared) -> TableVersion {
     let files = files.iter().map(|(listed, ..)| (listed.path.as_str(), listed.size_bytes, listed.identity.as_str()));
-    digest(files, quarantine)
+    digest(files, quarantine, &declared.text())
 }
 
 /// As [`version`], of any inventory's parts.
 pub(super) fn digest<'a>(
     files: impl Iterator<Item = (&'a str, u64, &'a str)>,
     quarantine: &'a [Quarantined],
+    declared: &str,
 ) -> TableVersion {
     let corrupt = quarantine.iter().filter(|other| other.disposition == Disposition::Corrupt);
     let corrupt = corrupt.map(|other| (other.path.as_str(), other.size_bytes, other.identity.as_str()));
@@ -229,5 +235,6 @@ pub(super) fn digest<'a>(
         // Lengths first: no two lists of files have one text.
         hash.update(format!("{} {path} {size_bytes} {} {identity}\n", path.len(), identity.len()));
     }
+    hash.update(declared);
     TableVersion(format!("hive:{:x}", hash.finalize()))
 }

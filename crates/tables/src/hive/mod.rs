@@ -10,7 +10,7 @@ mod partition;
 mod saved;
 mod union;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -45,11 +45,29 @@ pub struct PartitionColumn {
     pub data_type: DataType,
 }
 
+/// What the spec says of the table, because its files do not. It is part of a version's name: another mapping makes
+/// another table of the same files.
+#[derive(Debug, Clone, Default)]
+struct Declared {
+    partitions: Vec<PartitionColumn>,
+    /// Names in files to names of columns.
+    columns: BTreeMap<String, String>,
+}
+
+impl Declared {
+    /// One text for each meaning; empty where nothing is declared.
+    fn text(&self) -> String {
+        let partitions = self.partitions.iter().map(|column| format!("partition {:?} {}\n", column.name, column.data_type));
+        let columns = self.columns.iter().map(|(name, column)| format!("column {name:?} {column:?}\n"));
+        partitions.chain(columns).collect()
+    }
+}
+
 /// A table of Parquet files in folders. Clones share what they have read.
 #[derive(Debug, Clone)]
 pub struct HiveTable {
     storage: Storage,
-    declared: Vec<PartitionColumn>,
+    declared: Declared,
     inventories: Option<Storage>,
     known: Arc<Mutex<VecDeque<Arc<Inventory>>>>,
 }
@@ -57,14 +75,21 @@ pub struct HiveTable {
 impl HiveTable {
     /// The table below `storage`.
     pub fn new(storage: Storage) -> Self {
-        Self { storage, declared: Vec::new(), inventories: None, known: Arc::default() }
+        Self { storage, declared: Declared::default(), inventories: None, known: Arc::default() }
     }
 
     /// Declares the types of partition columns. The others' are proven: a type is taken only where every value prints
     /// back as it stands in the path.
     #[must_use]
     pub fn with_partition_types(mut self, declared: Vec<PartitionColumn>) -> Self {
-        self.declared = declared;
+        self.declared.partitions = declared;
+        self
+    }
+
+    /// Declares columns that have another name in some files, as name in the files to name of the column.
+    #[must_use]
+    pub fn with_columns(mut self, columns: BTreeMap<String, String>) -> Self {
+        self.declared.columns = columns;
         self
     }
 
@@ -99,7 +124,7 @@ impl HiveTable {
             return Ok(found);
         }
         if let Some(inventories) = &self.inventories
-            && let Some(inventory) = saved::load(inventories, version).await?
+            && let Some(inventory) = saved::load(inventories, version, &self.declared).await?
         {
             return Ok(self.keep(inventory));
         }
@@ -175,7 +200,7 @@ impl TableFormat for HiveTable {
             return Err(unsupported(self.storage.location(), "pinning without a place for the inventory", advice));
         };
         let inventory = self.at(&snapshot.version).await?;
-        saved::save(inventories, &inventory).await
+        saved::save(inventories, &inventory, &self.declared).await
     }
 
     fn files<'a>(&'a self, snapshot: &'a Snapshot) -> BoxStream<'a, Result<FileEntry, TableError>> {

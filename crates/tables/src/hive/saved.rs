@@ -14,13 +14,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
+use super::Declared;
 use super::inventory::{self, Inventory, InventoryFile, Quarantined};
 use super::partition;
 use crate::footer::corrupt;
 use crate::storage::{outside_error, store_error};
 
 const HEADER_KEY: &str = "lakeshift.inventory";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// What the Parquet file's own metadata say.
 #[derive(Serialize, Deserialize)]
@@ -30,27 +31,33 @@ struct Header {
     schema: TableSchema,
     partition_columns: Vec<Field>,
     schemas: Vec<TableSchema>,
+    declared: String,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Saves an inventory; one that is there already is checked instead. What is there afterwards has been read back.
-pub(super) async fn save(storage: &Storage, inventory: &Inventory) -> Result<(), TableError> {
+pub(super) async fn save(storage: &Storage, inventory: &Inventory, declared: &Declared) -> Result<(), TableError> {
     let path = object(storage, &inventory.version)?;
-    let bytes = encode(inventory).map_err(|source| damaged(&path, "it could not be written as Parquet", source))?;
+    let bytes =
+        encode(inventory, declared).map_err(|source| damaged(&path, "it could not be written as Parquet", source))?;
     let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     match storage.store().put_opts(&path, bytes.into(), options).await {
         Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
         Err(error) => return Err(store_error("write", path.as_ref(), error)),
     }
-    match load(storage, &inventory.version).await? {
+    match load(storage, &inventory.version, declared).await? {
         Some(read) if read.files.len() == inventory.files.len() => Ok(()),
         _ => Err(corrupt(path.as_ref(), "the inventory reads back otherwise than it was written".to_owned())),
     }
 }
 
-/// The saved inventory of a version; `None` when none was saved.
-pub(super) async fn load(storage: &Storage, version: &TableVersion) -> Result<Option<Inventory>, TableError> {
+/// The saved inventory of a version; `None` when none was saved, or under other declarations.
+pub(super) async fn load(
+    storage: &Storage,
+    version: &TableVersion,
+    declared: &Declared,
+) -> Result<Option<Inventory>, TableError> {
     let path = object(storage, version)?;
     let failed = |error| store_error("read", path.as_ref(), error);
     let bytes = match storage.store().get(&path).await {
@@ -58,13 +65,13 @@ pub(super) async fn load(storage: &Storage, version: &TableVersion) -> Result<Op
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let inventory = decode(bytes).map_err(|source| damaged(&path, "the inventory cannot be read", source))?;
+    let (inventory, text) = decode(bytes).map_err(|source| damaged(&path, "the inventory cannot be read", source))?;
     let files = inventory.files.iter().map(|file| &file.entry);
     let files = files.map(|entry| (entry.path.as_str(), entry.size_bytes, entry.identity.as_str()));
-    if inventory.version != *version || inventory::digest(files, &inventory.quarantine) != *version {
+    if inventory.version != *version || inventory::digest(files, &inventory.quarantine, &text) != *version {
         return Err(corrupt(path.as_ref(), "the inventory is not the one that its name says".to_owned()));
     }
-    Ok(Some(inventory))
+    Ok((text == declared.text()).then_some(inventory))
 }
 
 /// Where a version's inventory lies. A version that no inventory can have is refused: it becomes a name.
@@ -86,7 +93,7 @@ fn damaged(path: &Path, reason: &str, source: BoxError) -> TableError {
     TableError::Corrupt { object: path.to_string(), reason: reason.to_owned(), source: Some(source) }
 }
 
-fn encode(inventory: &Inventory) -> Result<Vec<u8>, BoxError> {
+fn encode(inventory: &Inventory, declared: &Declared) -> Result<Vec<u8>, BoxError> {
     let visible: Vec<_> = inventory.quarantine.iter().filter(|other| other.disposition != Disposition::Hidden).collect();
     let batch = batch(inventory, &visible)?;
     let header = serde_json::to_string(&Header {
@@ -95,6 +102,7 @@ fn encode(inventory: &Inventory) -> Result<Vec<u8>, BoxError> {
         schema: inventory.schema.clone(),
         partition_columns: inventory.partition_columns.clone(),
         schemas: inventory.schemas.clone(),
+        declared: declared.text(),
     })?;
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None)?;
     writer.append_key_value_metadata(KeyValue::new(HEADER_KEY.to_owned(), header));
@@ -133,7 +141,7 @@ fn batch(inventory: &Inventory, others: &[&Quarantined]) -> Result<RecordBatch, 
     Ok(RecordBatch::try_from_iter(columns)?)
 }
 
-fn decode(bytes: Bytes) -> Result<Inventory, BoxError> {
+fn decode(bytes: Bytes) -> Result<(Inventory, String), BoxError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
     let metadata = builder.metadata().file_metadata().key_value_metadata();
     let header = metadata.and_then(|pairs| pairs.iter().find(|pair| pair.key == HEADER_KEY)?.value.clone());
@@ -152,7 +160,7 @@ fn decode(bytes: Bytes) -> Result<Inventory, BoxError> {
     for batch in builder.build()? {
         read_batch(&batch?, &mut inventory)?;
     }
-    Ok(inventory)
+    Ok((inventory, header.declared))
 }
 
 fn read_batch(batch: &RecordBatch, inventory: &mut Inventory) -> Result<(), BoxError> {

@@ -167,6 +167,33 @@ async fn files_of_several_schemas_are_one_table() {
 }
 
 #[tokio::test]
+async fn columns_that_the_spec_maps_are_one_column() {
+    let storage = memory();
+    put(&storage, "a.parquet", parquet(vec![("From", texts(vec!["x"])), ("n", small_ints(vec![1]))])).await;
+    put(&storage, "b.parquet", parquet(vec![("n", ints(vec![Some(2)])), ("origin", texts(vec!["y"]))])).await;
+    let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    let inventories = storage.child("_inventories");
+    let open = |pairs| HiveTable::new(storage.clone()).with_columns(map(pairs)).with_inventories(inventories.clone());
+    let mapped = open(&[("From", "origin")]);
+    let snapshot = now(&mapped).await;
+    let fields: Vec<_> = snapshot.schema.fields.iter().map(|f| (f.name.as_str(), f.aliases.clone())).collect();
+    assert_eq!(fields, [("origin", vec!["From".to_owned()]), ("n", vec![])]);
+    assert_eq!(snapshot.schema.fields[1].data_type, DataType::Int64);
+
+    let plain = now(&open(&[])).await;
+    assert_ne!(plain.version, snapshot.version, "another mapping makes another table of the same files");
+    mapped.pin(&snapshot).await.unwrap();
+    let again = open(&[("From", "origin")]).snapshot(Some(&snapshot.version)).await.unwrap();
+    assert_eq!(again.schema, snapshot.schema, "the saved inventory has the aliases");
+    let gone = open(&[]).snapshot(Some(&snapshot.version)).await.unwrap_err();
+    assert!(matches!(gone, TableError::VersionGone { .. }), "{gone}");
+
+    put(&storage, "c.parquet", parquet(vec![("From", texts(vec!["x"])), ("origin", texts(vec!["y"]))])).await;
+    let error = mapped.snapshot(None).await.unwrap_err().to_string();
+    assert!(error.contains("c.parquet") && error.contains("From") && error.contains("columns map"), "{error}");
+}
+
+#[tokio::test]
 async fn irreconcilable_types_and_names_differing_in_case_are_refused_with_both_files() {
     let id = |array| parquet(vec![("id", array)]);
     let text = refused(&[("a.parquet", id(ints(vec![Some(1)]))), ("b.parquet", id(texts(vec!["1"])))], &[]).await;

@@ -1,0 +1,127 @@
+//! The sums of the cells that a stream has met.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use lakeshift_core::equivalence::{CellKey, CellPrint, CellSum, ColumnSums, Fingerprint};
+
+use super::FingerprintError;
+
+/// Takes the low half of a hash as it is: it is keyed and uniform already.
+#[derive(Default)]
+struct Low64(u64);
+
+impl Hasher for Low64 {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.0 = value as u64;
+    }
+}
+
+/// Cells by position, and the positions of the cells by the universal hash of the values that decide them.
+#[derive(Debug)]
+pub(super) struct Sums {
+    columns: usize,
+    /// Of cell-deciding values, which are finer than cells: the cell's position.
+    known: HashMap<u128, usize, BuildHasherDefault<Low64>>,
+    last: Option<(u128, usize)>,
+    positions: HashMap<Vec<u8>, usize>,
+    cells: Vec<CellKey>,
+    rows: Vec<CellSum>,
+    /// For each column, the sums of all cells.
+    column_sums: Vec<Vec<u64>>,
+}
+
+impl Sums {
+    pub(super) fn new(columns: usize) -> Self {
+        Self {
+            columns,
+            known: HashMap::default(),
+            last: None,
+            positions: HashMap::new(),
+            cells: Vec::new(),
+            rows: Vec::new(),
+            column_sums: vec![Vec::new(); columns],
+        }
+    }
+
+    /// Entries that are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The position of the cell of values with this hash; `cell` tells which it is, the first time.
+    pub(super) fn position(
+        &mut self,
+        hash: u128,
+        cell: impl FnOnce() -> Result<CellKey, FingerprintError>,
+    ) -> Result<usize, FingerprintError> {
+        if let Some((last, position)) = self.last
+            && last == hash
+        {
+            return Ok(position);
+        }
+        let position = match self.known.get(&hash) {
+            Some(position) => *position,
+            None => {
+                let position = self.cell_position(cell()?);
+                self.known.insert(hash, position);
+                position
+            }
+        };
+        self.last = Some((hash, position));
+        Ok(position)
+    }
+
+    fn cell_position(&mut self, cell: CellKey) -> usize {
+        // Cells are ordered, not hashed; their text stands for them.
+        let text = format!("{:?}", cell.values()).into_bytes();
+        let next = self.cells.len();
+        let position = *self.positions.entry(text).or_insert(next);
+        if position == next {
+            self.cells.push(cell);
+            self.rows.push(CellSum::default());
+            self.column_sums.iter_mut().for_each(|sums| sums.push(0));
+        }
+        position
+    }
+
+    /// Counts rows by the images of their hashes.
+    pub(super) fn add_rows(&mut self, positions: &[usize], images: &[u128]) {
+        for (position, image) in positions.iter().zip(images) {
+            self.rows[*position].add_row(*image);
+        }
+    }
+
+    /// Adds a column's part of the same rows.
+    pub(super) fn add_column(&mut self, column: usize, positions: &[usize], parts: impl Iterator<Item = u64>) {
+        let sums = &mut self.column_sums[column];
+        match positions {
+            [] => {}
+            [first, rest @ ..] if rest.iter().all(|position| position == first) => {
+                sums[*first] = parts.fold(sums[*first], u64::wrapping_add);
+            }
+            _ => {
+                for (position, part) in positions.iter().zip(parts) {
+                    sums[*position] = sums[*position].wrapping_add(part);
+                }
+            }
+        }
+    }
+
+    /// Moves all sums into `total` and forgets what was remembered.
+    pub(super) fn fold_into(&mut self, total: &mut Fingerprint) {
+        for (position, cell) in self.cells.iter().enumerate() {
+            let columns = ColumnSums(self.column_sums.iter().map(|sums| sums[position]).collect());
+            total.add_cell(cell, &CellPrint { sum: self.rows[position], columns });
+        }
+        *self = Self::new(self.columns);
+    }
+}
