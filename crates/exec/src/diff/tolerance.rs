@@ -42,8 +42,15 @@ mod tests {
         assert!(is_within(&absolute(1.0), &a, &b));
         assert!(is_within(&absolute(0.01), &decimal(29, -2), &decimal(28, -2)), "as doubles they are further apart");
         assert!(!is_within(&absolute(0.01), &decimal(29, -2), &decimal(2799, -4)));
-        assert!(is_within(&tolerance(ColumnRule { relative: Some(0.5), ..ColumnRule::default() }), &decimal(1, -1), &decimal(2, -1)));
-        assert!(!is_within(&tolerance(ColumnRule { ulps: Some(10), ..ColumnRule::default() }), &a, &b), "ULPs are of doubles");
+        assert!(is_within(
+            &tolerance(ColumnRule { relative: Some(0.5), ..ColumnRule::default() }),
+            &decimal(1, -1),
+            &decimal(2, -1)
+        ));
+        assert!(
+            !is_within(&tolerance(ColumnRule { ulps: Some(10), ..ColumnRule::default() }), &a, &b),
+            "ULPs are of doubles"
+        );
     }
 
     #[test]

@@ -130,7 +130,8 @@ pub fn compared_with(old: &Table, new: &Table, options: &Options) -> Compared {
     let old_print = take(old, shape.clone(), old_columns, options.cells_max).unwrap();
     let new_print = take(new, shape.clone(), shape.columns.clone(), options.cells_max).unwrap();
     let comparison = compare(&old_print, &new_print).unwrap();
-    let verdict = judge(&Findings { schema: &schema, comparison: Some(&comparison), rows: None, proven: &[], obstacles: &[] });
+    let verdict =
+        judge(&Findings { schema: &schema, comparison: Some(&comparison), rows: None, proven: &[], obstacles: &[] });
     Compared { schema, comparison, verdict, shape }
 }
 
