@@ -73,10 +73,9 @@ impl<'a> Context<'a> {
         &self.key
     }
 
-    /// The tolerance of a column, where rows are paired by key.
+    /// The tolerance of a column.
     pub(super) fn tolerance(&self, column: usize) -> Option<&'a Tolerance> {
-        let tolerances = &self.request.tolerances;
-        tolerances.get(column).and_then(Option::as_ref).filter(|_| self.is_keyed())
+        self.request.tolerances.get(column).and_then(Option::as_ref)
     }
 
     /// An encoder of the compared columns of a batch whose columns are named as in the new table.
