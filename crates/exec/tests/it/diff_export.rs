@@ -151,7 +151,7 @@ fn a_sampled_row_names_its_row_in_the_file() {
         let side = if sample.kind == DifferenceKind::Extra { "new" } else { "old" };
         let shown = name.old.as_ref().or(name.new.as_ref()).unwrap();
         let ids = arrow::compute::cast(rows[side].as_struct().column(0), &DataType::Utf8).unwrap();
-        let id = ids.is_valid(row).then(|| ids.as_string::<i32>().value(row)).unwrap_or("NULL");
+        let id = if ids.is_valid(row) { ids.as_string::<i32>().value(row) } else { "NULL" };
         assert_eq!(id, shown);
     }
 }
