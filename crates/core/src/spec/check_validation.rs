@@ -119,7 +119,8 @@ fn accept_rule(validation: &Validation, index: usize, rule: &AcceptRule) -> Chec
         return Err(contradiction(&key("kind"), what, "write `kind: changed`, or remove `columns`"));
     }
     if validation.key.is_empty() && (!columns.is_empty() || rule.kind == Some(DifferenceKind::Changed)) {
-        let what = format!("the ledger's entry `{}` accepts changed rows, and without a key none can be told", shown(&rule.id));
+        let what =
+            format!("the ledger's entry `{}` accepts changed rows, and without a key none can be told", shown(&rule.id));
         let setting = if columns.is_empty() { "kind" } else { "columns" };
         return Err(contradiction(&key(setting), what, NEEDS_KEY));
     }

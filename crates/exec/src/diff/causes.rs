@@ -8,8 +8,7 @@ use crate::encode::DecodedCell;
 
 const QUARTER_HOUR_NANOS: i128 = 900 * 1_000_000_000;
 /// The units that times are cut to: microseconds to days, in nanoseconds.
-const UNITS_NANOS: [i128; 6] =
-    [1_000, 1_000_000, 1_000_000_000, 60_000_000_000, 3_600_000_000_000, 86_400_000_000_000];
+const UNITS_NANOS: [i128; 6] = [1_000, 1_000_000, 1_000_000_000, 60_000_000_000, 3_600_000_000_000, 86_400_000_000_000];
 /// How far a float may lie from the old one times a power of ten, relative to it.
 const SCALE_SLACK: f64 = 1e-12;
 
@@ -180,9 +179,7 @@ impl CutNumber {
 /// Whether the new double is what a 32-bit float keeps of the old one.
 fn is_single(old: &DecodedCell, new: &DecodedCell) -> bool {
     match (old, new) {
-        (DecodedCell::Float(old), DecodedCell::Float(new)) => {
-            f64::from(f64::from_bits(*old) as f32).to_bits() == *new
-        }
+        (DecodedCell::Float(old), DecodedCell::Float(new)) => f64::from(f64::from_bits(*old) as f32).to_bits() == *new,
         _ => false,
     }
 }

@@ -111,7 +111,8 @@ impl<'a> Context<'a> {
     pub(super) fn labels(&self, rows: &Rows) -> Result<Vec<String>, DiffError> {
         let encoders = [self.encoder(&rows.old)?, self.encoder(&rows.new)?];
         let (mut memo, mut bytes) = (Memo::default(), Vec::new());
-        let label = |bytes: &[u8]| Ok::<_, FingerprintError>(self.assigner.cell(bytes)?.label(&self.request.comparison.fields));
+        let label =
+            |bytes: &[u8]| Ok::<_, FingerprintError>(self.assigner.cell(bytes)?.label(&self.request.comparison.fields));
         let one = |row: usize| {
             let encoder = &encoders[usize::from(rows.has_old.is_null(row))];
             self.cell_bytes(encoder, row, &mut bytes);

@@ -52,7 +52,9 @@ pub enum DiffError {
         found: String,
     },
     /// Temporary files could not be made, written or read.
-    #[error("the rows of the differing cells could not be {action} a temporary file; check the spill folder and its free space")]
+    #[error(
+        "the rows of the differing cells could not be {action} a temporary file; check the spill folder and its free space"
+    )]
     Spill {
         /// `written to` or `read from`.
         action: &'static str,

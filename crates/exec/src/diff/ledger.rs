@@ -107,9 +107,8 @@ impl<'a> Fits<'a> {
             None => self.results.insert([self.evaluate(0)?, self.evaluate(1)?]),
         };
         let present = [self.rows.has_old.is_valid(row), self.rows.has_new.is_valid(row)];
-        let holds = |result: &Option<BooleanArray>| {
-            result.as_ref().is_none_or(|result| result.is_valid(row) && result.value(row))
-        };
+        let holds =
+            |result: &Option<BooleanArray>| result.as_ref().is_none_or(|result| result.is_valid(row) && result.value(row));
         Ok(results.iter().zip(present).all(|(result, present)| !present || holds(result)))
     }
 

@@ -64,7 +64,12 @@ fn plain_type(data_type: &DataType) -> DataType {
 }
 
 /// The compared columns of a batch in the side's plain schema.
-pub(super) fn rows(batch: &RecordBatch, columns: &[String], schema: &SchemaRef, side: Side) -> Result<RecordBatch, DiffError> {
+pub(super) fn rows(
+    batch: &RecordBatch,
+    columns: &[String],
+    schema: &SchemaRef,
+    side: Side,
+) -> Result<RecordBatch, DiffError> {
     let column = |(column, field): (&String, &FieldRef)| -> Result<ArrayRef, DiffError> {
         let array = batch.column_by_name(column).ok_or_else(|| EncodeError::NoColumn { column: column.clone() })?;
         if array.data_type() == field.data_type() {

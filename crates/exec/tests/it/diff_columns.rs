@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use lakeshift_core::equivalence::{Cause, ColumnDiff};
 use rstest::rstest;
 
@@ -36,7 +34,8 @@ fn times(values: &[i64]) -> ArrayRef {
 
 #[test]
 fn differences_are_counted_and_measured() {
-    let old: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.0), Some(10.0), None, Some(0.0), Some(5.0), Some(f64::NAN)]));
+    let old: ArrayRef =
+        Arc::new(Float64Array::from(vec![Some(1.0), Some(10.0), None, Some(0.0), Some(5.0), Some(f64::NAN)]));
     let new: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.5), Some(9.0), Some(3.0), Some(7.0), Some(5.0), Some(1.0)]));
     let column = column(old, new);
     assert_eq!((column.unequal, column.null_flips, column.tolerated), (5, 1, 0));
@@ -70,7 +69,11 @@ fn a_plain_pattern_is_named(#[case] old: ArrayRef, #[case] new: ArrayRef, #[case
 fn a_pattern_that_one_row_breaks_is_not_named() {
     let shifted = |last: i64| times(&[3_600_000_000, 3_600_000_001, 3_600_000_002, last]);
     let old = times(&[0, 1, 2, 3]);
-    assert_eq!(column(Arc::clone(&old), shifted(3)).cause, Some(Cause::TimeShift { seconds: 3600 }), "equal rows do not count");
+    assert_eq!(
+        column(Arc::clone(&old), shifted(3)).cause,
+        Some(Cause::TimeShift { seconds: 3600 }),
+        "equal rows do not count"
+    );
     assert_eq!(column(old, shifted(4)).cause, None);
 }
 

@@ -181,12 +181,8 @@ fn where_nothing_differs_or_nothing_is_asked_for_there_is_no_file() {
         let ids: ArrayRef = Arc::new(Int64Array::from(vec![1]));
         Table::new(vec![("id", ids), ("size", Arc::new(arrow::array::Float64Array::from(vec![value])))])
     };
-    let options = DiffOptions {
-        key: &["id"],
-        tolerances: vec![("size", wide)],
-        export: target(&storage),
-        ..DiffOptions::default()
-    };
+    let options =
+        DiffOptions { key: &["id"], tolerances: vec![("size", wide)], export: target(&storage), ..DiffOptions::default() };
     let diff = row_diff(&table(1.0), &table(2.0), &options).unwrap();
     assert_eq!((diff.tolerated, diff.export, exported(&storage)), (1, None, None));
     let diff = row_diff(&table(1.0), &table(20.0), &DiffOptions { export: None, ..options }).unwrap();

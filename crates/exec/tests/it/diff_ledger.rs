@@ -87,7 +87,8 @@ fn rows_of_duplicate_keys_and_copies_count_one_by_one() {
     let old = table(&[(1, "a", 1), (1, "a", 1), (1, "b", 1)]);
     let new = table(&[(1, "b", 1), (1, "c", 1)]);
     let accept = vec![AcceptRule { filter: Some("Name = 'a'".into()), ..rule("r") }];
-    let diff = row_diff(&old, &new, &DiffOptions { key: &["id"], accept: accept.clone(), ..DiffOptions::default() }).unwrap();
+    let diff =
+        row_diff(&old, &new, &DiffOptions { key: &["id"], accept: accept.clone(), ..DiffOptions::default() }).unwrap();
     assert_eq!(counts(&diff), (0, 1, 0, 2));
     let bag = row_diff(&old, &new, &DiffOptions { accept, ..DiffOptions::default() }).unwrap();
     assert_eq!(counts(&bag), (0, 1, 0, 2));

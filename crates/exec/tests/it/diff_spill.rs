@@ -52,7 +52,8 @@ struct Counts {
 
 fn surplus(of: &[&Row], over: &[&Row]) -> u64 {
     let mut rest = over.to_vec();
-    of.iter().filter(|row| rest.iter().position(|other| other == *row).map(|at| rest.swap_remove(at)).is_none()).count() as u64
+    of.iter().filter(|row| rest.iter().position(|other| other == *row).map(|at| rest.swap_remove(at)).is_none()).count()
+        as u64
 }
 
 fn close(a: &Row, b: &Row) -> bool {
@@ -189,7 +190,8 @@ fn watched(old: &Table, new: &Table, memory_bytes: u64, fails_at: Option<Side>) 
     let result = run(diff(&request, &reader));
     assert_eq!(reader.opened.into_inner(), 2, "either side is read once");
     assert_eq!(files(&engine), 0, "no temporary file is left");
-    let left = std::fs::read_dir(folder.path()).unwrap().flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let left =
+        std::fs::read_dir(folder.path()).unwrap().flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
     assert_eq!(left.count(), 0);
     (result, reader.files_between.into_inner())
 }

@@ -52,9 +52,8 @@ fn a_difference_within_its_tolerance_is_no_change(
 
 #[test]
 fn decimals_are_compared_exactly() {
-    let decimal = |value: i128| -> ArrayRef {
-        Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(38, 2).unwrap())
-    };
+    let decimal =
+        |value: i128| -> ArrayRef { Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(38, 2).unwrap()) };
     let large = 10_i128.pow(30);
     assert_eq!(one(decimal(large), decimal(large + 1), absolute(0.01)).tolerated, 1);
     assert_eq!(one(decimal(large), decimal(large + 2), absolute(0.01)).changed, 1, "as doubles both are the same");
@@ -70,7 +69,11 @@ fn a_null_is_within_no_tolerance() {
 fn another_column_that_differs_makes_the_row_changed_and_is_the_only_one_named() {
     let table = |name: &str, value: f64| {
         let names: ArrayRef = Arc::new(StringArray::from(vec![name]));
-        Table::new(vec![("id", Arc::new(Int64Array::from(vec![1])) as ArrayRef), ("name", names), ("value", floats(&[value]))])
+        Table::new(vec![
+            ("id", Arc::new(Int64Array::from(vec![1])) as ArrayRef),
+            ("name", names),
+            ("value", floats(&[value])),
+        ])
     };
     let diff = row_diff(&table("a", 1.0), &table("b", 1.1), &by_id(absolute(0.5))).unwrap();
     assert_eq!((diff.changed, diff.tolerated), (1, 0));
@@ -108,7 +111,11 @@ fn duplicate_keys_are_tolerated_only_if_every_row_has_a_partner(
 fn rows_of_a_duplicate_key_have_partners_only_where_all_other_columns_are_equal() {
     let table = |names: [&str; 2], values: [f64; 2]| {
         let names: ArrayRef = Arc::new(StringArray::from(names.to_vec()));
-        Table::new(vec![("id", Arc::new(Int64Array::from(vec![1, 1])) as ArrayRef), ("name", names), ("value", floats(&values))])
+        Table::new(vec![
+            ("id", Arc::new(Int64Array::from(vec![1, 1])) as ArrayRef),
+            ("name", names),
+            ("value", floats(&values)),
+        ])
     };
     let old = table(["a", "b"], [1.0, 1.2]);
     let swapped = row_diff(&old, &table(["b", "a"], [1.1, 1.1]), &by_id(absolute(0.5))).unwrap();

@@ -11,8 +11,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use lakeshift_core::equivalence::{
-    AcceptRule, CellSide, Comparison, Encoding, Findings, Fingerprint, FingerprintShape, RowDiff, SchemaCheck, ValidationKey, Verdict,
-    common_refinement, compare, compare_schemas, judge,
+    AcceptRule, CellSide, Comparison, Encoding, Findings, Fingerprint, FingerprintShape, RowDiff, SchemaCheck,
+    ValidationKey, Verdict, common_refinement, compare, compare_schemas, judge,
 };
 use lakeshift_core::migration::Side;
 use lakeshift_core::partition::{PartitionField, PartitionSpec};
