@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::DateTime;
 use lakeshift_core::equivalence::{
-    CellKey, CellPrint, CellSide, CellSum, Certificate, CertificateParts, ColumnCheck, ColumnSums, Encoding, Findings,
-    Fingerprint, FingerprintShape, NotComparable, Nullability, PinnedSide, Reason, SchemaCheck, TypeMatch, ValidationKey,
-    Verdict, common_refinement, compare, compare_schemas, judge,
+    CellKey, CellPrint, CellSide, CellSum, Certificate, CertificateParts, ColumnCheck, ColumnSums, Encoding, Findings, Fingerprint,
+    FingerprintShape, NotComparable, Nullability, PinnedSide, Reason, SchemaCheck, TypeMatch, ValidationKey, Verdict,
+    common_refinement, compare, compare_schemas, judge,
 };
 use lakeshift_core::migration::{Side, VerdictName};
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
