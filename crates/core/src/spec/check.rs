@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::check_validation::validation;
 use super::error::{Problem, shown};
 use super::guard::{Step, path};
 use super::locations::Location;
@@ -21,7 +22,7 @@ pub(super) struct Finding {
     pub hint: Option<String>,
 }
 
-type Checked = Result<(), Finding>;
+pub(super) type Checked = Result<(), Finding>;
 
 const CONCURRENCY_MAX: u32 = 256;
 const UNIT_MEMORY_MIN: ByteSize = ByteSize::mib(16);
@@ -55,13 +56,14 @@ pub(super) fn check(spec: &Spec) -> Checked {
     hive_only(spec)?;
     partitioning(spec)?;
     columns(spec)?;
+    validation(spec)?;
     statements(spec)?;
     quantities(spec)?;
     sunset(spec)?;
     properties(spec)
 }
 
-fn contradiction(key: &str, what: impl Into<String>, hint: impl Into<String>) -> Finding {
+pub(super) fn contradiction(key: &str, what: impl Into<String>, hint: impl Into<String>) -> Finding {
     Finding {
         path: path(key),
         problem: Problem::Contradiction { what: what.into() },
@@ -70,7 +72,7 @@ fn contradiction(key: &str, what: impl Into<String>, hint: impl Into<String>) ->
     }
 }
 
-fn value(key: &str, found: &str, expected: impl Into<String>) -> Finding {
+pub(super) fn value(key: &str, found: &str, expected: impl Into<String>) -> Finding {
     let found = if found.is_empty() { "empty".to_owned() } else { format!("`{}`", shown(found)) };
     let problem = Problem::Value { key: key.to_owned(), found };
     Finding { path: path(key), problem, expected: Some(expected.into()), hint: None }
@@ -206,22 +208,22 @@ fn redundant(one: &PartitionField, other: &PartitionField) -> bool {
     one.column == other.column && time(one) && time(other)
 }
 
-fn columns(spec: &Spec) -> Checked {
-    let unique = |key: &str, names: &[&str]| {
-        let mut seen = BTreeSet::new();
-        match names.iter().position(|name| name.trim().is_empty() || !seen.insert(name.to_lowercase())) {
-            Some(index) if names[index].trim().is_empty() => Err(value(&format!("{key}.{index}"), "", "a column's name")),
-            Some(index) => {
-                let what = format!("{key} names the column `{}` twice", shown(names[index]));
-                Err(contradiction(&format!("{key}.{index}"), what, "keep one of the two"))
-            }
-            None => Ok(()),
+/// Refuses a list of columns at `key` with a blank name or one that stands there twice.
+pub(super) fn unique(key: &str, names: &[&str]) -> Checked {
+    let mut seen = BTreeSet::new();
+    match names.iter().position(|name| name.trim().is_empty() || !seen.insert(name.to_lowercase())) {
+        Some(index) if names[index].trim().is_empty() => Err(value(&format!("{key}.{index}"), "", "a column's name")),
+        Some(index) => {
+            let what = format!("{key} names the column `{}` twice", shown(names[index]));
+            Err(contradiction(&format!("{key}.{index}"), what, "keep one of the two"))
         }
-    };
+        None => Ok(()),
+    }
+}
+
+fn columns(spec: &Spec) -> Checked {
     let partitions: Vec<&str> = spec.source.partitions.iter().map(|partition| partition.name.as_str()).collect();
     unique("source.partitions", &partitions)?;
-    let key: Vec<&str> = spec.validation.key.iter().map(String::as_str).collect();
-    unique("validation.key", &key)?;
     for (physical, logical) in &spec.source.columns {
         let named = |finding: Finding| Finding {
             path: [path("source.columns"), vec![Step::Key(physical.clone())]].concat(),

@@ -5,6 +5,7 @@
 //! `${NAME}` is substituted by [`Spec::storage_options`] through the function that it is given.
 
 mod check;
+mod check_validation;
 mod error;
 mod guard;
 mod locations;

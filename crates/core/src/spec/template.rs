@@ -136,6 +136,22 @@ const OPTIONAL_BEFORE_CUTOVER: &str = "\
 #   max_differences_shown: 20
 #   mask: true                 # reports show no values of rows
 #   freshness: 6h              # age up to which a cutover takes a PASS
+#   range: a_column > 0        # only these rows; its certificate opens no cutover
+#   float_zeros: distinct      # or equal: -0.0 is 0.0
+#   map_order: counts          # or ignored
+#   columns:                   # by their names in the new table
+#     amount: {absolute: 0.01} # or relative, ulps: how far numbers may lie apart
+#     carrier: {old: upper(carrier_code), trim: true, ignore_case: true}
+#     updated_at: {unit: millisecond}
+#   accept:                    # the ledger: differences that are known and right
+#     - id: late-corrections
+#       kind: changed          # or missing, extra; any without it
+#       columns: [amount]      # no other column may differ
+#       where: a_column < 100
+#       owner: data-platform
+#       reason: Rounded by the new pipeline on purpose.
+#       expires: 2030-12-31
+#       max_rows: 100
 
 ";
 

@@ -62,7 +62,21 @@ backfill:
   target_file_size: 64MiB
   unit_size: 64MiB
   strategy: rewrite
-validation: {key: [flight_date, tail], max_differences_shown: 5, mask: false, freshness: 6h}
+validation:
+  key: [flight_date, tail]
+  max_differences_shown: 5
+  mask: false
+  freshness: 6h
+  range: flight_date < DATE '2002-01-01'
+  float_zeros: equal
+  map_order: ignored
+  columns:
+    fare: {absolute: 0.5, relative: 1e-9, ulps: 4}
+    dep.time: {old: departure, unit: millisecond}
+    carrier: {new: upper(carrier), trim: true, ignore_case: true}
+  accept:
+    - {id: fares, kind: changed, columns: [fare], where: fare < 100, owner: pricing, reason: rounding, expires: 2030-12-31, max_rows: 7}
+    - {id: any, owner: pricing, reason: known, expires: 2030-12-31, max_rows: 1}
 cutover: {alias: lake.flights}
 sunset: {grace: 30d, quarantine: 12h, disposition: purge}
 storage:
@@ -113,6 +127,25 @@ fn an_empty_section_means_its_defaults() {
 #[test]
 fn the_json_schema_is_this() {
     insta::assert_json_snapshot!(Spec::json_schema());
+}
+
+/// The minimal spec with a key and one rule for a column.
+fn rule(text: &str) -> String {
+    format!("{MINIMAL}validation:\n  key: [k]\n  columns:\n    {text}\n")
+}
+
+/// The minimal spec with a key and a ledger of one entry, of which a piece is replaced.
+fn accept(from: &str, to: &str) -> String {
+    let ledger = "  accept:\n  - id: x\n    owner: me\n    reason: known\n    expires: 2030-12-31\n    max_rows: 5\n";
+    assert_eq!(ledger.matches(from).count(), 1, "{from}");
+    format!("{MINIMAL}validation:\n  key: [k]\n{}", ledger.replacen(from, to, 1))
+}
+
+#[test]
+fn the_rules_and_ledgers_that_the_mistakes_are_made_from_are_sound() {
+    for text in [rule("a: {trim: true}"), accept("id: x", "id: y"), accept("max_rows: 5", "max_rows: 5\n    columns: [a]")] {
+        read(&text).unwrap();
+    }
 }
 
 // What mistakes read like: the snapshot is what to review.
@@ -174,6 +207,36 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("host_in_file_url", edited("../../lake/flights\n", "file://lake/flights\n")),
         ("home", edited("../../lake/flights\n", "~/lake\n")),
         ("empty_location", edited("../../lake/flights\n", "\n")),
+        ("blank_range", format!("{MINIMAL}validation:\n  range: ' '\n")),
+        ("rule_says_nothing", rule("a: {}")),
+        ("rule_with_false_only", rule("a.b: {trim: false}")),
+        ("rule_blank_name", rule("' ': {trim: true}")),
+        ("rule_blank_old", rule("a: {old: ''}")),
+        ("rule_blank_new", rule("a.b: {new: ' '}")),
+        ("rule_negative", rule("a: {absolute: -0.5}")),
+        ("rule_zero", rule("a: {relative: 0}")),
+        ("rule_infinite", rule("a: {absolute: .inf}")),
+        ("rule_nan", rule("a: {relative: .nan}")),
+        ("rule_no_ulps", rule("a: {ulps: 0}")),
+        ("rule_unknown_unit", rule("a: {unit: week}")),
+        ("rule_unit_and_trim", rule("a: {unit: day, trim: true}")),
+        ("rule_tolerance_and_case", rule("a: {ulps: 1, ignore_case: true}")),
+        ("rule_tolerance_of_key", rule("k: {ulps: 1}")),
+        ("rule_tolerance_without_key", rule("a: {absolute: 0.01}").replace("key: [k]", "mask: true")),
+        ("rule_unknown_setting", rule("a: {epsilon: 1}")),
+        ("accept_blank_id", accept("id: x", "id: ''")),
+        ("accept_blank_owner", accept("owner: me", "owner: ' '")),
+        ("accept_blank_reason", accept("reason: known", "reason: ''")),
+        ("accept_without_owner", accept("    owner: me\n", "")),
+        ("accept_no_rows", accept("max_rows: 5", "max_rows: 0")),
+        ("accept_blank_where", accept("max_rows: 5", "max_rows: 5\n    where: ''")),
+        ("accept_no_date", accept("2030-12-31", "2030-12-32")),
+        ("accept_other_kind", accept("max_rows: 5", "max_rows: 5\n    kind: moved")),
+        ("accept_columns_of_missing", accept("max_rows: 5", "max_rows: 5\n    columns: [a]\n    kind: missing")),
+        ("accept_column_twice", accept("max_rows: 5", "max_rows: 5\n    columns: [a, A]")),
+        ("accept_columns_without_key", accept("max_rows: 5", "max_rows: 5\n    columns: [a]").replace("key: [k]", "mask: true")),
+        ("accept_changed_without_key", accept("max_rows: 5", "max_rows: 5\n    kind: changed").replace("key: [k]", "mask: true")),
+        ("accept_twice", accept("max_rows: 5", "max_rows: 5\n  - {id: x, owner: a, reason: b, expires: 2030-01-01, max_rows: 1}")),
         ("tab", edited("  alias", "\talias")),
         ("colon_in_value", edited("name: flights", "name: flights\ndescription: old: new")),
         ("two_documents", format!("{MINIMAL}---\n{MINIMAL}")),
@@ -413,6 +476,7 @@ fn a_template_reads_well_and_its_comments_are_settings_that_work() {
     assert_eq!(spec.storage.len(), 3);
     assert_eq!(spec.dual_write, read(MINIMAL).unwrap().dual_write, "the comments tell the defaults");
     assert!(spec.transform.is_some() && spec.scope.is_some() && !spec.validation.key.is_empty());
+    assert_eq!((spec.validation.columns.len(), spec.validation.accept.len()), (3, 1));
 }
 
 proptest::proptest! {
