@@ -103,7 +103,28 @@ pub enum Command {
     /// Move the rows that stood in the source when its version was pinned.
     Backfill(SpecArg),
     /// Compare old and new, and write the report.
-    Validate(SpecArg),
+    Validate {
+        /// Which migration.
+        #[command(flatten)]
+        spec: SpecArg,
+        /// Read everything anew: take nothing from earlier readings and nothing for proven by metadata.
+        #[arg(long)]
+        read_all: bool,
+        /// Exit 4 when the verdict is PASS WITH ACCEPTED DIFFERENCES.
+        #[arg(long)]
+        strict: bool,
+        /// Sign the certificate with this ed25519 private key (PKCS#8 PEM).
+        #[arg(long, env = "LAKESHIFT_SIGNING_KEY", value_name = "FILE")]
+        signing_key: Option<PathBuf>,
+        /// Change copies of some rows in memory, and see whether the configured checks find each change.
+        #[arg(long)]
+        self_test: bool,
+    },
+    /// Check certificates.
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
+    /// Compare any two tables, without a migration.
+    Diff(DiffArgs),
     /// Point the alias to the new table.
     Cutover(SpecArg),
     /// Point the alias back to the old table.
@@ -139,6 +160,54 @@ pub enum Command {
         #[arg(long, env = "LAKESHIFT_CONTROL", value_name = "LOCATION")]
         control: String,
     },
+}
+
+/// Checks of certificates.
+#[derive(Debug, Subcommand)]
+pub enum CertificateCommand {
+    /// Exit 0 when the certificate is intact and its verdict follows from what it holds, 1 when not.
+    Verify {
+        /// The certificate.
+        file: PathBuf,
+        /// Public keys (PEM) of which one must have signed it.
+        #[arg(long, value_name = "FILE")]
+        public_key: Vec<PathBuf>,
+        /// Read both tables of this migration again at the certificate's versions, under its key.
+        #[arg(long, value_name = "SPEC")]
+        replay: Option<PathBuf>,
+    },
+}
+
+/// Two tables, and how they are compared.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DiffArgs {
+    /// The old table: `delta:/lake/a`, `iceberg:s3://lake/b`, `hive:./c`.
+    #[arg(value_name = "FORMAT:LOCATION")]
+    pub old: String,
+    /// The new table.
+    #[arg(value_name = "FORMAT:LOCATION")]
+    pub new: String,
+    /// Columns that identify a row, so that differences can be told as changed rows.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    pub key: Vec<String>,
+    /// Compare only the rows of which this SQL condition on the new table's columns is true.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub range: Option<String>,
+    /// A file with a `validation:` section as in a spec: column rules, ledger.
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Show values, not tokens, in the sample.
+    #[arg(long)]
+    pub show_values: bool,
+    /// A folder for the report and the differing rows; without it they are not written.
+    #[arg(long, value_name = "FOLDER")]
+    pub report: Option<PathBuf>,
+    /// Files of each table that are read at a time.
+    #[arg(long, default_value_t = 2, value_name = "NUMBER")]
+    pub parallel: usize,
+    /// Exit 4 when the verdict is PASS WITH ACCEPTED DIFFERENCES.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Checks for schedulers.

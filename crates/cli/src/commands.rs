@@ -3,7 +3,9 @@
 mod abort;
 mod approve;
 mod backfill;
+mod certificate;
 mod cutover;
+mod diff;
 mod dual_write;
 mod grace;
 mod init;
@@ -12,13 +14,14 @@ mod opened;
 mod plan;
 mod resolve;
 mod rollback;
+mod self_test;
 mod status;
 mod sunset;
 mod validate;
 
 use lakeshift_core::spec::Spec;
 
-use crate::args::{Command, GraceCommand};
+use crate::args::{CertificateCommand, Command, GraceCommand};
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::Answer;
@@ -36,7 +39,14 @@ pub async fn run(context: &Context, command: Command) -> Result<Answer, Error> {
         Command::DualWrite(spec) => dual_write::run(context, &spec.spec).await,
         Command::Mirror { spec, follow, .. } => mirror::run(context, &spec.spec, follow).await,
         Command::Backfill(spec) => backfill::run(context, &spec.spec).await,
-        Command::Validate(spec) => validate::run(context, &spec.spec).await,
+        Command::Validate { spec, self_test: true, .. } => self_test::run(context, &spec.spec).await,
+        Command::Validate { spec, read_all, strict, signing_key, .. } => {
+            validate::run(context, &spec.spec, validate::Flags { read_all, strict, signing_key }).await
+        }
+        Command::Certificate(CertificateCommand::Verify { file, public_key, replay }) => {
+            certificate::verify(context, &file, &public_key, replay.as_deref()).await
+        }
+        Command::Diff(args) => diff::run(context, &args).await,
         Command::Cutover(spec) => cutover::run(context, &spec.spec).await,
         Command::Rollback { spec, accept_loss } => rollback::run(context, &spec.spec, accept_loss).await,
         Command::Grace(GraceCommand::Check(spec)) => grace::run(context, &spec.spec).await,
@@ -45,4 +55,9 @@ pub async fn run(context: &Context, command: Command) -> Result<Answer, Error> {
         Command::Status(spec) => status::run(context, &spec.spec).await,
         Command::Resolve { name, control } => resolve::run(context, &name, &control).await,
     }
+}
+
+/// A file that the command line names.
+fn read_text(path: &std::path::Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::ReadFile { path: path.display().to_string(), source })
 }

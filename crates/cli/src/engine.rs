@@ -6,6 +6,7 @@
 pub mod abort;
 pub mod backfill;
 pub mod commit;
+pub mod compare;
 pub mod dual_write;
 pub mod mirror;
 pub mod planning;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
-use lakeshift_core::equivalence::NotComparable;
+use lakeshift_core::equivalence::{CertificateError, KeyFileError, NotComparable, RuleError};
 use lakeshift_core::mapping::Refused as RefusedColumn;
 use lakeshift_core::migration::Refusal;
 use lakeshift_core::pointer::{Pointer, PointerError};
@@ -29,6 +29,10 @@ pub enum Error {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Variable(#[from] MissingVariable),
+    #[error("cannot read {path}; nothing was done")]
+    ReadFile { path: String, source: std::io::Error },
+    #[error("{path} is no section `validation:` of a spec")]
+    Rules { path: String, source: serde_yaml::Error },
     #[error("cannot read {path}")]
     ReadSpec { path: String, source: std::io::Error },
     #[error(transparent)]
@@ -61,6 +65,12 @@ pub enum Error {
     Diff(#[from] DiffError),
     #[error(transparent)]
     NotComparable(#[from] NotComparable),
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("{path} cannot be used")]
+    KeyFile { path: String, source: KeyFileError },
     #[error("could not {action} {object}; nothing else was changed: check the store, then run the command again")]
     Store { action: &'static str, object: String, source: object_store::Error },
     #[error("{object} cannot be read as JSON; it was left as it is")]

@@ -24,8 +24,8 @@ mod verdict;
 pub use accept::{AcceptRule, AcceptedUse};
 pub use cell::{CellKey, CellSum, ColumnSums};
 pub use certificate::{
-    Certificate, CertificateError, CertificateFault, CertificateParts, CertifiedCell, Coverage, LiveFile, PinnedSide, Verification,
-    metadata_digest,
+    Certificate, CertificateError, CertificateFault, CertificateParts, CertifiedCell, Coverage, LiveFile, PinnedSide,
+    Verification, metadata_digest,
 };
 pub use coverage::{Amount, CellCoverage, ProvenFiles, Readings, RowOrigins, SideCoverage, coverage};
 pub use fingerprint::{CellDifference, CellPrint, Comparison, Fingerprint, FingerprintShape, NotComparable, compare};

@@ -157,3 +157,8 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
+
+/// What reads and computes here, by name and version, as far as the libraries tell.
+pub fn versions() -> [(&'static str, &'static str); 2] {
+    [("arrow", arrow::ARROW_VERSION), ("datafusion", datafusion::DATAFUSION_VERSION)]
+}

@@ -61,8 +61,10 @@ pub enum LogicError {
         expression: String,
     },
     /// The condition is no condition.
-    #[error("scope.where is a {found}; it must be true or false")]
+    #[error("{key} is a {found}; it must be true or false")]
     NoCondition {
+        /// `scope.where`.
+        key: &'static str,
         /// The expression's type.
         found: String,
     },
@@ -76,6 +78,23 @@ pub enum LogicError {
         #[source]
         source: DataFusionError,
     },
+}
+
+impl LogicError {
+    /// The same of SQL that stands under another key of the spec.
+    #[must_use]
+    pub fn named(mut self, name: &'static str) -> Self {
+        match &mut self {
+            Self::Sql { key, .. }
+            | Self::Refused { key, .. }
+            | Self::Unnamed { key, .. }
+            | Self::NoCondition { key, .. } => {
+                *key = name;
+            }
+            Self::Type(_) | Self::Plan { .. } => {}
+        }
+        self
+    }
 }
 
 fn place(line: Option<u64>, column: Option<u64>) -> String {
@@ -182,7 +201,7 @@ impl Logic {
         check::expression(KEY, &condition)?;
         let (data_type, _) = condition_type(&condition, &scan).map_err(wrong)?;
         if data_type != arrow::datatypes::DataType::Boolean {
-            return Err(LogicError::NoCondition { found: data_type.to_string() });
+            return Err(LogicError::NoCondition { key: KEY, found: data_type.to_string() });
         }
         LogicalPlanBuilder::from(scan).filter(condition).and_then(LogicalPlanBuilder::build).map_err(wrong)
     }

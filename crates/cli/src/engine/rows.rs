@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_plan::ExecutionPlan;
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::Spec;
-use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot};
 use lakeshift_exec::engine::{Engine, EngineSettings};
 use lakeshift_exec::logic::{Logic, LogicSpec};
@@ -77,17 +75,9 @@ impl Rows {
         Ok(Logic::new(&self.engine, source, logic).await?)
     }
 
-    /// The old table's rows as the new one shall have them: after scope and logic. Several streams, read in parallel.
-    ///
-    /// # Errors
-    /// Files that cannot be read soundly.
-    pub async fn old(
-        &self,
-        tables: &Tables,
-        source: &Snapshot,
-        files: &[FileEntry],
-    ) -> Result<Vec<SendableRecordBatchStream>, Error> {
-        self.streams(self.old_plan(tables, source, files).await?)
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     async fn old_plan(
@@ -100,44 +90,6 @@ impl Rows {
             ScanRequest { storage: &tables.source_storage, format: tables.source.format(), snapshot: source, files };
         let plan = scan(&self.engine, &request)?;
         Ok(self.logic(&source.schema).await?.apply(plan).await?)
-    }
-
-    /// The new table's rows.
-    ///
-    /// # Errors
-    /// As [`Rows::old`].
-    pub fn new_rows(
-        &self,
-        tables: &Tables,
-        target: &Snapshot,
-        files: &[FileEntry],
-    ) -> Result<Vec<SendableRecordBatchStream>, Error> {
-        let (elsewhere, here): (Vec<FileEntry>, Vec<FileEntry>) =
-            files.iter().cloned().partition(|file| file.path.contains("://"));
-        let mut streams = Vec::new();
-        for (storage, files) in [(&tables.target_storage, here), (&tables.source_storage, elsewhere)] {
-            if !files.is_empty() {
-                streams.extend(self.new_part(storage, tables.target.format(), target, &files)?);
-            }
-        }
-        Ok(streams)
-    }
-
-    fn new_part(
-        &self,
-        storage: &Storage,
-        format: Format,
-        snapshot: &Snapshot,
-        files: &[FileEntry],
-    ) -> Result<Vec<SendableRecordBatchStream>, Error> {
-        self.streams(scan(&self.engine, &ScanRequest { storage, format, snapshot, files })?)
-    }
-
-    fn streams(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Vec<SendableRecordBatchStream>, Error> {
-        let partitions = plan.output_partitioning().partition_count();
-        let context = self.engine.session().task_ctx();
-        let execute = |partition| plan.execute(partition, context.clone()).map_err(|source| Error::Query { source });
-        (0..partitions).map(execute).collect()
     }
 
     /// Reads files, applies the logic, and writes the target's data files. Nothing refers to them yet.

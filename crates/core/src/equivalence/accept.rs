@@ -26,10 +26,18 @@ pub struct AcceptRule {
     /// Why the difference is right.
     pub reason: String,
     /// The last day (UTC) on which the entry holds.
+    #[serde(deserialize_with = "day")]
     #[schemars(with = "String")]
     pub expires: NaiveDate,
     /// Rows that it absorbs at most; one more and the validation fails.
+    #[schemars(range(min = 1))]
     pub max_rows: u64,
+}
+
+fn day<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<NaiveDate, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let unexpected = |_| serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &"a day such as 2030-12-31");
+    text.parse().map_err(unexpected)
 }
 
 impl AcceptRule {

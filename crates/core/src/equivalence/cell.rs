@@ -172,12 +172,9 @@ impl Serialize for ColumnSums {
 impl<'de> Deserialize<'de> for ColumnSums {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digits = text.as_bytes().chunks(16).map(|digits| std::str::from_utf8(digits).unwrap_or_default());
-        let sums = digits.map(|digits| match digits.len() {
-            16 => u64::from_str_radix(digits, 16).map_err(serde::de::Error::custom),
-            _ => Err(serde::de::Error::custom("column sums are 16 hexadecimal digits each")),
-        });
-        Ok(Self(sums.collect::<Result<_, _>>()?))
+        let sum = |digits: &[u8]| hex_number(digits, 16).and_then(|sum| u64::try_from(sum).ok());
+        let sums: Option<Vec<u64>> = text.as_bytes().chunks(16).map(sum).collect();
+        sums.map(Self).ok_or_else(|| serde::de::Error::custom("column sums are 16 hexadecimal digits each"))
     }
 }
 
@@ -185,6 +182,13 @@ impl fmt::Display for CellSum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rows, {:032x}", self.rows, self.sum)
     }
+}
+
+/// The number of exactly `length` hex digits, lower-case: a sum has one text.
+fn hex_number(digits: &[u8], length: usize) -> Option<u128> {
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let text = std::str::from_utf8(digits).ok().filter(|_| digits.len() == length && digits.iter().all(is_digit))?;
+    u128::from_str_radix(text, 16).ok()
 }
 
 /// A 128-bit number as 32 hex digits: JSON's readers keep only 53 bits of a number.
@@ -196,6 +200,8 @@ mod hex128 {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
-        u128::from_str_radix(&String::deserialize(deserializer)?, 16).map_err(serde::de::Error::custom)
+        let text = String::deserialize(deserializer)?;
+        let refused = || serde::de::Error::custom("a sum is 32 hexadecimal digits");
+        super::hex_number(text.as_bytes(), 32).ok_or_else(refused)
     }
 }

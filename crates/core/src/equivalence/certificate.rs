@@ -199,7 +199,9 @@ pub enum CertificateError {
         source: serde_json::Error,
     },
     /// Another format.
-    #[error("the certificate has format version {found}, and this program checks version {known}; nothing was checked; use the program that is named in its `tool_version`")]
+    #[error(
+        "the certificate has format version {found}, and this program checks version {known}; nothing was checked; use the program that is named in its `tool_version`"
+    )]
     FormatVersion {
         /// The file's version.
         found: u64,
@@ -207,7 +209,9 @@ pub enum CertificateError {
         known: u32,
     },
     /// The file has something that a certificate has not, and that its digest would not cover.
-    #[error("the file is not in a certificate's form at {place}: its digest would not cover it; nothing more was checked; get the file anew")]
+    #[error(
+        "the file is not in a certificate's form at {place}: its digest would not cover it; nothing more was checked; get the file anew"
+    )]
     Form {
         /// Path of the first such member.
         place: String,
@@ -331,7 +335,9 @@ fn first_difference(a: &serde_json::Value, b: &serde_json::Value, at: String) ->
     match (a, b) {
         (V::Object(a), V::Object(b)) => {
             let mut keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            keys.find_map(|key| first_difference(a.get(key).unwrap_or(&V::Null), b.get(key).unwrap_or(&V::Null), format!("{at}/{key}")))
+            keys.find_map(|key| {
+                first_difference(a.get(key).unwrap_or(&V::Null), b.get(key).unwrap_or(&V::Null), format!("{at}/{key}"))
+            })
         }
         (V::Array(a), V::Array(b)) if a.len() == b.len() => {
             a.iter().zip(b).enumerate().find_map(|(index, (a, b))| first_difference(a, b, format!("{at}/{index}")))

@@ -54,7 +54,8 @@ pub struct ColumnPlan {
 impl ColumnPlan {
     /// The columns of one side only, as the schema check lists them after the compared ones.
     pub fn one_sided(&self) -> Vec<ColumnCheck> {
-        let missing = |field: &Field| ColumnCheck::Missing { old: field.name.clone(), old_type: field.data_type.to_string() };
+        let missing =
+            |field: &Field| ColumnCheck::Missing { old: field.name.clone(), old_type: field.data_type.to_string() };
         let added = |field: &Field| ColumnCheck::Added { new: field.name.clone(), new_type: field.data_type.to_string() };
         self.missing.iter().map(missing).chain(self.added.iter().map(added)).collect()
     }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::text::{count, plural};
-use crate::equivalence::{ColumnCheck, Comparison, Findings, Reason, RowDiff, TypeMatch};
+use crate::equivalence::{ColumnCheck, Comparison, Findings, ProvenFiles, Reason, RowDiff, TypeMatch};
 use crate::spec::ColumnRule;
 
 /// One rung of the ladder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// A short name: `pinned`, `schema`, `row counts`, `fingerprints`, `rows`, `tolerances`, `accepted`.
+    /// A short name: `pinned`, `schema`, `same files`, `row counts`, `fingerprints`, `rows`, `tolerances`, `accepted`.
     pub name: String,
     /// What its PASS proves.
     pub proves: String,
@@ -51,13 +51,9 @@ impl std::fmt::Display for CheckResult {
 
 /// Every check in order, weakest first. Tolerances and the ledger are checks where the spec has any.
 pub(super) fn ladder(findings: &Findings<'_>, rules: &BTreeMap<String, ColumnRule>) -> Vec<Check> {
-    let mut checks = vec![
-        pinned(findings.obstacles),
-        schema(findings),
-        row_counts(findings),
-        fingerprints(findings),
-        row_diff(findings.comparison, findings.rows),
-    ];
+    let mut checks = vec![pinned(findings.obstacles), schema(findings)];
+    checks.extend((!findings.proven.is_empty()).then(|| same_files(findings.proven)));
+    checks.extend([row_counts(findings), fingerprints(findings), row_diff(findings.comparison, findings.rows)]);
     checks.extend(tolerances(findings.rows, rules));
     checks.extend(findings.rows.filter(|rows| !rows.accepted.is_empty()).map(accepted));
     checks
@@ -110,10 +106,19 @@ fn schema(findings: &Findings<'_>) -> Check {
     check("schema", "every column is in both tables, with types whose values can be compared exactly", (result, detail))
 }
 
+fn same_files(proven: &[ProvenFiles]) -> Check {
+    let (files, rows) =
+        proven.iter().fold((0, 0), |(files, rows), part| (files + part.amount.files, rows + part.amount.rows));
+    let partitions = plural(proven.len() as u64, "partition");
+    let detail = format!("{} with {} in {partitions}", plural(files, "file"), plural(rows, "row"));
+    let proves = "both tables register the same immutable files, with the same deletes, columns and partition values";
+    check("same files", proves, (CheckResult::Pass, detail))
+}
+
 fn row_counts(findings: &Findings<'_>) -> Check {
     let outcome = match findings.comparison {
         None => (CheckResult::Skipped, "the rows were not read to the end".to_owned()),
-        Some(comparison) if is_empty(comparison) => (CheckResult::Inconclusive, "no row on either side".to_owned()),
+        Some(comparison) if is_empty(comparison) => no_rows(findings),
         Some(comparison) => {
             let unequal = comparison.differences.iter().filter(|cell| cell.old.rows != cell.new.rows).count();
             let detail = format!(
@@ -131,7 +136,7 @@ fn row_counts(findings: &Findings<'_>) -> Check {
 fn fingerprints(findings: &Findings<'_>) -> Check {
     let outcome = match findings.comparison {
         None => (CheckResult::Skipped, "the rows were not read to the end".to_owned()),
-        Some(comparison) if is_empty(comparison) => (CheckResult::Inconclusive, "no row on either side".to_owned()),
+        Some(comparison) if is_empty(comparison) => no_rows(findings),
         Some(comparison) => {
             let differing = comparison.differences.len();
             let bound = comparison.collision_bound_log2();
@@ -147,7 +152,7 @@ fn fingerprints(findings: &Findings<'_>) -> Check {
 
 fn row_diff(comparison: Option<&Comparison>, rows: Option<&RowDiff>) -> Check {
     let outcome = match (comparison, rows) {
-        (_, Some(rows)) => of_rows(rows),
+        (Some(comparison), Some(rows)) => of_rows(rows, comparison.differences.len()),
         (Some(comparison), None) if comparison.differences.is_empty() => {
             (CheckResult::Skipped, "no cell differs".to_owned())
         }
@@ -157,7 +162,7 @@ fn row_diff(comparison: Option<&Comparison>, rows: Option<&RowDiff>) -> Check {
     check("rows", proves, outcome)
 }
 
-fn of_rows(rows: &RowDiff) -> (CheckResult, String) {
+fn of_rows(rows: &RowDiff, differing: usize) -> (CheckResult, String) {
     let (missing, extra, changed) = (count(rows.missing), count(rows.extra), count(rows.changed));
     let (tolerated, accepted) = (rows.tolerated, rows.accepted_rows());
     let besides = match (tolerated, accepted) {
@@ -166,7 +171,7 @@ fn of_rows(rows: &RowDiff) -> (CheckResult, String) {
     };
     let detail = format!("{missing} rows missing, {extra} extra, {changed} changed{besides}");
     match rows.total() {
-        0 if tolerated + accepted > 0 => (CheckResult::Pass, detail),
+        0 if tolerated + accepted > 0 || differing == 0 => (CheckResult::Pass, detail),
         0 => (CheckResult::Fail, format!("{detail}, though the sums differ: a contradiction, so nothing is proven")),
         _ => (CheckResult::Fail, detail),
     }
@@ -199,13 +204,19 @@ fn accepted(rows: &RowDiff) -> Check {
         .iter()
         .filter_map(|entry| entry.objection().map(|objection| format!("{}: {objection}", entry.rule.id)))
         .collect();
-    let entries = plural(rows.accepted.len() as u64, "entry").replace("entrys", "entries");
-    let absorbed = format!("{entries}, {} absorbed", plural(rows.accepted_rows(), "row"));
+    let absorbed = format!("entries: {}; {} absorbed", rows.accepted.len(), plural(rows.accepted_rows(), "row"));
     let outcome = match objections.is_empty() {
         true => (CheckResult::Pass, absorbed),
         false => (CheckResult::Fail, format!("{absorbed}; {}", objections.join("; "))),
     };
     check("accepted", "what the ledger absorbed is within its entries' caps and days", outcome)
+}
+
+fn no_rows(findings: &Findings<'_>) -> (CheckResult, String) {
+    match findings.proven.is_empty() {
+        true => (CheckResult::Inconclusive, "no row on either side".to_owned()),
+        false => (CheckResult::Skipped, "no row had to be read: all files are the same".to_owned()),
+    }
 }
 
 fn is_empty(comparison: &Comparison) -> bool {

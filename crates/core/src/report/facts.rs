@@ -4,7 +4,7 @@ use super::ValidationReport;
 use super::heat_map::CellState;
 use super::text::{bytes, count, cut, plural};
 use crate::equivalence::{Amount, CellCoverage, ColumnCheck, FloatZeros, MapOrder, Reason, SampleRow, Verdict};
-use crate::spec::{ColumnRule, RuleUnit};
+use crate::spec::ColumnRule;
 
 /// Names that a list shows at most.
 const NAMES_MAX: usize = 10;
@@ -164,7 +164,7 @@ fn column_rule(column: &str, rule: &ColumnRule) -> String {
     let parts = [
         expression("old", &rule.old),
         expression("new", &rule.new),
-        rule.unit.map(|unit| format!("times cut to the {}", unit_name(unit))),
+        rule.unit.map(|unit| format!("times cut to the {unit}")),
         rule.trim.then(|| "white space at the ends ignored".to_owned()),
         rule.ignore_case.then(|| "upper and lower case alike".to_owned()),
         rule.absolute.map(|most| format!("equal within {most}")),
@@ -173,17 +173,6 @@ fn column_rule(column: &str, rule: &ColumnRule) -> String {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!("column {}: {}", cut(column, NAME_CHARS_MAX), parts.join("; "))
-}
-
-fn unit_name(unit: RuleUnit) -> &'static str {
-    match unit {
-        RuleUnit::Day => "day",
-        RuleUnit::Hour => "hour",
-        RuleUnit::Minute => "minute",
-        RuleUnit::Second => "second",
-        RuleUnit::Millisecond => "millisecond",
-        RuleUnit::Microsecond => "microsecond",
-    }
 }
 
 fn equality(report: &ValidationReport) -> String {

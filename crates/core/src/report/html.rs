@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::heat_map::{CellState, HeatMap, MapSize, Tile, heat_map};
 use super::text::{bytes, cut, duration, markup};
 use super::{Check, Method, RunFacts, SideFacts, ValidationReport, facts};
-use crate::equivalence::{AcceptedUse, CellCoverage, ColumnCheck, ColumnDiff, DiffMode, RowDiff, SampleColumn, SampleRow};
+use crate::equivalence::{
+    AcceptedUse, CellCoverage, ColumnCheck, ColumnDiff, DiffMode, RowDiff, SampleColumn, SampleRow, Verdict,
+};
 
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
@@ -137,12 +139,17 @@ pub(super) fn render(report: &ValidationReport) -> Result<String, serde_json::Er
         report.run.range.as_ref().map(|range| format!(" · range {}", cut(range, TEXT_CHARS_MAX))).unwrap_or_default();
     let line =
         format!("{}{range} · {} · {}", cut(&scope, TEXT_CHARS_MAX), facts::extent(report), duration(report.run.duration_ms));
-    let (word, class) = (report.verdict.to_string(), ["pass", "fail", "", "inconclusive"]);
+    let word = report.verdict.to_string();
+    let class = match report.verdict {
+        Verdict::Pass | Verdict::Accepted { .. } => "pass",
+        Verdict::Fail { .. } => "fail",
+        Verdict::Inconclusive { .. } => "inconclusive",
+    };
     // Each place once, in the order of the page: a text that holds another place's name is not looked at again.
     let values = [
         ("{{title}}", markup(&format!("{word}: {}", report.run.migration))),
         ("{{style}}", STYLE.to_owned()),
-        ("{{class}}", class.get(usize::from(report.exit_code)).copied().unwrap_or("").to_owned()),
+        ("{{class}}", class.to_owned()),
         ("{{verdict}}", markup(&word)),
         ("{{migration}}", markup(&report.run.migration.0)),
         ("{{line}}", markup(&line)),

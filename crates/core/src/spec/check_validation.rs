@@ -44,7 +44,8 @@ fn column_rule(validation: &Validation, column: &str, rule: &ColumnRule) -> Chec
     let name = format!("validation.columns.{}", shown(column));
     let at = |setting: Option<&str>, finding| Err(at_rule(column, setting, finding));
     if column.trim().is_empty() {
-        return at(None, value("validation.columns", "", "a column's name"));
+        let what = "validation.columns has a rule for a column without a name";
+        return at(None, contradiction("validation.columns", what, "name a column of the new table"));
     }
     if *rule == ColumnRule::default() {
         let what = format!("{name} says nothing: the column is compared as it would be without it");
@@ -119,7 +120,8 @@ fn accept_rule(validation: &Validation, index: usize, rule: &AcceptRule) -> Chec
         return Err(contradiction(&key("kind"), what, "write `kind: changed`, or remove `columns`"));
     }
     if validation.key.is_empty() && (!columns.is_empty() || rule.kind == Some(DifferenceKind::Changed)) {
-        let what = format!("the ledger's entry `{}` accepts changed rows, and without a key none can be told", shown(&rule.id));
+        let what =
+            format!("the ledger's entry `{}` accepts changed rows, and without a key none can be told", shown(&rule.id));
         let setting = if columns.is_empty() { "kind" } else { "columns" };
         return Err(contradiction(&key(setting), what, NEEDS_KEY));
     }

@@ -1,4 +1,9 @@
-//! Comparison, schema check, verdict and certificate.
+//! Comparison, schema check, verdict, certificate, rules for columns.
+
+mod algebra;
+mod certificate;
+mod judging;
+mod rules;
 
 use std::collections::BTreeMap;
 
@@ -228,11 +233,18 @@ fn the_worst_verdict_wins_and_every_reason_is_kept() {
     let missing = Reason::ColumnMissing { column: "a".into() };
     let inconclusive = Verdict::of(vec![unpinned.clone()]);
     let fail = Verdict::of(vec![missing.clone()]);
+    let accepted = Verdict::of(vec![Reason::Accepted { id: "a".into(), rows: 1, owner: "me".into() }]);
     assert_eq!(Verdict::Pass.and(inconclusive.clone()), inconclusive);
+    assert_eq!(accepted.clone().and(Verdict::Pass), accepted);
+    assert_eq!(accepted.clone().and(inconclusive.clone()).name(), VerdictName::Inconclusive);
     assert_eq!(inconclusive.clone().and(fail.clone()), Verdict::Fail { reasons: vec![unpinned, missing] });
     let codes: Vec<_> =
-        [Verdict::Pass, fail, inconclusive].iter().map(|verdict| (verdict.name(), verdict.exit_code())).collect();
-    assert_eq!(codes, [(VerdictName::Pass, 0), (VerdictName::Fail, 1), (VerdictName::Inconclusive, 3)]);
+        [Verdict::Pass, accepted, fail, inconclusive]
+            .iter()
+            .map(|verdict| (verdict.name(), verdict.exit_code(), verdict.strict_exit_code()))
+            .collect();
+    use VerdictName as V;
+    assert_eq!(codes, [(V::Pass, 0, 0), (V::Accepted, 0, 4), (V::Fail, 1, 1), (V::Inconclusive, 3, 3)]);
 }
 
 #[test]

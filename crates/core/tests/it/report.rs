@@ -5,9 +5,11 @@ mod fixtures;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lakeshift_core::equivalence::{AcceptedUse, Reason, compare_schemas};
+use lakeshift_core::equivalence::{AcceptedUse, CellKey, Reason, compare_schemas};
+use lakeshift_core::partition::{PartitionField, Transform};
 use lakeshift_core::report::{CheckResult, MARKDOWN_BYTES_MAX, ReportParts, ValidationReport};
 use lakeshift_core::schema::DataType as T;
+use lakeshift_core::value::Value;
 
 use fixtures::*;
 
@@ -233,4 +235,31 @@ fn junit_has_a_case_for_each_day() {
     assert_eq!(outcome("flight_date=2001-01-03"), Some("failure"));
     assert_eq!(outcome("flight_date=2001-01-04"), Some("system-out"));
     assert_eq!(outcome("check: schema"), Some("system-out"));
+}
+
+#[test]
+fn tables_of_the_same_files_pass_without_reading_and_the_checks_say_so() {
+    let nothing = table(0, |_| None);
+    let parts = ReportParts { proven: revalidated().proven, ..parts(&nothing, &nothing) };
+    let report = ValidationReport::new(parts);
+    assert_eq!(report.exit_code, 0);
+    let text = report.to_markdown();
+    assert!(text.contains("| same files | PASS | 10 files with 10,000 rows in 10 partitions |"), "{text}");
+    assert!(text.contains("| fingerprints | skipped |") && text.contains("░░░░░░░░░░"), "{text}");
+    assert!(cases(&report.to_junit()).iter().any(|case| case.0 == "check: same files" && case.1 == "system-out"));
+}
+
+#[test]
+fn cells_that_are_no_calendar_stand_in_their_order_with_null_first() {
+    let cells = |days: i32| table(days, |day| if day == 60 { None } else { print(10, day, false) });
+    let mut parts = parts(&whole(61), &cells(61));
+    let field = PartitionField::new("origin", Transform::Truncate(1));
+    parts.comparison.as_mut().unwrap().fields = vec![field];
+    for (index, cell) in parts.cells.iter_mut().enumerate() {
+        let value = (index > 0).then(|| Value::String(format!("{index:03}")));
+        cell.cell = CellKey::new(vec![value]);
+    }
+    let text = ValidationReport::new(parts).to_markdown();
+    let strip: Vec<&str> = text.split("```text\n").nth(1).unwrap().lines().take(2).collect();
+    assert_eq!(strip, [format!("origin_trunc=null  {}", "X".repeat(60)), "origin_trunc=060   O".to_owned()], "{text}");
 }

@@ -234,9 +234,18 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("accept_other_kind", accept("max_rows: 5", "max_rows: 5\n    kind: moved")),
         ("accept_columns_of_missing", accept("max_rows: 5", "max_rows: 5\n    columns: [a]\n    kind: missing")),
         ("accept_column_twice", accept("max_rows: 5", "max_rows: 5\n    columns: [a, A]")),
-        ("accept_columns_without_key", accept("max_rows: 5", "max_rows: 5\n    columns: [a]").replace("key: [k]", "mask: true")),
-        ("accept_changed_without_key", accept("max_rows: 5", "max_rows: 5\n    kind: changed").replace("key: [k]", "mask: true")),
-        ("accept_twice", accept("max_rows: 5", "max_rows: 5\n  - {id: x, owner: a, reason: b, expires: 2030-01-01, max_rows: 1}")),
+        (
+            "accept_columns_without_key",
+            accept("max_rows: 5", "max_rows: 5\n    columns: [a]").replace("key: [k]", "mask: true"),
+        ),
+        (
+            "accept_changed_without_key",
+            accept("max_rows: 5", "max_rows: 5\n    kind: changed").replace("key: [k]", "mask: true"),
+        ),
+        (
+            "accept_twice",
+            accept("max_rows: 5", "max_rows: 5\n  - {id: x, owner: a, reason: b, expires: 2030-01-01, max_rows: 1}"),
+        ),
         ("tab", edited("  alias", "\talias")),
         ("colon_in_value", edited("name: flights", "name: flights\ndescription: old: new")),
         ("two_documents", format!("{MINIMAL}---\n{MINIMAL}")),

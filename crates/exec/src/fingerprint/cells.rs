@@ -49,11 +49,6 @@ impl CellAssigner {
         }
     }
 
-    /// As [`cell_bytes`](Self::cell_bytes), from a row's encoded cells, one slice a compared column.
-    pub(crate) fn cell_bytes_of(&self, cells: &[&[u8]]) -> Vec<u8> {
-        self.columns.iter().filter_map(|column| cells.get(*column)).copied().flatten().copied().collect()
-    }
-
     /// The cell of rows whose deciding values have these bytes.
     pub(crate) fn cell(&self, mut bytes: &[u8]) -> Result<CellKey, FingerprintError> {
         let mut values = Vec::with_capacity(self.columns.len());

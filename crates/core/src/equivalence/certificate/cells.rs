@@ -58,7 +58,9 @@ pub(super) fn both(old: &Fingerprint, new: &Fingerprint, depth: usize) -> Vec<Ce
     });
     let keys: BTreeSet<&CellKey> = sides.iter().flat_map(|side| side.cells().keys()).collect();
     let sum = |side: &Fingerprint, key: &CellKey| side.cells().get(key).map(|print| print.sum).unwrap_or_default();
-    keys.into_iter().map(|key| CertifiedCell { cell: key.clone(), old: sum(&sides[0], key), new: sum(&sides[1], key) }).collect()
+    keys.into_iter()
+        .map(|key| CertifiedCell { cell: key.clone(), old: sum(&sides[0], key), new: sum(&sides[1], key) })
+        .collect()
 }
 
 /// The cells that are not the same in both lists.

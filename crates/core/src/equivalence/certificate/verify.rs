@@ -92,7 +92,9 @@ impl fmt::Display for CertificateFault {
                 write!(f, "it was changed after it was sealed: its digest is {written}, and its content has {computed}")
             }
             Self::Signature { why } => write!(f, "its signature is not valid: {why}"),
-            Self::Cells { at } => write!(f, "its cell {at} is out of order, stands twice, is empty or does not fit the fields"),
+            Self::Cells { at } => {
+                write!(f, "its cell {at} is out of order, stands twice, is empty or does not fit the fields")
+            }
             Self::Total { side, written, computed } => {
                 let side = if *side == Side::Old { "old" } else { "new" };
                 write!(f, "the cells of the {side} side add up to {computed}, and the total says {written}")

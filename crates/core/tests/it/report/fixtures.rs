@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate};
 use lakeshift_core::equivalence::{
     AcceptRule, AcceptedUse, Amount, Cause, CellKey, CellPrint, CellSum, ColumnDiff, ColumnSums, DiffMode, DifferenceKind,
     Encoding, Fingerprint, FingerprintShape, PinnedSide, ProvenFiles, Readings, Refinement, RowDiff, SampleColumn,
-    SampleRow, SideCoverage, ValidationKey, compare, compare_schemas, coverage,
+    SampleRow, SideCoverage, ValidationKey, compare, compare_schemas, coverage, metadata_digest,
 };
 use lakeshift_core::partition::{PartitionField, Transform};
 use lakeshift_core::report::{Method, ReportParts, RunFacts, SideFacts, ValidationReport};
@@ -77,7 +77,12 @@ pub(super) fn damaged(days: i32) -> Fingerprint {
 }
 
 fn side(format: Format, location: &str, version: &str, rows: u64) -> SideFacts {
-    let pinned = PinnedSide { format, location: location.into(), version: TableVersion(version.into()) };
+    let pinned = PinnedSide {
+        format,
+        location: location.into(),
+        version: TableVersion(version.into()),
+        metadata_digest: metadata_digest([]),
+    };
     let now = Amount { files: 31, rows, bytes: 1_300_000 };
     SideFacts { pinned, files: 31, bytes: 1_300_000, coverage: SideCoverage { now, ..SideCoverage::default() } }
 }
