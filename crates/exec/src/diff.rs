@@ -28,7 +28,7 @@ use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use lakeshift_core::equivalence::{
-    AcceptRule, Comparison, DiffMode, DifferenceKind, FingerprintShape, RowDiff, ValidationKey,
+    AcceptRule, Comparison, DiffMode, DifferenceKind, FingerprintShape, RowDiff, Tolerance, ValidationKey,
 };
 use lakeshift_core::migration::Side;
 use lakeshift_core::storage::Storage;
@@ -41,10 +41,9 @@ use join::{Differences, Joiner, Loaded};
 use ledger::Ledger;
 use partitions::{Digit, Partition, Partitions, Step};
 use sample::Sampler;
-pub use tolerance::Tolerance;
 
 /// Differing rows that are described at a time.
-const CHUNK_ROWS: usize = 4096;
+const CHUNK_ROWS: usize = 1024;
 
 /// Opens a side of the comparison; the difference reads each side once.
 #[async_trait]

@@ -4,7 +4,8 @@ use crate::spec::ColumnRule;
 
 /// Two numbers are equal when they lie within any of the bounds that are given. At least one is.
 ///
-/// Exact numbers are compared as doubles: beyond 2^53 that rounds them, by 2^-53 of their value at most.
+/// Integers and decimals are subtracted exactly by whoever holds them ([`equal_exact`](Self::equal_exact)): as doubles,
+/// 2^53 and 2^53 + 1 would be the same and 0.29 would lie more than 0.01 from 0.28.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
     absolute: Option<f64>,
@@ -29,6 +30,13 @@ impl Tolerance {
         }
         let within = |test: fn(f64, f64, f64) -> bool, bound: Option<f64>| bound.is_some_and(|bound| test(a, b, bound));
         within(is_near, self.absolute) || within(is_relatively_near, self.relative) || self.is_few_ulps_away(a, b)
+    }
+
+    /// Whether two exact numbers count as equal: `difference` is what lies between them, `larger` the larger of their
+    /// magnitudes, both rounded to doubles after the subtraction. ULPs are of doubles and do not apply.
+    pub fn equal_exact(&self, difference: f64, larger: f64) -> bool {
+        let within = |bound: Option<f64>, unit: f64| bound.is_some_and(|bound| difference <= bound * unit);
+        difference.is_finite() && (within(self.absolute, 1.0) || within(self.relative, larger))
     }
 
     fn is_few_ulps_away(&self, a: f64, b: f64) -> bool {

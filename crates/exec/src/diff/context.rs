@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use arrow::array::RecordBatch;
-use lakeshift_core::equivalence::CellKey;
+use lakeshift_core::equivalence::{CellKey, Tolerance};
 use lakeshift_core::migration::Side;
 
 use super::join::Rows;
-use super::{DiffError, DiffRequest, Tolerance};
+use super::{DiffError, DiffRequest};
 use crate::encode::RowEncoder;
 use crate::fingerprint::{CellAssigner, FingerprintError, Memo, RowHasher};
 

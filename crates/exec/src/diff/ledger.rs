@@ -73,7 +73,7 @@ impl Ledger {
     }
 
     pub(super) fn into_uses(self, today: NaiveDate) -> Vec<AcceptedUse> {
-        let used = |entry: Entry| AcceptedUse { expired: today > entry.rule.expires, rows: entry.rows, rule: entry.rule };
+        let used = |entry: Entry| AcceptedUse { expired: entry.rule.is_expired(today), rows: entry.rows, rule: entry.rule };
         self.entries.into_iter().map(used).collect()
     }
 }

@@ -19,8 +19,9 @@ const FAN_OUT: usize = 1 << DIGIT_BITS;
 const DIGITS_MAX: u32 = 12;
 /// What a loaded row takes beside its values.
 const ROW_BYTES: u64 = 160;
-/// Rows that are put together into one batch when they are spilled.
+/// Rows, and bytes, from which on no more are put together into one batch when they are spilled.
 const SPILLED_ROWS: usize = 8192;
+const SPILLED_BYTES: u64 = 16 << 20;
 /// Rows of one key on both sides together, above which its rows are compared by their hashes alone: they may be divided,
 /// and no tolerance applies to them.
 pub(super) const PAIRED_ROWS_MAX: u64 = 200;
@@ -71,13 +72,14 @@ impl SideRows {
             Some(file) => file,
             none => none.insert(Spilling::create(disk, &schema)?),
         };
-        let (mut together, mut rows) = (Vec::new(), 0);
+        let (mut together, mut rows, mut bytes) = (Vec::new(), 0, 0);
         for batch in pending {
             rows += batch.num_rows();
+            bytes += plain::batch_bytes(&batch);
             together.push(batch);
-            if rows >= SPILLED_ROWS {
+            if rows >= SPILLED_ROWS || bytes >= SPILLED_BYTES {
                 file.write(&concat_batches(&schema, &std::mem::take(&mut together))?)?;
-                rows = 0;
+                (rows, bytes) = (0, 0);
             }
         }
         if rows > 0 { file.write(&concat_batches(&schema, &together)?) } else { Ok(()) }

@@ -109,7 +109,8 @@ pub(super) fn ids(batch: &RecordBatch) -> impl Iterator<Item = RowId> + '_ {
     let columns = batch.columns();
     let hashes = |from_end: usize| columns[columns.len() - from_end].as_fixed_size_binary();
     let (keys, rows) = (hashes(2), hashes(1));
-    let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    // The columns are as wide as the numbers.
+    let number = |bytes: &[u8]| u128::from_be_bytes(bytes.try_into().unwrap_or_default());
     (0..batch.num_rows()).map(move |row| RowId { key: number(keys.value(row)), row: number(rows.value(row)) })
 }
 

@@ -13,8 +13,9 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use lakeshift_core::equivalence::{AcceptRule, DifferenceKind, RowDiff};
 use lakeshift_core::migration::Side;
+use lakeshift_core::spec::ColumnRule;
 use lakeshift_core::storage::Storage;
-use lakeshift_exec::diff::{DiffError, ExportTarget, SideReader, Tolerance, diff};
+use lakeshift_exec::diff::{DiffError, ExportTarget, SideReader, diff};
 use lakeshift_exec::engine::Engine;
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -72,7 +73,7 @@ fn exported_diff(storage: &Storage) -> RowDiff {
     let options = DiffOptions {
         key: &["id"],
         accept: vec![extra_is_known()],
-        tolerances: vec![("size", Tolerance { absolute: Some(0.5), ..Tolerance::default() })],
+        tolerances: vec![("size", ColumnRule { absolute: Some(0.5), ..ColumnRule::default() })],
         export: target(storage),
         ..DiffOptions::default()
     };
@@ -163,7 +164,7 @@ fn the_file_does_not_depend_on_the_order_of_rows_or_the_memory() {
     let options = DiffOptions {
         key: &["id"],
         accept: vec![extra_is_known()],
-        tolerances: vec![("size", Tolerance { absolute: Some(0.5), ..Tolerance::default() })],
+        tolerances: vec![("size", ColumnRule { absolute: Some(0.5), ..ColumnRule::default() })],
         export: target(&storage),
         memory_bytes: 0,
         ..DiffOptions::default()
@@ -176,7 +177,7 @@ fn the_file_does_not_depend_on_the_order_of_rows_or_the_memory() {
 #[test]
 fn where_nothing_differs_or_nothing_is_asked_for_there_is_no_file() {
     let storage = memory();
-    let wide = Tolerance { absolute: Some(10.0), ..Tolerance::default() };
+    let wide = ColumnRule { absolute: Some(10.0), ..ColumnRule::default() };
     let table = |value: f64| {
         let ids: ArrayRef = Arc::new(Int64Array::from(vec![1]));
         Table::new(vec![("id", ids), ("size", Arc::new(arrow::array::Float64Array::from(vec![value])))])

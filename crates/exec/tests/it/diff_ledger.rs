@@ -6,7 +6,8 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
 use chrono::NaiveDate;
 use lakeshift_core::equivalence::{AcceptRule, DifferenceKind, RowDiff};
 use lakeshift_core::migration::Side;
-use lakeshift_exec::diff::{DiffError, Tolerance};
+use lakeshift_core::spec::ColumnRule;
+use lakeshift_exec::diff::DiffError;
 use rstest::rstest;
 
 use crate::support::{DiffOptions, TODAY, Table, row_diff};
@@ -97,7 +98,7 @@ fn rows_of_duplicate_keys_and_copies_count_one_by_one() {
 #[test]
 fn a_column_within_its_tolerance_is_not_among_those_that_differ() {
     let accept = vec![AcceptRule { columns: vec!["Name".into()], ..rule("r") }];
-    let tolerances = vec![("size", Tolerance { absolute: Some(5.0), ..Tolerance::default() })];
+    let tolerances = vec![("size", ColumnRule { absolute: Some(5.0), ..ColumnRule::default() })];
     let options = DiffOptions { key: &["id"], accept, tolerances, ..DiffOptions::default() };
     let diff = row_diff(&table(&[(1, "a", 1)]), &table(&[(1, "b", 2)]), &options).unwrap();
     assert_eq!(counts(&diff), (0, 0, 0, 1));

@@ -10,7 +10,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use lakeshift_core::equivalence::{AcceptRule, DifferenceKind, RowDiff};
 use lakeshift_core::migration::Side;
-use lakeshift_exec::diff::{DiffError, SideReader, Tolerance, diff};
+use lakeshift_core::spec::ColumnRule;
+use lakeshift_exec::diff::{DiffError, SideReader, diff};
 use lakeshift_exec::engine::Engine;
 use proptest::prelude::*;
 
@@ -87,7 +88,7 @@ fn counted(old: &[Row], new: &[Row]) -> Counts {
 }
 
 fn options(tolerant: bool) -> DiffOptions<'static> {
-    let quarter = Tolerance { absolute: Some(0.25), ..Tolerance::default() };
+    let quarter = ColumnRule { absolute: Some(0.25), ..ColumnRule::default() };
     let known = AcceptRule {
         id: "known".into(),
         kind: Some(DifferenceKind::Missing),

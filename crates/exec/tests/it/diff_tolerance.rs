@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray};
 use lakeshift_core::equivalence::RowDiff;
-use lakeshift_exec::diff::Tolerance;
+use lakeshift_core::spec::ColumnRule;
 use rstest::rstest;
 
 use crate::support::{DiffOptions, Table, row_diff};
 
-fn absolute(limit: f64) -> Tolerance {
-    Tolerance { absolute: Some(limit), ..Tolerance::default() }
+fn absolute(limit: f64) -> ColumnRule {
+    ColumnRule { absolute: Some(limit), ..ColumnRule::default() }
 }
 
 fn table(ids: &[i64], values: ArrayRef) -> Table {
@@ -21,24 +21,24 @@ fn floats(values: &[f64]) -> ArrayRef {
     Arc::new(Float64Array::from(values.to_vec()))
 }
 
-fn by_id(tolerance: Tolerance) -> DiffOptions<'static> {
+fn by_id(tolerance: ColumnRule) -> DiffOptions<'static> {
     DiffOptions { key: &["id"], tolerances: vec![("value", tolerance)], ..DiffOptions::default() }
 }
 
-fn one(old: ArrayRef, new: ArrayRef, tolerance: Tolerance) -> RowDiff {
+fn one(old: ArrayRef, new: ArrayRef, tolerance: ColumnRule) -> RowDiff {
     row_diff(&table(&[1], old), &table(&[1], new), &by_id(tolerance)).unwrap()
 }
 
 #[rstest]
 #[case::at_the_limit(absolute(0.25), 1.0, 1.25, true)]
 #[case::just_above(absolute(0.25), 1.0, 1.25_f64.next_up(), false)]
-#[case::relative(Tolerance { relative: Some(0.25), ..Tolerance::default() }, 3.0, 4.0, true)]
-#[case::relative_above(Tolerance { relative: Some(0.25), ..Tolerance::default() }, 3.0_f64.next_down(), 4.0, false)]
-#[case::one_ulp(Tolerance { ulps: Some(1), ..Tolerance::default() }, 0.1 + 0.2, 0.3, true)]
-#[case::two_ulps(Tolerance { ulps: Some(1), ..Tolerance::default() }, 0.3, 0.3_f64.next_up().next_up(), false)]
+#[case::relative(ColumnRule { relative: Some(0.25), ..ColumnRule::default() }, 3.0, 4.0, true)]
+#[case::relative_above(ColumnRule { relative: Some(0.25), ..ColumnRule::default() }, 3.0_f64.next_down(), 4.0, false)]
+#[case::one_ulp(ColumnRule { ulps: Some(1), ..ColumnRule::default() }, 0.1 + 0.2, 0.3, true)]
+#[case::two_ulps(ColumnRule { ulps: Some(1), ..ColumnRule::default() }, 0.3, 0.3_f64.next_up().next_up(), false)]
 #[case::nan(absolute(f64::MAX), f64::NAN, 0.0, false)]
 fn a_difference_within_its_tolerance_is_no_change(
-    #[case] tolerance: Tolerance,
+    #[case] tolerance: ColumnRule,
     #[case] old: f64,
     #[case] new: f64,
     #[case] tolerated: bool,

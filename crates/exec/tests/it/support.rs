@@ -11,13 +11,14 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use lakeshift_core::equivalence::{
-    AcceptRule, CellSide, Comparison, Encoding, Findings, Fingerprint, FingerprintShape, RowDiff, SchemaCheck,
+    AcceptRule, CellSide, Comparison, Encoding, Findings, Fingerprint, FingerprintShape, RowDiff, SchemaCheck, Tolerance,
     ValidationKey, Verdict, common_refinement, compare, compare_schemas, judge,
 };
 use lakeshift_core::migration::Side;
 use lakeshift_core::partition::{PartitionField, PartitionSpec};
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
-use lakeshift_exec::diff::{DiffError, DiffRequest, ExportTarget, Masking, SideReader, Tolerance, diff};
+use lakeshift_core::spec::ColumnRule;
+use lakeshift_exec::diff::{DiffError, DiffRequest, ExportTarget, Masking, SideReader, diff};
 use lakeshift_exec::engine::Engine;
 use lakeshift_exec::fingerprint::{FingerprintError, FingerprintRequest, fingerprint};
 
@@ -129,7 +130,8 @@ pub fn compared_with(old: &Table, new: &Table, options: &Options) -> Compared {
     let old_print = take(old, shape.clone(), old_columns, options.cells_max).unwrap();
     let new_print = take(new, shape.clone(), shape.columns.clone(), options.cells_max).unwrap();
     let comparison = compare(&old_print, &new_print).unwrap();
-    let verdict = judge(&Findings { schema: &schema, comparison: Some(&comparison), rows: None, obstacles: &[] });
+    let verdict =
+        judge(&Findings { schema: &schema, comparison: Some(&comparison), rows: None, proven: &[], obstacles: &[] });
     Compared { schema, comparison, verdict, shape }
 }
 
@@ -169,7 +171,7 @@ pub const TODAY: NaiveDate = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
 #[derive(Clone)]
 pub struct DiffOptions<'a> {
     pub key: &'a [&'a str],
-    pub tolerances: Vec<(&'a str, Tolerance)>,
+    pub tolerances: Vec<(&'a str, ColumnRule)>,
     pub accept: Vec<AcceptRule>,
     pub export: Option<ExportTarget<'a>>,
     pub masking: Masking,
@@ -198,12 +200,18 @@ pub fn row_diff(old: &Table, new: &Table, options: &DiffOptions<'_>) -> Result<R
 
 pub fn row_diff_of(compared: &Compared, old: &Table, new: &Table, options: &DiffOptions<'_>) -> Result<RowDiff, DiffError> {
     let engine = Engine::builder().build().unwrap();
-    run(diff(&diff_request(&engine, compared, options), &InMemory { old, new }))
+    run(sendable(diff(&diff_request(&engine, compared, options), &InMemory { old, new })))
+}
+
+/// A future that a multi-threaded runtime may move between threads.
+fn sendable<F: Future + Send>(future: F) -> F {
+    future
 }
 
 pub fn diff_request<'a>(engine: &'a Engine, compared: &'a Compared, options: &DiffOptions<'a>) -> DiffRequest<'a> {
     let pairs = compared.schema.compared();
-    let tolerance = |column: &String| options.tolerances.iter().find(|(name, _)| name == column).map(|(_, limits)| *limits);
+    let rule = |column: &String| options.tolerances.iter().find(|(name, _)| name == column).map(|(_, rule)| rule);
+    let tolerance = |column: &String| rule(column).and_then(Tolerance::of);
     DiffRequest {
         engine,
         shape: compared.shape.clone(),

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use lakeshift_core::equivalence::{
-    CellSide, ComparedColumn, Refinement, SchemaCheck, common_refinement, compare_schemas, plan_columns, quoted,
+    CellSide, ComparedColumn, Refinement, SchemaCheck, Tolerance, common_refinement, compare_schemas, plan_columns, quoted,
 };
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::Validation;
-use lakeshift_exec::diff::Tolerance;
 use lakeshift_exec::engine::Engine;
 use lakeshift_exec::logic::{Logic, LogicSpec, SOURCE_TABLE};
 
@@ -79,10 +78,7 @@ pub(super) async fn plan(
     };
     let names = new_side.names.clone();
     let refinement = refine(&old_schema.clone(), old, new, &schema, &renames, bare);
-    let tolerance = |name: &String| {
-        let rule = settings.columns.get(name).filter(|rule| rule.is_tolerant())?;
-        Some(Tolerance { absolute: rule.absolute, relative: rule.relative, ulps: rule.ulps })
-    };
+    let tolerance = |name: &String| settings.columns.get(name).and_then(Tolerance::of);
     let tolerances = names.iter().map(tolerance).collect();
     Ok(Columns { schema, names, old: old_side, new: new_side, refinement, tolerances })
 }
