@@ -238,11 +238,10 @@ fn the_worst_verdict_wins_and_every_reason_is_kept() {
     assert_eq!(accepted.clone().and(Verdict::Pass), accepted);
     assert_eq!(accepted.clone().and(inconclusive.clone()).name(), VerdictName::Inconclusive);
     assert_eq!(inconclusive.clone().and(fail.clone()), Verdict::Fail { reasons: vec![unpinned, missing] });
-    let codes: Vec<_> =
-        [Verdict::Pass, accepted, fail, inconclusive]
-            .iter()
-            .map(|verdict| (verdict.name(), verdict.exit_code(), verdict.strict_exit_code()))
-            .collect();
+    let codes: Vec<_> = [Verdict::Pass, accepted, fail, inconclusive]
+        .iter()
+        .map(|verdict| (verdict.name(), verdict.exit_code(), verdict.strict_exit_code()))
+        .collect();
     use VerdictName as V;
     assert_eq!(codes, [(V::Pass, 0, 0), (V::Accepted, 0, 4), (V::Fail, 1, 1), (V::Inconclusive, 3, 3)]);
 }

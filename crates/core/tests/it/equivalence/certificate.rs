@@ -252,7 +252,10 @@ fn a_signature_is_of_the_named_key_a_strangers_or_none() {
     assert_eq!(own.fingerprint(), FINGERPRINT);
     let fingerprint = own.fingerprint();
     let by = |keys: &[VerifyingKey]| signed.verify(keys);
-    assert_eq!(by(&[another.clone(), own]), Verification::Intact { signer: Signer::Named { fingerprint: fingerprint.clone() } });
+    assert_eq!(
+        by(&[another.clone(), own]),
+        Verification::Intact { signer: Signer::Named { fingerprint: fingerprint.clone() } }
+    );
     assert_eq!(by(&[another]), Verification::Intact { signer: Signer::Stranger { fingerprint: fingerprint.clone() } });
     assert_eq!(by(&[]), Verification::Intact { signer: Signer::Stranger { fingerprint } });
     assert_eq!(pass().verify(&[public(PUBLIC)]), Verification::Intact { signer: Signer::Nobody });

@@ -44,8 +44,7 @@ enum Columns {
     None,
 }
 
-const ROWS: [Rows; 6] =
-    [Rows::Unread, Rows::Empty, Rows::EmptyButProven, Rows::Agree, Rows::Differ, Rows::DifferInNumber];
+const ROWS: [Rows; 6] = [Rows::Unread, Rows::Empty, Rows::EmptyButProven, Rows::Agree, Rows::Differ, Rows::DifferInNumber];
 const DIFFS: [Diff; 11] = [
     Diff::Absent,
     Diff::Tolerated,
@@ -132,9 +131,7 @@ fn schema(kind: Columns) -> SchemaCheck {
     let (text, pair) = (String::new, ColumnPair { old: "x".into(), new: "x".into() });
     check.columns.extend(match kind {
         Columns::All | Columns::None => None,
-        Columns::Refused => {
-            Some(ColumnCheck::Refused { pair, old_type: text(), new_type: text(), reason: "types".into() })
-        }
+        Columns::Refused => Some(ColumnCheck::Refused { pair, old_type: text(), new_type: text(), reason: "types".into() }),
         Columns::Missing => Some(ColumnCheck::Missing { old: "x".into(), old_type: text() }),
         Columns::Added => Some(ColumnCheck::Added { new: "x".into(), new_type: text() }),
     });
@@ -177,8 +174,7 @@ fn every_combination_of_findings_comes_to_the_worst_of_them() {
                         rows: diff.as_ref(),
                         obstacles,
                     });
-                    let names =
-                        [VerdictName::Pass, VerdictName::Accepted, VerdictName::Inconclusive, VerdictName::Fail];
+                    let names = [VerdictName::Pass, VerdictName::Accepted, VerdictName::Inconclusive, VerdictName::Fail];
                     let expected = severity(rows, kind, columns, !obstacles.is_empty());
                     let case = (rows, kind, columns, obstacles.len());
                     assert_eq!(verdict.name(), names[usize::from(expected)], "{case:?}: {verdict:?}");
@@ -206,13 +202,8 @@ fn an_acceptance_does_not_stand_for_rows_that_were_not_read() {
 fn rows_that_do_not_account_for_the_sums_are_said_to_contradict_them() {
     let (schema, comparison) = (schema(Columns::All), comparison(Rows::DifferInNumber));
     let few = RowDiff { tolerated: 1, ..row_diff() };
-    let verdict = judge(&Findings {
-        schema: &schema,
-        comparison: comparison.as_ref(),
-        proven: &[],
-        rows: Some(&few),
-        obstacles: &[],
-    });
+    let verdict =
+        judge(&Findings { schema: &schema, comparison: comparison.as_ref(), proven: &[], rows: Some(&few), obstacles: &[] });
     let kinds = verdict.reasons();
     assert!(matches!(kinds, [Reason::RowsDiffer { .. }, Reason::Incomplete { .. }]), "{verdict:?}");
 }

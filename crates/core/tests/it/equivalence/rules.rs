@@ -32,7 +32,8 @@ fn sql(edit: impl FnOnce(&mut ColumnRule)) -> (String, String, bool) {
 #[test]
 fn columns_without_rules_are_bare_and_paired_by_name() {
     let plan = plan(&["a", "gone", "q\"x"], &["q\"x", "a", "more"], vec![]).unwrap();
-    let seen: Vec<_> = plan.compared.iter().map(|c| (c.new.as_str(), c.old_sql.as_str(), c.new_sql.as_str(), c.plain)).collect();
+    let seen: Vec<_> =
+        plan.compared.iter().map(|c| (c.new.as_str(), c.old_sql.as_str(), c.new_sql.as_str(), c.plain)).collect();
     assert_eq!(seen, [("q\"x", "\"q\"\"x\"", "\"q\"\"x\"", true), ("a", "\"a\"", "\"a\"", true)]);
     let names = |fields: &[lakeshift_core::schema::Field]| fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
     assert_eq!((names(&plan.missing), names(&plan.added)), (vec!["gone".to_owned()], vec!["more".to_owned()]));
