@@ -133,9 +133,7 @@ async fn a_migration_lives_on_an_s3_server(#[values(Target::Iceberg, Target::Del
 /// The files have the column under different names, before and after dual write began.
 #[rstest]
 #[tokio::test]
-async fn a_column_with_another_name_in_some_files_is_one_column(
-    #[values(Target::Iceberg, Target::IcebergAdopted, Target::Delta)] target: Target,
-) {
+async fn a_column_with_another_name_in_some_files_is_one_column(#[values(Target::Iceberg, Target::Delta)] target: Target) {
     let world = World::in_memory(target);
     let spec = std::fs::read_to_string(world.spec()).unwrap();
     std::fs::write(world.spec(), spec.replace("format: hive\n", "format: hive\n  columns: {from: origin}\n")).unwrap();

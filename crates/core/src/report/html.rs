@@ -61,11 +61,14 @@ struct Map {
     rows: Vec<MapRow>,
 }
 
+/// Label, cells, differing cells, rows old, rows new, state: as the page's script reads them.
+type TileRow = (String, u64, u64, u64, u64, &'static str);
+
 #[derive(Serialize)]
 struct MapRow {
     label: String,
     /// `[label, cells, differing, old rows, new rows, state]`: short, for there are thousands.
-    tiles: Vec<Option<(String, u64, u64, u64, u64, &'static str)>>,
+    tiles: Vec<Option<TileRow>>,
 }
 
 #[derive(Serialize)]
@@ -259,7 +262,7 @@ fn rows(rows: &RowDiff) -> Rows<'_> {
         .filter(|diff| diff.unequal + diff.tolerated > 0)
         .map(|diff| Column { diff, guess: diff.cause.as_ref().map(ToString::to_string) })
         .collect();
-    columns.sort_by(|a, b| (b.diff.unequal, b.diff.tolerated).cmp(&(a.diff.unequal, a.diff.tolerated)));
+    columns.sort_by_key(|column| std::cmp::Reverse((column.diff.unequal, column.diff.tolerated)));
     columns.truncate(SCHEMA_COLUMNS_MAX);
     Rows {
         mode: &rows.mode,
