@@ -43,7 +43,7 @@ lint: venv ## Check formatting, lints, dependency directions, licences, spelling
 	scripts/check-dependencies.sh
 	scripts/deny.sh
 	$(VENV)/bin/typos
-	$(VENV)/bin/shellcheck .ci/run scripts/*.sh
+	$(VENV)/bin/shellcheck .ci/run scripts/*.sh docs/ci/*.sh
 
 fmt: ## Format the code
 	@$(CARGO) fmt --all

@@ -193,7 +193,7 @@ pub struct DiffArgs {
     /// Compare only the rows of which this SQL condition on the new table's columns is true.
     #[arg(long = "where", value_name = "CONDITION")]
     pub range: Option<String>,
-    /// A file with a `validation:` section as in a spec: column rules, ledger.
+    /// A file with the section `validation:` of a spec: column rules, ledger.
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
     /// Show values, not tokens, in the sample.

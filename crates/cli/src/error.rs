@@ -31,8 +31,6 @@ pub enum Error {
     Variable(#[from] MissingVariable),
     #[error("cannot read {path}; nothing was done")]
     ReadFile { path: String, source: std::io::Error },
-    #[error("{path} is no section `validation:` of a spec")]
-    Rules { path: String, source: serde_yaml::Error },
     #[error("cannot read {path}")]
     ReadSpec { path: String, source: std::io::Error },
     #[error(transparent)]

@@ -9,6 +9,7 @@ mod columns;
 mod hash;
 mod rows;
 mod sums;
+mod tee;
 mod universal;
 
 use std::ops::Range;
@@ -30,6 +31,7 @@ use universal::ColumnKeys;
 
 pub(crate) use cells::{CellAssigner, Memo};
 pub(crate) use hash::RowHasher;
+pub use tee::{TeeSums, tee};
 
 /// Distinct cell-deciding values that one stream remembers before it folds its sums.
 const MEMO_ENTRIES_MAX: usize = 64 * 1024;

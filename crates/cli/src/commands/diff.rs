@@ -1,5 +1,6 @@
 //! `diff`: do any two tables hold the same rows?
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lakeshift_core::spec::Validation;
@@ -79,22 +80,22 @@ pub async fn run(context: &Context, args: &DiffArgs) -> Result<Answer, Error> {
     Ok(Answer::done(text, json).with_exit_code(exit_code))
 }
 
+/// The rules' file, or none, with what the flags say.
 fn settings(args: &DiffArgs) -> Result<Validation, Error> {
-    let mut settings = match &args.rules {
-        None => Validation::default(),
-        Some(path) => {
-            let text = super::read_text(path)?;
-            serde_yaml::from_str(&text).map_err(|source| Error::Rules { path: path.display().to_string(), source })?
-        }
+    let (text, file) = match &args.rules {
+        Some(path) => (super::read_text(path)?, path.as_path()),
+        None => ("{}".to_owned(), Path::new("the command line")),
     };
-    if !args.key.is_empty() {
-        settings.key = args.key.clone();
-    }
-    if args.range.is_some() {
-        settings.range = args.range.clone();
-    }
-    settings.mask &= !args.show_values;
-    Ok(settings)
+    let adjust = |settings: &mut Validation| {
+        if !args.key.is_empty() {
+            settings.key = args.key.clone();
+        }
+        if args.range.is_some() {
+            settings.range = args.range.clone();
+        }
+        settings.mask &= !args.show_values;
+    };
+    Ok(Validation::from_yaml(text, file, adjust)?)
 }
 
 /// `delta:/lake/a` as a table.

@@ -7,12 +7,14 @@ use std::collections::HashSet;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::migration::{Phase, Work};
 use lakeshift_core::plan::{PlannedFile, Strategy, data_file_stem};
 use lakeshift_core::table::{FileEntry, NewFile, Snapshot, UnitId};
 use lakeshift_exec::plan_file::{self, PlanFileError};
 
 use super::commit::{Delta, commit};
+use super::compare::SourceSums;
 use super::rows::{RewriteTask, Rows};
 use super::tables::Tables;
 use super::{mirror, plans};
@@ -61,6 +63,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     mirror::round(session, tables, rows).await?;
     let Some(boundary) = session.state.boundary.clone() else { return Ok(()) };
     let source = tables.source.snapshot(Some(&boundary.plan.source)).await?;
+    let sums = SourceSums::open(session, tables, rows, &source).await?;
     let planned = plans::read(session, &boundary.plan.digest, &boundary.plan.source);
     let mut units = plan_file::units(planned).fuse().boxed();
     let meter = session.context.progress.begin("backfill", boundary.plan.summary.total.bytes);
@@ -74,7 +77,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
         if run.is_empty() {
             break;
         }
-        for unit in run_wave(session, tables, rows, &source, run).await? {
+        for unit in run_wave(session, tables, rows, (&source, sums.as_ref()), run).await? {
             let message = format!("{} {}: {} file(s)", unit.strategy, unit.id, unit.delta.add.len());
             commit(session, tables, Work::Backfill { units: unit.numbers }, unit.delta).await?;
             meter.step(unit.source_bytes, &message);
@@ -134,7 +137,7 @@ async fn run_wave(
     session: &Session,
     tables: &Tables,
     rows: &Rows,
-    source: &Snapshot,
+    (source, sums): (&Snapshot, Option<&SourceSums>),
     units: Vec<Unit>,
 ) -> Result<Vec<Finished>, Error> {
     let concurrency = session.spec.backfill.concurrency as usize;
@@ -142,7 +145,7 @@ async fn run_wave(
         .map(|unit| async move {
             let (id, strategy) = (unit.id.clone(), unit.strategy);
             let (numbers, source_bytes) = (unit.number().into_iter().collect(), unit.bytes());
-            let delta = run_unit(session, tables, rows, source, unit).await?;
+            let delta = run_unit(session, tables, rows, source, sums, unit).await?;
             Ok::<_, Error>(Finished { id, strategy, numbers, source_bytes, delta })
         })
         .buffered(concurrency)
@@ -151,7 +154,7 @@ async fn run_wave(
 }
 
 /// Moves the files of one unit, up to but without the commit. A file that changes meanwhile is left out: the mirror will
-/// find it changed and carry it over.
+/// find it changed and carry it over. With `sums` what was read is summed for the validation.
 ///
 /// # Errors
 /// [`Error::Restless`]; a file that cannot be read or written.
@@ -160,17 +163,22 @@ pub async fn run_unit(
     tables: &Tables,
     rows: &Rows,
     source: &Snapshot,
+    sums: Option<&SourceSums>,
     mut unit: Unit,
 ) -> Result<Delta, Error> {
     let mut changed = 0;
     for _ in 0..ATTEMPTS_MAX {
         let result = match unit.strategy {
-            Strategy::Adopt => Ok(adopt(tables, &unit)),
-            Strategy::Rewrite => rewrite(session, tables, rows, source, &unit).await,
+            Strategy::Adopt => Ok((adopt(tables, &unit), Read::default())),
+            Strategy::Rewrite => rewrite(session, tables, rows, source, sums, &unit).await,
         };
         let still = unchanged(tables, &unit.files).await?;
         if still.len() == unit.files.len() {
-            return result;
+            let (delta, read) = result?;
+            if let Some(sums) = sums {
+                sums.keep(&read.files, read.sums).await?;
+            }
+            return Ok(delta);
         }
         changed = unit.files.len() - still.len();
         unit.files = still;
@@ -189,18 +197,34 @@ fn adopt(tables: &Tables, unit: &Unit) -> Delta {
     Delta { add: add.collect(), remove: Vec::new(), bytes_written: 0 }
 }
 
-async fn rewrite(session: &Session, tables: &Tables, rows: &Rows, source: &Snapshot, unit: &Unit) -> Result<Delta, Error> {
+/// Source files with their sums.
+#[derive(Default)]
+struct Read {
+    files: Vec<FileEntry>,
+    sums: Vec<Option<Fingerprint>>,
+}
+
+async fn rewrite(
+    session: &Session,
+    tables: &Tables,
+    rows: &Rows,
+    source: &Snapshot,
+    sums: Option<&SourceSums>,
+    unit: &Unit,
+) -> Result<(Delta, Read), Error> {
     if unit.files.is_empty() {
-        return Ok(Delta::default());
+        return Ok(Default::default());
     }
     let task = RewriteTask {
         source,
         files: unit.files.iter().map(entry).collect(),
         stem: data_file_stem(session.id(), &unit.id, session.epoch()),
+        sums: sums.map(SourceSums::request),
     };
-    let add = rows.rewrite(tables, task).await?;
-    let bytes_written = add.iter().map(|file| file.size_bytes).sum();
-    Ok(Delta { add, remove: Vec::new(), bytes_written })
+    let written = rows.rewrite(tables, &task).await?;
+    let bytes_written = written.files.iter().map(|file| file.size_bytes).sum();
+    let delta = Delta { add: written.files, remove: Vec::new(), bytes_written };
+    Ok((delta, Read { files: task.files, sums: written.sums }))
 }
 
 fn entry(file: &PlannedFile) -> FileEntry {

@@ -8,6 +8,7 @@ mod proof;
 mod read;
 mod readings;
 mod self_test;
+mod source_sums;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use read::SideReading;
 use readings::Kept;
 
 pub use self_test::{Trial, self_test};
+pub use source_sums::SourceSums;
 
 /// Cells of a fingerprint at most; above it the refinement's last fields are given up, and the report says so.
 const CELLS_MAX: usize = 100_000;
@@ -111,11 +113,9 @@ pub async fn compare_sides(request: &Request<'_>, old: &Pinned<'_>, new: &Pinned
         true => proof::Shared::none(old, new),
         false => proof::shared(old, new, &columns).await?,
     };
-    let encoding =
-        Encoding { float_zeros: request.settings.float_zeros, map_order: request.settings.map_order, ..Encoding::default() };
-    let shape =
-        |key| FingerprintShape { encoding, key, columns: columns.names.clone(), fields: columns.refinement.fields.clone() };
-    let kept = Kept::open(request.readings, request.read_all, || draw_key(request.rng), shape).await?;
+    let kept =
+        Kept::open(request.readings, request.read_all, || draw_key(request.rng), |key| columns.shape(request.settings, key))
+            .await?;
     let (old_side, new_side) = (
         SideReading::new(request.engine, old, Side::Old, columns.old.clone()).await?,
         SideReading::new(request.engine, new, Side::New, columns.new.clone()).await?,
@@ -232,7 +232,8 @@ pub async fn replay(
         false => proof::shared(&old, &new, &columns).await?,
     };
     let fields = certificate.fields.iter().chain(&certificate.given_up).cloned().collect();
-    let (encoding, key) = (certificate.encoding, certificate.key);
+    // A certificate of another version is refused below: this build reads under its own only.
+    let (encoding, key) = (Encoding { version: Encoding::VERSION, ..certificate.encoding }, certificate.key);
     let shape = FingerprintShape { encoding, key, columns: columns.names.clone(), fields };
     let kept = Kept::open(&memory, true, || key, |_| shape.clone()).await?;
     let (old_side, new_side) = (

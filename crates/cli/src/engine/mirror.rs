@@ -56,7 +56,7 @@ pub async fn round(session: &mut Session, tables: &Tables, rows: &Rows) -> Resul
     let mut delta = Delta { remove: superseded.remove, ..Delta::default() };
     let work = async {
         for unit in group(planning.files) {
-            let done = run_unit(session, tables, rows, &batch.to, unit).await?;
+            let done = run_unit(session, tables, rows, &batch.to, None, unit).await?;
             delta.add.extend(done.add);
             delta.bytes_written += done.bytes_written;
         }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
+use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::Spec;
 use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot};
 use lakeshift_exec::engine::{Engine, EngineSettings};
+use lakeshift_exec::fingerprint::{FingerprintRequest, tee};
 use lakeshift_exec::logic::{Logic, LogicSpec};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
 use lakeshift_exec::scan::{ScanRequest, scan};
@@ -38,6 +40,25 @@ pub struct RewriteTask<'a> {
     pub files: Vec<FileEntry>,
     /// The start of the new files' names.
     pub stem: String,
+    /// What is summed of every file's rows, if anything.
+    pub sums: Option<FingerprintRequest>,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Rewritten {
+    /// The target's new files.
+    pub files: Vec<NewFile>,
+    /// For each source file its sums, where they were taken.
+    pub sums: Vec<Option<Fingerprint>>,
+}
+
+/// What the spec does to the source's rows.
+pub fn logic_of(spec: &Spec) -> LogicSpec<'_> {
+    LogicSpec {
+        transform: spec.transform.as_ref().map(|transform| transform.sql.as_str()),
+        scope: spec.scope.as_ref().map(|scope| scope.filter.as_str()),
+    }
 }
 
 impl Rows {
@@ -68,11 +89,7 @@ impl Rows {
     }
 
     async fn logic(&self, source: &TableSchema) -> Result<Logic, Error> {
-        let logic = LogicSpec {
-            transform: self.spec.transform.as_ref().map(|transform| transform.sql.as_str()),
-            scope: self.spec.scope.as_ref().map(|scope| scope.filter.as_str()),
-        };
-        Ok(Logic::new(&self.engine, source, logic).await?)
+        Ok(Logic::new(&self.engine, source, logic_of(&self.spec)).await?)
     }
 
     /// The engine.
@@ -80,29 +97,34 @@ impl Rows {
         &self.engine
     }
 
-    async fn old_plan(
-        &self,
-        tables: &Tables,
-        source: &Snapshot,
-        files: &[FileEntry],
-    ) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        let request =
-            ScanRequest { storage: &tables.source_storage, format: tables.source.format(), snapshot: source, files };
-        let plan = scan(&self.engine, &request)?;
-        Ok(self.logic(&source.schema).await?.apply(plan).await?)
+    /// For each file a plan that reads it and applies the logic.
+    async fn old_plans(&self, tables: &Tables, task: &RewriteTask<'_>) -> Result<Vec<Arc<dyn ExecutionPlan>>, Error> {
+        let logic = self.logic(&task.source.schema).await?;
+        let mut plans = Vec::with_capacity(task.files.len());
+        for file in &task.files {
+            let request = ScanRequest {
+                storage: &tables.source_storage,
+                format: tables.source.format(),
+                snapshot: task.source,
+                files: std::slice::from_ref(file),
+            };
+            plans.push(logic.apply(scan(&self.engine, &request)?).await?);
+        }
+        Ok(plans)
     }
 
-    /// Reads files, applies the logic, and writes the target's data files. Nothing refers to them yet.
+    /// Reads files, applies the logic, and writes the target's data files. Nothing refers to them yet. With `task.sums` the
+    /// rows of every file are summed as they pass.
     ///
     /// # Errors
     /// Rows that cannot be read or written; whole files may be left over, which no table refers to.
-    pub async fn rewrite(&self, tables: &Tables, task: RewriteTask<'_>) -> Result<Vec<NewFile>, Error> {
+    pub async fn rewrite(&self, tables: &Tables, task: &RewriteTask<'_>) -> Result<Rewritten, Error> {
         let schema = self
             .target_schema
             .get_or_try_init(|| async { Ok::<_, Error>(tables.target.snapshot(None).await?.schema) })
             .await?;
-        let plan = self.old_plan(tables, task.source, &task.files).await?;
-        let input = self.engine.execute(plan).map_err(|source| Error::Query { source })?;
+        let plans = self.old_plans(tables, task).await?;
+        let (input, sums) = tee(&self.engine, plans, task.sums.clone()).map_err(|source| Error::Query { source })?;
         let format = tables.target.format();
         let request = RewriteRequest {
             input: self.throttle.pace(input, bytes_per_row(&task.files)),
@@ -115,7 +137,7 @@ impl Rows {
             cancel: None,
         };
         match rewrite(request).await? {
-            RewriteOutcome::Written(files) => Ok(files),
+            RewriteOutcome::Written(files) => Ok(Rewritten { files, sums: sums.take() }),
             RewriteOutcome::Cancelled(_) => Err(Error::Interrupted),
         }
     }

@@ -11,7 +11,7 @@ use lakeshift_exec::logic::LogicSpec;
 use object_store::ObjectStoreExt;
 
 use super::compare::{self, About, Pinned, Request, Trial, compare_sides, conclude, in_memory};
-use super::rows::Rows;
+use super::rows::{Rows, logic_of};
 use super::tables::Tables;
 use crate::error::Error;
 use crate::session::Session;
@@ -108,12 +108,7 @@ pub(super) async fn pin_both<'a>(
     tables: &'a Tables,
     [source, target]: [Option<&TableVersion>; 2],
 ) -> Result<(Pinned<'a>, Pinned<'a>), Error> {
-    let spec = &session.spec;
-    let logic = LogicSpec {
-        transform: spec.transform.as_ref().map(|transform| transform.sql.as_str()),
-        scope: spec.scope.as_ref().map(|scope| scope.filter.as_str()),
-    };
-    let old = pin(tables.source.as_ref(), source, [&tables.source_storage; 2], logic).await?;
+    let old = pin(tables.source.as_ref(), source, [&tables.source_storage; 2], logic_of(&session.spec)).await?;
     let storages = [&tables.target_storage, &tables.source_storage];
     let new = pin(tables.target.as_ref(), target, storages, LogicSpec::default()).await?;
     Ok((old, new))

@@ -56,7 +56,8 @@ impl World {
         Ok(None)
     }
 
-    async fn live(&self, steps: &[Step]) {
+    /// Takes steps of which each must succeed.
+    pub async fn live(&self, steps: &[Step]) {
         for step in steps {
             match self.step(*step).await {
                 Ok(Some(answer)) => assert_eq!(answer.exit_code, 0, "{step:?}: {}", answer.text),
@@ -71,7 +72,8 @@ impl World {
     }
 }
 
-fn before(command: &str) -> &'static [Step] {
+/// The life up to a command.
+pub fn before(command: &str) -> &'static [Step] {
     let at = LIFE.iter().position(|step| matches!(step, Step::Command(words) if words[0] == command));
     &LIFE[..at.unwrap()]
 }

@@ -109,6 +109,34 @@ impl World {
         self.store.put(&path, renamed_day_file(day, flights).into()).await.unwrap();
     }
 
+    /// Writes an object below the root.
+    pub async fn put(&self, path: &str, bytes: impl Into<object_store::PutPayload>) {
+        self.store.put(&self.path(&format!("{}/{path}", self.root)), bytes.into()).await.unwrap();
+    }
+
+    /// What stands at a URL below the root.
+    pub async fn get(&self, url: &str) -> bytes::Bytes {
+        self.store.get(&self.path(url)).await.unwrap().bytes().await.unwrap()
+    }
+
+    /// The JSON that stands at a URL below the root.
+    pub async fn json(&self, url: &str) -> serde_json::Value {
+        serde_json::from_slice(&self.get(url).await).unwrap()
+    }
+
+    fn path(&self, url: &str) -> Path {
+        let path = url.split_once("://").unwrap().1;
+        // After the bucket, which in memory is empty.
+        Path::parse(path.split_once('/').map_or("", |(_, path)| path)).unwrap()
+    }
+
+    /// A file beside the spec.
+    pub fn write_file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
     /// Deletes a source file.
     pub async fn delete_day(&self, day: u32, file: &str) {
         self.store.delete(&self.source_path(day, file)).await.unwrap();

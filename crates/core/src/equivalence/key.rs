@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for ValidationKey {
 /// How values become bytes, as far as it may vary. Two fingerprints of different encodings say nothing of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encoding {
-    /// Version of the byte layout in `docs/equivalence.md`.
+    /// Version of the byte layout and of the row hash in `docs/equivalence.md`.
     pub version: u32,
     /// Whether −0.0 is 0.0.
     pub float_zeros: FloatZeros,
@@ -78,8 +78,8 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// The byte layout that this build writes.
-    pub const VERSION: u32 = 1;
+    /// The byte layout and the row hash of this build.
+    pub const VERSION: u32 = 2;
 }
 
 impl Default for Encoding {

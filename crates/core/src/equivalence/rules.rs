@@ -27,6 +27,13 @@ pub struct ComparedColumn {
 }
 
 impl ComparedColumn {
+    /// The old column whose values it shows to have arrived: the one that is compared, or the one of the same name from which
+    /// the rule computes the value.
+    fn accounts_for(&self) -> Option<&str> {
+        let computed = self.rule.as_ref().and_then(|rule| rule.old.as_deref()).filter(|sql| mentions(sql, &self.new));
+        self.old_column.as_deref().or(computed.map(|_| self.new.as_str()))
+    }
+
     /// How far two values may lie apart, where the rule allows it.
     pub fn tolerance(&self) -> Option<Tolerance> {
         self.rule.as_ref().and_then(Tolerance::of)
@@ -44,8 +51,8 @@ impl ComparedColumn {
 pub struct ColumnPlan {
     /// The new table's columns that have an old value, in its order.
     pub compared: Vec<ComparedColumn>,
-    /// Old columns that no new column is compared with. A column that an expression merely mentions is among them: that
-    /// its values arrived is not shown by the expression's value. `transform.sql` may leave it out.
+    /// Old columns that no new column is compared with. A column that only expressions for columns of other names mention is
+    /// among them: that its values arrived is not shown by the expression's value. `transform.sql` may leave it out.
     pub missing: Vec<Field>,
     /// New columns without an old value.
     pub added: Vec<Field>,
@@ -98,7 +105,7 @@ pub fn plan_columns(
             None => plan.added.push(field.clone()),
         }
     }
-    let used: BTreeSet<&str> = plan.compared.iter().filter_map(|column| column.old_column.as_deref()).collect();
+    let used: BTreeSet<&str> = plan.compared.iter().filter_map(ComparedColumn::accounts_for).collect();
     plan.missing = old.fields.iter().filter(|field| !used.contains(field.name.as_str())).cloned().collect();
     Ok(plan)
 }
@@ -131,6 +138,13 @@ fn compared(old: &TableSchema, new: &str, rule: Option<&ColumnRule>) -> Option<C
 fn column_named<'a>(old: &'a TableSchema, text: &str) -> Option<&'a str> {
     let names = || old.fields.iter().map(|field| field.name.as_str());
     names().find(|name| *name == text).or_else(|| names().find(|name| quoted(name) == text))
+}
+
+/// Whether `name` stands in `sql` as a word of its own.
+fn mentions(sql: &str, name: &str) -> bool {
+    let in_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    sql.match_indices(name)
+        .any(|(at, found)| !in_word(sql[..at].chars().next_back()) && !in_word(sql[at + found.len()..].chars().next()))
 }
 
 /// `value` with what the rule ignores taken away, the same on both sides.

@@ -56,7 +56,7 @@ pub(super) fn check(spec: &Spec) -> Checked {
     hive_only(spec)?;
     partitioning(spec)?;
     columns(spec)?;
-    validation(spec)?;
+    validation(&spec.validation)?;
     statements(spec)?;
     quantities(spec)?;
     sunset(spec)?;

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use super::check::{Checked, Finding, contradiction, unique, value};
 use super::error::shown;
 use super::guard::{Step, path};
-use super::model::{ColumnRule, Spec, Validation};
+use super::model::{ColumnRule, Validation};
 use crate::equivalence::{AcceptRule, DifferenceKind};
 
 const NEEDS_KEY: &str = "name the columns that identify a row in `validation.key`";
 
 /// Checks `validation`, but for its quantities.
-pub(super) fn validation(spec: &Spec) -> Checked {
-    let validation = &spec.validation;
+pub(super) fn validation(validation: &Validation) -> Checked {
     let key: Vec<&str> = validation.key.iter().map(String::as_str).collect();
     unique("validation.key", &key)?;
     if validation.range.as_ref().is_some_and(|range| range.trim().is_empty()) {

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::check::{self, Finding};
+use super::check::{self, Checked, Finding};
+use super::check_validation::validation;
 use super::error::{Problem, SpecError, nearest, shown};
 use super::guard::{self, ANCHORS, Position, Stop};
-use super::model::Spec;
+use super::model::{Spec, Validation};
 
 /// A spec's size in bytes at most, with anchors expanded too.
 pub const SPEC_BYTES_MAX: usize = 1 << 20;
@@ -26,30 +29,10 @@ impl Spec {
     /// # Errors
     /// [`SpecError`] for the first thing that is wrong, with its line and column.
     pub fn from_yaml(text: impl AsRef<[u8]>, file: &Path) -> Result<Self, SpecError> {
-        let at = |(line, column): Position, problem, expected, hint| SpecError {
-            file: file.display().to_string(),
-            line,
-            column,
-            problem,
-            expected,
-            hint,
-        };
-        let text = bounded_text(text.as_ref()).map_err(|(position, problem, hint)| at(position, problem, None, hint))?;
-        guard::survey(text, SPEC_BYTES_MAX).map_err(|stop| match stop {
-            Stop::Found(position, problem) => {
-                let hint = hint_of(&problem);
-                at(position, problem, None, hint)
-            }
-            Stop::Yaml(error) => translated(&error, at),
-        })?;
-        let mut spec: Self = serde_yaml::from_str(text).map_err(|error| translated(&error, at))?;
-        let found = |finding: Finding| {
-            let position = guard::locate_nearest(text, &finding.path);
-            at(position, finding.problem, finding.expected, finding.hint)
-        };
-        check::resolve_locations(&mut spec, file).map_err(found)?;
-        check::check(&spec).map_err(found)?;
-        Ok(spec)
+        read(text.as_ref(), file, |spec: &mut Self| {
+            check::resolve_locations(spec, file)?;
+            check::check(spec)
+        })
     }
 
     /// The spec as JSON with sorted keys and every default filled in; storage options are `***`.
@@ -82,6 +65,52 @@ impl Spec {
     fn as_json(&self) -> Value {
         serde_json::to_value(self).expect("a spec has a JSON form")
     }
+}
+
+impl Validation {
+    /// Reads and checks a file that has nothing but a spec's section `validation`, for a comparison without a migration.
+    /// `adjust` changes it before it is checked.
+    ///
+    /// # Errors
+    /// [`SpecError`] for the first thing that is wrong, with its line and column.
+    pub fn from_yaml(text: impl AsRef<[u8]>, file: &Path, adjust: impl FnOnce(&mut Self)) -> Result<Self, SpecError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Rules {
+            #[serde(default)]
+            validation: Validation,
+        }
+        let checked = |rules: &mut Rules| {
+            adjust(&mut rules.validation);
+            validation(&rules.validation)
+        };
+        read(text.as_ref(), file, checked).map(|rules| rules.validation)
+    }
+}
+
+fn read<T: DeserializeOwned>(text: &[u8], file: &Path, check: impl FnOnce(&mut T) -> Checked) -> Result<T, SpecError> {
+    let at = |(line, column): Position, problem, expected, hint| SpecError {
+        file: file.display().to_string(),
+        line,
+        column,
+        problem,
+        expected,
+        hint,
+    };
+    let text = bounded_text(text).map_err(|(position, problem, hint)| at(position, problem, None, hint))?;
+    guard::survey(text, SPEC_BYTES_MAX).map_err(|stop| match stop {
+        Stop::Found(position, problem) => {
+            let hint = hint_of(&problem);
+            at(position, problem, None, hint)
+        }
+        Stop::Yaml(error) => translated(&error, at),
+    })?;
+    let mut value: T = serde_yaml::from_str(text).map_err(|error| translated(&error, at))?;
+    check(&mut value).map_err(|finding: Finding| {
+        let position = guard::locate_nearest(text, &finding.path);
+        at(position, finding.problem, finding.expected, finding.hint)
+    })?;
+    Ok(value)
 }
 
 /// Objects with their keys in order, whether or not this build of `serde_json` keeps the order of insertion.

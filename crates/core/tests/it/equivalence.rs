@@ -119,7 +119,7 @@ fn fingerprints_of_other_keys_columns_encodings_or_cells_are_not_compared() {
     let base = by_day_and_n();
     let others = [
         FingerprintShape { key: ValidationKey::new([2; 16]), ..base.clone() },
-        FingerprintShape { encoding: Encoding { version: 2, ..Encoding::default() }, ..base.clone() },
+        FingerprintShape { encoding: Encoding { version: Encoding::VERSION + 1, ..Encoding::default() }, ..base.clone() },
         FingerprintShape { columns: vec!["day".into()], ..base.clone() },
         shape(Vec::new()),
     ];

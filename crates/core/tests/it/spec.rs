@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema};
 use lakeshift_core::spec::{
-    BackfillOrder, ByteSize, Location, Place, Span, Spec, SpecError, Strategy, SunsetDisposition, TemplateInput, template,
+    BackfillOrder, ByteSize, Location, Place, Span, Spec, SpecError, Strategy, SunsetDisposition, TemplateInput, Validation,
+    template,
 };
 use lakeshift_core::table::Format;
 use proptest::prelude::{any, prop};
@@ -264,6 +265,22 @@ fn a_mistake_is_told_with_its_place_and_a_hint() {
     }
     assert!(!all.contains("hunter2"), "{all}");
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn rules_without_a_spec_are_read_and_checked_as_in_one() {
+    let rules = |text: &str, key: &[&str]| {
+        let adjust = |rules: &mut Validation| rules.key.extend(key.iter().map(|key| (*key).to_owned()));
+        Validation::from_yaml(text, Path::new("rules.yaml"), adjust)
+    };
+    let tolerant = "validation:\n  columns:\n    delay: {absolute: 0.5}\n";
+    assert_eq!(rules("{}", &[]).unwrap(), Validation::default());
+    assert_eq!(rules(tolerant, &["id"]).unwrap().columns["delay"].absolute, Some(0.5));
+    let error = rules(tolerant, &[]).unwrap_err().to_string();
+    assert!(error.starts_with("rules.yaml:3:") && error.contains("has a tolerance, and without a key"), "{error}");
+    let error = rules("columns: {delay: {absolute: 0.5}}", &[]).unwrap_err().to_string();
+    assert!(error.contains("columns") && error.contains("one of: validation"), "{error}");
+    assert!(rules("validation: {key: [a, a]}", &[]).is_err());
 }
 
 #[rstest]

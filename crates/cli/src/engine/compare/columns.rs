@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use lakeshift_core::equivalence::{
-    CellSide, ComparedColumn, Refinement, SchemaCheck, Tolerance, common_refinement, compare_schemas, plan_columns, quoted,
+    CellSide, ComparedColumn, Encoding, FingerprintShape, Refinement, SchemaCheck, Tolerance, ValidationKey,
+    common_refinement, compare_schemas, plan_columns, quoted,
 };
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::schema::TableSchema;
@@ -81,6 +82,14 @@ pub(super) async fn plan(
     let tolerance = |name: &String| settings.columns.get(name).and_then(Tolerance::of);
     let tolerances = names.iter().map(tolerance).collect();
     Ok(Columns { schema, names, old: old_side, new: new_side, refinement, tolerances })
+}
+
+impl Columns {
+    /// What a fingerprint of them under `key` is taken of.
+    pub(super) fn shape(&self, settings: &Validation, key: ValidationKey) -> FingerprintShape {
+        let encoding = Encoding { float_zeros: settings.float_zeros, map_order: settings.map_order, ..Encoding::default() };
+        FingerprintShape { encoding, key, columns: self.names.clone(), fields: self.refinement.fields.clone() }
+    }
 }
 
 /// The refinement of both partitionings. Where values come from expressions, an old partition column divides cells only

@@ -99,6 +99,11 @@ impl SideReading {
         ScanRequest { storage, format: self.format, snapshot: &self.snapshot, files }
     }
 
+    /// This side's names of the compared columns.
+    pub(super) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
     /// Names a file with its content and the way it is read: equal keys mean equal rows.
     pub(super) fn key_of(&self, file: &FileEntry) -> String {
         let mut hash = Sha256::new();

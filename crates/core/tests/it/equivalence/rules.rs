@@ -51,6 +51,16 @@ fn an_old_value_is_a_column_or_an_expression(#[case] old: &str, #[case] expected
     assert_eq!((found.0.as_str(), found.1.as_str(), found.2), expected);
 }
 
+#[rstest]
+#[case::computed_from_its_namesake("a * 60", &[])]
+#[case::quoted("\"a\" * 60", &[])]
+#[case::computed_from_others("b + aa", &["a"])]
+#[case::constant("0", &["a"])]
+fn a_rule_accounts_for_the_old_column_of_its_name_if_it_computes_from_it(#[case] old: &str, #[case] missing: &[&str]) {
+    let plan = plan(&["a"], &["a"], vec![("a", rule(|rule| rule.old = Some(old.into())))]).unwrap();
+    assert_eq!(plan.missing.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), missing);
+}
+
 #[test]
 fn what_is_ignored_is_taken_away_on_both_sides() {
     let text = sql(|rule| (rule.trim, rule.ignore_case) = (true, true));
