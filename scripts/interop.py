@@ -255,11 +255,19 @@ def half_year(checks: Checks, duck: Duck, lakeshift: str, root: pathlib.Path, fl
     name = "flights-3m-to-delta"
     moved = {"lake/flights-daily$": "lake/flights-3m"}
     to_delta = Migration(lakeshift, root, name, spec("flights-to-delta", {**named(name), **moved}))
-    for migration in (to_iceberg, to_delta):
+    name = "flights-3m-spliced"
+    moved = {"lake/flights$": "lake/flights-3m", "lake/flights-iceberg$": "lake/flights-3m-spliced"}
+    monthly = {"    - bucket.*\n": "", "^  unit_size: .*\n": "", "^  target_file_size: .*\n": "  strategy: splice\n"}
+    spliced = Migration(lakeshift, root, name, spec("flights-to-iceberg", {**named(name), **moved, **monthly}))
+    for migration in (to_iceberg, spliced, to_delta):
         migration.steps(UNTIL_BACKFILL + SINCE_BACKFILL)
         print(f"      {migration.times()}")
     original = f"(SELECT *, date::DATE AS flight_date FROM read_parquet('{flights_3m}'))"
     iceberg_readers(checks, duck, "flights-3m, Iceberg", original, root / "lake" / "flights-3m-iceberg")
+    table = root / "lake" / "flights-3m-spliced"
+    iceberg_readers(checks, duck, "flights-3m, Iceberg, spliced", original, table)
+    files = len(list(table.glob("data/**/*.parquet")))
+    checks.that(files == 7, "flights-3m, Iceberg, spliced: one file a month, and one of the six flights after", files)
     delta_readers(checks, duck, "flights-3m, Delta", original, days)
 
 

@@ -7,7 +7,7 @@ mod choose;
 mod estimate;
 mod unit;
 
-pub use choose::{ChooseContext, choose};
+pub use choose::{ChooseContext, choose, same_type};
 pub use estimate::{Assumptions, PlanSummary, StrategyTotals, summarize};
 pub use unit::{UnitLimits, data_file_stem, into_units, unit_of_path};
 
@@ -22,6 +22,8 @@ use crate::value::Value;
 pub enum Strategy {
     /// The new table registers the file where it lies; no byte moves.
     Adopt,
+    /// The file's column chunks are copied, undecoded, into larger files of the new table.
+    Splice,
     /// The rows are decoded, transformed, partitioned and encoded into new files.
     Rewrite,
 }
@@ -30,6 +32,7 @@ impl std::fmt::Display for Strategy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Adopt => "adopt",
+            Self::Splice => "splice",
             Self::Rewrite => "rewrite",
         })
     }

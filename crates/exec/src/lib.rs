@@ -2,7 +2,7 @@
 //! of two tables.
 //!
 //! [`scan`] reads files of any format in their table's logical schema; [`logic`] applies the spec's SQL; [`rewrite`] splits
-//! rows by target partition and writes data files; [`mod@encode`], [`mod@fingerprint`] and [`mod@diff`] tell whether two
+//! rows by target partition and writes data files; [`mod@splice`] copies column chunks undecoded; [`mod@encode`], [`mod@fingerprint`] and [`mod@diff`] tell whether two
 //! tables hold the same rows. Nothing here commits to a table.
 
 pub mod diff;
@@ -14,5 +14,6 @@ pub mod partition;
 pub mod plan_file;
 pub mod rewrite;
 pub mod scan;
+pub mod splice;
 pub mod throttle;
 pub mod types;

@@ -25,6 +25,7 @@ mod path;
 
 use conform::Conform;
 use files::Files;
+pub(crate) use files::{upload, writer_properties};
 pub use path::partition_folder;
 
 /// Rows that are gathered before they are split, at most: few partitions then get few large pieces, many get many small ones.
@@ -164,6 +165,25 @@ pub enum RewriteError {
         /// The cause.
         #[source]
         source: DataFusionError,
+    },
+    /// A source file could not be read.
+    #[error("could not read {file}")]
+    ReadFile {
+        /// The file.
+        file: String,
+        /// The cause.
+        #[source]
+        source: ParquetError,
+    },
+    /// A source file is not the one on record.
+    #[error("{file} has {found} rows and {expected} were recorded; it was replaced or damaged, list the table again")]
+    Replaced {
+        /// The file.
+        file: String,
+        /// Rows by the footer.
+        found: u64,
+        /// Rows on record.
+        expected: u64,
     },
     /// A file could not be encoded or stored.
     #[error("could not write {file}; it was given up and is not visible")]

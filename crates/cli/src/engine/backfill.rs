@@ -12,6 +12,7 @@ use lakeshift_core::migration::{Phase, Work};
 use lakeshift_core::plan::{PlannedFile, Strategy, data_file_stem};
 use lakeshift_core::table::{FileEntry, NewFile, Snapshot, UnitId};
 use lakeshift_exec::plan_file::{self, PlanFileError};
+use lakeshift_exec::splice::SpliceOutcome;
 
 use super::commit::{Delta, commit};
 use super::compare::SourceSums;
@@ -170,6 +171,7 @@ pub async fn run_unit(
     for _ in 0..ATTEMPTS_MAX {
         let result = match unit.strategy {
             Strategy::Adopt => Ok((adopt(tables, &unit), Read::default())),
+            Strategy::Splice => splice(session, tables, rows, source, sums, &unit).await,
             Strategy::Rewrite => rewrite(session, tables, rows, source, sums, &unit).await,
         };
         let still = unchanged(tables, &unit.files).await?;
@@ -204,6 +206,40 @@ struct Read {
     sums: Vec<Option<Fingerprint>>,
 }
 
+/// Copies the unit's column chunks; where a file's layout does not allow it, its rows are rewritten.
+async fn splice(
+    session: &Session,
+    tables: &Tables,
+    rows: &Rows,
+    source: &Snapshot,
+    sums: Option<&SourceSums>,
+    unit: &Unit,
+) -> Result<(Delta, Read), Error> {
+    let task = task(session, source, None, unit);
+    let Some(key) = unit.files.first().and_then(|file| file.target_partition.as_deref()) else {
+        return Ok(Default::default());
+    };
+    match rows.splice(tables, &task, key).await? {
+        SpliceOutcome::Written(add) => {
+            let bytes_written = add.iter().map(|file| file.size_bytes).sum();
+            Ok((Delta { add, remove: Vec::new(), bytes_written }, Read::default()))
+        }
+        SpliceOutcome::NotPossible { file, reason } => {
+            tracing::info!(unit = unit.id.0, file, reason, "the unit cannot be spliced and is rewritten");
+            rewrite(session, tables, rows, source, sums, unit).await
+        }
+    }
+}
+
+fn task<'a>(session: &Session, source: &'a Snapshot, sums: Option<&SourceSums>, unit: &Unit) -> RewriteTask<'a> {
+    RewriteTask {
+        source,
+        files: unit.files.iter().map(entry).collect(),
+        stem: data_file_stem(session.id(), &unit.id, session.epoch()),
+        sums: sums.map(SourceSums::request),
+    }
+}
+
 async fn rewrite(
     session: &Session,
     tables: &Tables,
@@ -215,12 +251,7 @@ async fn rewrite(
     if unit.files.is_empty() {
         return Ok(Default::default());
     }
-    let task = RewriteTask {
-        source,
-        files: unit.files.iter().map(entry).collect(),
-        stem: data_file_stem(session.id(), &unit.id, session.epoch()),
-        sums: sums.map(SourceSums::request),
-    };
+    let task = task(session, source, sums, unit);
     let written = rows.rewrite(tables, &task).await?;
     let bytes_written = written.files.iter().map(|file| file.size_bytes).sum();
     let delta = Delta { add: written.files, remove: Vec::new(), bytes_written };

@@ -106,7 +106,7 @@ async fn superseded(session: &Session, tables: &Tables, batch: &Batch) -> Result
         match strategy {
             Strategy::Adopt if in_place => superseded.remove.push(path),
             Strategy::Adopt => superseded.remove.push(tables.source_storage.url_of(&path)),
-            Strategy::Rewrite => drop(units.insert(owner)),
+            Strategy::Splice | Strategy::Rewrite => drop(units.insert(owner)),
         }
     }
     superseded.remove = registered(tables, superseded.remove).await?;

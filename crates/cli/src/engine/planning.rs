@@ -69,8 +69,13 @@ pub async fn plan_files(
     let (target_schema, mappings) = target_schema(spec, rows, source).await?;
     let context = choose_context(spec, tables, source, target_schema.clone());
     let planned = decide_files(&context, tables, files).await?;
-    if spec.backfill.strategy == spec::Strategy::Adopt {
-        refuse_rewrites(&planned)?;
+    // In place, new files would count as the source's.
+    let in_place = tables.source.location() == tables.target.location();
+    match spec.backfill.strategy {
+        spec::Strategy::Adopt => refuse_others(&planned, Strategy::Adopt)?,
+        _ if in_place => refuse_others(&planned, Strategy::Adopt)?,
+        spec::Strategy::Splice => refuse_others(&planned, Strategy::Splice)?,
+        spec::Strategy::Auto | spec::Strategy::Rewrite => {}
     }
     let limits = UnitLimits { rewrite_bytes_max: spec.backfill.unit_size.bytes(), adopt_files_max: ADOPT_FILES_MAX };
     let newest_first = spec.backfill.order == BackfillOrder::NewestFirst;
@@ -98,7 +103,11 @@ fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema
         target_can_refer: in_place || spec.target.format == Format::Iceberg,
         renames: spec.source.columns.clone(),
         rows_change: spec.transform.is_some() || spec.scope.is_some(),
-        forced: (spec.backfill.strategy == spec::Strategy::Rewrite).then_some(Strategy::Rewrite),
+        forced: match spec.backfill.strategy {
+            spec::Strategy::Auto | spec::Strategy::Adopt => None,
+            spec::Strategy::Splice => Some(Strategy::Splice),
+            spec::Strategy::Rewrite => Some(Strategy::Rewrite),
+        },
     }
 }
 
@@ -123,14 +132,16 @@ async fn decide_files(context: &ChooseContext, tables: &Tables, files: Vec<FileE
     Ok(planned)
 }
 
-fn refuse_rewrites(files: &[PlannedFile]) -> Result<(), Error> {
+/// Refuses a plan in which files move otherwise than by `only`.
+fn refuse_others(files: &[PlannedFile], only: Strategy) -> Result<(), Error> {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-    for file in files.iter().filter(|file| file.strategy == Strategy::Rewrite) {
+    for file in files.iter().filter(|file| file.strategy != only) {
         *reasons.entry(&file.reason).or_default() += 1;
     }
     if reasons.is_empty() {
         return Ok(());
     }
-    let reasons = reasons.iter().map(|(reason, files)| format!("{files} file(s) cannot be adopted: {reason}"));
+    let how = if only == Strategy::Adopt { "adopted" } else { "spliced" };
+    let reasons = reasons.iter().map(|(reason, files)| format!("{files} file(s) cannot be {how}: {reason}"));
     Err(Error::PlanRefused { reasons: reasons.collect() })
 }

@@ -7,11 +7,13 @@ use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::Spec;
 use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot};
+use lakeshift_core::value::Value;
 use lakeshift_exec::engine::{Engine, EngineSettings};
 use lakeshift_exec::fingerprint::{FingerprintRequest, tee};
 use lakeshift_exec::logic::{Logic, LogicSpec};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
 use lakeshift_exec::scan::{ScanRequest, scan};
+use lakeshift_exec::splice::{SpliceOutcome, SpliceRequest, splice};
 use lakeshift_exec::throttle::Throttle;
 use lakeshift_journal::Clock;
 use tokio::sync::OnceCell;
@@ -119,19 +121,15 @@ impl Rows {
     /// # Errors
     /// Rows that cannot be read or written; whole files may be left over, which no table refers to.
     pub async fn rewrite(&self, tables: &Tables, task: &RewriteTask<'_>) -> Result<Rewritten, Error> {
-        let schema = self
-            .target_schema
-            .get_or_try_init(|| async { Ok::<_, Error>(tables.target.snapshot(None).await?.schema) })
-            .await?;
+        let schema = self.target_schema(tables).await?;
         let plans = self.old_plans(tables, task).await?;
         let (input, sums) = tee(&self.engine, plans, task.sums.clone()).map_err(|source| Error::Query { source })?;
-        let format = tables.target.format();
         let request = RewriteRequest {
             input: self.throttle.pace(input, bytes_per_row(&task.files)),
             storage: &tables.target_storage,
             schema,
             partition: &self.spec.target.partitioning,
-            partition_columns: if format == Format::Delta { PartitionColumns::Omit } else { PartitionColumns::Keep },
+            partition_columns: partition_columns(tables),
             file_stem: &task.stem,
             limits: self.limits(),
             cancel: None,
@@ -140,6 +138,36 @@ impl Rows {
             RewriteOutcome::Written(files) => Ok(Rewritten { files, sums: sums.take() }),
             RewriteOutcome::Cancelled(_) => Err(Error::Interrupted),
         }
+    }
+
+    /// Copies the column chunks of files whose rows all lie in the target partition `key`. Nothing refers to the new files yet.
+    ///
+    /// # Errors
+    /// As [`Self::rewrite`].
+    pub async fn splice(
+        &self,
+        tables: &Tables,
+        task: &RewriteTask<'_>,
+        key: &[Option<Value>],
+    ) -> Result<SpliceOutcome, Error> {
+        let request = SpliceRequest {
+            source: &tables.source_storage,
+            snapshot: task.source,
+            files: &task.files,
+            storage: &tables.target_storage,
+            schema: self.target_schema(tables).await?,
+            partition: &self.spec.target.partitioning,
+            key,
+            partition_columns: partition_columns(tables),
+            file_stem: &task.stem,
+            limits: self.limits(),
+            throttle: &self.throttle,
+        };
+        Ok(splice(&request).await?)
+    }
+
+    async fn target_schema(&self, tables: &Tables) -> Result<&TableSchema, Error> {
+        self.target_schema.get_or_try_init(|| async { Ok(tables.target.snapshot(None).await?.schema) }).await
     }
 
     fn limits(&self) -> RewriteLimits {
@@ -151,6 +179,10 @@ impl Rows {
             ..RewriteLimits::default()
         }
     }
+}
+
+fn partition_columns(tables: &Tables) -> PartitionColumns {
+    if tables.target.format() == Format::Delta { PartitionColumns::Omit } else { PartitionColumns::Keep }
 }
 
 fn bytes_per_row(files: &[FileEntry]) -> f64 {

@@ -1,7 +1,11 @@
 //! Bad input: an error that names the object, exit code 2, and nothing lost or half-switched.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, TimestampMicrosecondArray};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
 
 use crate::life::{LIFE, Step};
 use crate::support::{Flight, Target, World, day_file};
@@ -103,4 +107,23 @@ async fn a_source_that_vanishes_stops_the_mirror_by_name_and_loses_nothing() {
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("memory:///lake/flights"), "{error}");
     assert_eq!(world.target_rows(Target::Iceberg).await, rows);
+}
+
+/// In place a new file would count as one of the source's, and its rows twice.
+#[tokio::test]
+async fn a_migration_in_place_is_refused_where_a_file_cannot_stay_as_it_is() {
+    let world = World::in_memory(Target::DeltaInPlace);
+    world.put_day(1, "a.parquet", FLIGHTS).await;
+    let narrow = RecordBatch::try_from_iter_with_nullable([
+        ("at", Arc::new(TimestampMicrosecondArray::from_iter_values([0])) as ArrayRef, true),
+        ("delay", Arc::new(Int32Array::from_iter_values([1])), true),
+    ]);
+    let narrow = narrow.unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), narrow.schema(), None).unwrap();
+    writer.write(&narrow).unwrap();
+    world.put("flights/day=2001-01-02/narrow.parquet", writer.into_inner().unwrap()).await;
+    let error = world.run(&["plan", "SPEC"]).await.unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    let text = lakeshift::error::with_causes(&error);
+    assert!(text.contains("1 file(s) cannot be adopted: column delay is int32 in the file and int64"), "{text}");
 }

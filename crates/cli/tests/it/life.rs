@@ -81,7 +81,7 @@ pub fn before(command: &str) -> &'static [Step] {
 #[rstest]
 #[tokio::test]
 async fn a_migration_lives_from_plan_to_completion(
-    #[values(Target::Iceberg, Target::Delta, Target::DeltaInPlace)] target: Target,
+    #[values(Target::Iceberg, Target::Delta, Target::DeltaInPlace, Target::IcebergSpliced)] target: Target,
 ) {
     let world = World::in_memory(target);
     world.live(before("sunset")).await;
@@ -149,6 +149,15 @@ async fn a_column_with_another_name_in_some_files_is_one_column(#[values(Target:
     let rows = world.target_rows(target).await;
     assert_eq!(rows.len(), DAY_1.len() + DAY_2.len() + LATE.len());
     assert_eq!(rows, world.source_rows().await);
+}
+
+#[tokio::test]
+async fn a_plan_says_which_files_are_copied_undecoded_and_why() {
+    let world = World::in_memory(Target::IcebergSpliced);
+    world.live(&LIFE[..3]).await;
+    let answer = world.run(&["plan", "SPEC"]).await.unwrap();
+    assert!(answer.text.contains("splice") && !answer.text.contains("rewrite"), "{}", answer.text);
+    assert!(answer.text.contains("column day stands only in the path"), "{}", answer.text);
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub enum Target {
     IcebergAdopted,
     /// Rewritten elsewhere, unpartitioned days.
     Delta,
+    /// Copied undecoded into months.
+    IcebergSpliced,
 }
 
 /// A store with a source table, and a spec on disk.
@@ -79,6 +81,9 @@ impl World {
                 "format: iceberg\n  location: {root}/flights_iceberg\n  partitioning: [month(at), 'bucket(2, origin)']"
             ),
             Target::IcebergAdopted => format!("format: iceberg\n  location: {root}/flights_iceberg\n  partitioning: [day]"),
+            Target::IcebergSpliced => {
+                format!("format: iceberg\n  location: {root}/flights_iceberg\n  partitioning: [month(at)]")
+            }
             Target::Delta => format!("format: delta\n  location: {root}/flights_delta\n  partitioning: [origin]"),
             Target::DeltaInPlace => format!("format: delta\n  location: {root}/flights\n  partitioning: [day]"),
         };
@@ -146,14 +151,14 @@ impl World {
     pub async fn target_rows(&self, target: Target) -> Vec<String> {
         let stores = Stores::new().with_store(self.root.clone(), self.store.clone());
         let name = match target {
-            Target::Iceberg | Target::IcebergAdopted => "flights_iceberg",
+            Target::Iceberg | Target::IcebergAdopted | Target::IcebergSpliced => "flights_iceberg",
             Target::Delta => "flights_delta",
             Target::DeltaInPlace => "flights",
         };
         let storage = stores.open(&format!("{}/{name}", self.root)).unwrap();
         let source = stores.open(&format!("{}/flights", self.root)).unwrap();
         let table: Box<dyn TableFormat> = match target {
-            Target::Iceberg | Target::IcebergAdopted => {
+            Target::Iceberg | Target::IcebergAdopted | Target::IcebergSpliced => {
                 Box::new(IcebergTable::new(storage.clone()).with_files_in(source.clone()))
             }
             _ => Box::new(DeltaTable::new(storage.clone(), self.clock.clone())),
@@ -167,7 +172,7 @@ impl World {
             for row in rows_of(bytes) {
                 let value = || file.partition[0].as_ref().unwrap().to_string();
                 rows.push(match target {
-                    Target::Iceberg => row,
+                    Target::Iceberg | Target::IcebergSpliced => row,
                     Target::DeltaInPlace | Target::IcebergAdopted => format!("{row}|{}", value()),
                     // The files hold at, delay and day; the origin stands in the log.
                     Target::Delta => {

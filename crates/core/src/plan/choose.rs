@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Strategy;
 use crate::partition::{PartitionField, PartitionSpec, Transform};
-use crate::schema::{DataType, TableSchema};
+use crate::schema::{DataType, Field, TableSchema};
 use crate::table::{FileEntry, FileFacts, Format};
 use crate::value::Value;
 
@@ -25,7 +25,7 @@ pub struct ChooseContext {
     pub renames: BTreeMap<String, String>,
     /// Whether the spec has new logic or a row filter, so that every row must be looked at.
     pub rows_change: bool,
-    /// A strategy that the spec forces.
+    /// A strategy that the spec forces, where it can be had.
     pub forced: Option<Strategy>,
 }
 
@@ -35,18 +35,22 @@ pub fn choose(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> C
         true => None,
         false => prove_partition(context, file, facts),
     };
-    let rewrite = |reason: String, target_partition| Choice { strategy: Strategy::Rewrite, reason, target_partition };
+    let choice = |strategy, reason, target_partition| Choice { strategy, reason, target_partition };
     if context.forced == Some(Strategy::Rewrite) {
-        return rewrite("backfill.strategy forces rewrite".to_owned(), target_partition);
+        return choice(Strategy::Rewrite, "backfill.strategy forces rewrite".to_owned(), target_partition);
     }
-    match (obstacle(context, file, facts), target_partition) {
-        (Some(reason), target_partition) => rewrite(reason, target_partition),
-        (None, None) => rewrite(unproven(context, file, facts), None),
-        (None, Some(values)) => Choice {
-            strategy: Strategy::Adopt,
-            reason: "same columns and types, one target partition".to_owned(),
-            target_partition: Some(values),
-        },
+    if let Some(reason) = change(context, file, facts) {
+        return choice(Strategy::Rewrite, reason, target_partition);
+    }
+    if target_partition.is_none() {
+        return choice(Strategy::Rewrite, unproven(context, file, facts), None);
+    }
+    match displacement(context, facts) {
+        Some(reason) => choice(Strategy::Splice, reason, target_partition),
+        None if context.forced == Some(Strategy::Splice) => {
+            choice(Strategy::Splice, "backfill.strategy forces splice".to_owned(), target_partition)
+        }
+        None => choice(Strategy::Adopt, "same columns and types, one target partition".to_owned(), target_partition),
     }
 }
 
@@ -61,44 +65,55 @@ pub struct Choice {
     pub target_partition: Option<Vec<Option<Value>>>,
 }
 
-/// Why the file cannot be adopted, whatever partition it lies in.
-fn obstacle(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Option<String> {
+/// Why the file's rows must be decoded, whatever partition they lie in.
+fn change(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Option<String> {
     if context.rows_change {
         return Some("transform.sql or scope.where looks at every row".to_owned());
     }
     if file.has_deletes {
         return Some("rows of the file are deleted".to_owned());
     }
+    if let Some((from, to)) = context.renames.iter().find(|(from, _)| facts.schema.field(from).is_some()) {
+        return Some(format!("column {from} is renamed to {to}"));
+    }
+    let changed = |column: &Field| {
+        let in_file = facts.schema.field(&column.name)?;
+        // Where a column stands in path and file, the path is authoritative, and the file's own values are not copied.
+        (!path_column(context, &column.name) && !same_type(&in_file.data_type, &column.data_type)).then(|| {
+            let (found, wanted) = (&in_file.data_type, &column.data_type);
+            format!("column {} is {found} in the file and {wanted} in the target", column.name)
+        })
+    };
+    context.target_schema.fields.iter().find_map(changed)
+}
+
+/// Why a file whose columns stay as they are cannot stay where it is or as it is.
+fn displacement(context: &ChooseContext, facts: &FileFacts) -> Option<String> {
     if !context.target_can_refer {
         let format = context.target_format;
         return Some(format!("the {format} table lies elsewhere and registers only files below its own location"));
     }
-    if let Some((from, to)) = context.renames.iter().find(|(from, _)| facts.schema.field(from).is_some()) {
-        return Some(format!("column {from} is renamed to {to}"));
-    }
-    context.target_schema.fields.iter().find_map(|column| {
-        let Some(in_file) = facts.schema.field(&column.name) else {
-            return match path_column(context, &column.name) {
-                true if !identity_partition(context, &column.name) => {
-                    Some(format!("column {} stands only in the path, and the target does not partition by it", column.name))
-                }
-                _ => None,
-            };
-        };
-        if !same_type(&in_file.data_type, &column.data_type) {
-            return Some(format!(
-                "column {} is {} in the file and {} in the target",
-                column.name, in_file.data_type, column.data_type
-            ));
+    let displaced = |column: &Field| {
+        let in_path = path_column(context, &column.name);
+        let in_file = facts.schema.field(&column.name);
+        match in_file {
+            None if in_path && !identity_partition(context, &column.name) => {
+                Some(format!("column {} stands only in the path, and the target does not partition by it", column.name))
+            }
+            // The file's own values would be read: by Iceberg always, by Delta unless it takes them from its log.
+            Some(_)
+                if in_path && (context.target_format == Format::Iceberg || !identity_partition(context, &column.name)) =>
+            {
+                Some(format!("column {} stands both in the path and in the file", column.name))
+            }
+            _ => None,
         }
-        // Where a column stands in path and file, the path is authoritative; the file's own values would be read.
-        (context.target_format == Format::Iceberg && path_column(context, &column.name))
-            .then(|| format!("column {} stands both in the path and in the file", column.name))
-    })
+    };
+    context.target_schema.fields.iter().find_map(displaced)
 }
 
 /// Equal but for nullability, ids and physical names, which do not change a file's bytes.
-fn same_type(a: &DataType, b: &DataType) -> bool {
+pub fn same_type(a: &DataType, b: &DataType) -> bool {
     use DataType as T;
     match (a, b) {
         (T::Struct { fields: a }, T::Struct { fields: b }) => {
@@ -113,7 +128,8 @@ fn same_type(a: &DataType, b: &DataType) -> bool {
 }
 
 fn path_column(context: &ChooseContext, name: &str) -> bool {
-    context.source_partition.fields.iter().any(|field| field.column == name)
+    let mut fields = context.source_partition.fields.iter();
+    fields.any(|field| field.column == name && field.transform == Transform::Identity)
 }
 
 fn identity_partition(context: &ChooseContext, name: &str) -> bool {
@@ -256,13 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_a_row_is_never_adopted() {
+    fn what_would_change_a_row_is_rewritten() {
         let (entry, facts) = file();
         type Change = fn(&mut ChooseContext, &mut FileEntry, &mut FileFacts);
-        let cases: [(&str, Change); 6] = [
+        let cases: [(&str, Change); 5] = [
             ("looks at every row", |c, _, _| c.rows_change = true),
             ("deleted", |_, e, _| e.has_deletes = true),
-            ("lies elsewhere", |c, _, _| c.target_can_refer = false),
             ("renamed", |c, _, _| drop(c.renames.insert("origin".into(), "airport".into()))),
             ("is int32 in the file", |_, _, f| f.schema.fields[1].data_type = DataType::Int32),
             ("forces", |c, _, _| c.forced = Some(Strategy::Rewrite)),
@@ -277,10 +292,31 @@ mod tests {
     }
 
     #[test]
-    fn a_path_column_that_the_target_does_not_partition_by_must_be_written_into_files() {
+    fn columns_that_stay_as_they_are_are_copied_where_the_file_cannot_stay() {
         let (entry, facts) = file();
-        let choice = choose(&context(vec![PartitionField::new("at", Transform::Month)]), &entry, &facts);
-        assert_eq!(choice.strategy, Strategy::Rewrite);
+        let month = || vec![PartitionField::new("at", Transform::Month)];
+        let choice = choose(&context(month()), &entry, &facts);
+        assert_eq!(choice.strategy, Strategy::Splice);
         assert!(choice.reason.contains("stands only in the path"), "{}", choice.reason);
+        assert_eq!(choice.target_partition.map(|values| values.len()), Some(1));
+
+        let elsewhere = ChooseContext { target_can_refer: false, ..context(identity()) };
+        let choice = choose(&elsewhere, &entry, &facts);
+        assert_eq!(choice.strategy, Strategy::Splice);
+        assert!(choice.reason.contains("lies elsewhere"), "{}", choice.reason);
+
+        let forced = ChooseContext { forced: Some(Strategy::Splice), ..context(identity()) };
+        assert_eq!(choose(&forced, &entry, &facts).strategy, Strategy::Splice);
+
+        let mut both = facts.clone();
+        both.schema.fields.push(Field::new("day", DataType::String, true));
+        let choice = choose(&context(identity()), &entry, &both);
+        assert_eq!(choice.strategy, Strategy::Splice, "the path's value is written in the place of the file's");
+        assert!(choice.reason.contains("both in the path and in the file"), "{}", choice.reason);
+
+        let mut month = month();
+        month.push(PartitionField::new("origin", Transform::Bucket(8)));
+        let choice = choose(&context(month), &entry, &facts);
+        assert_eq!(choice.strategy, Strategy::Rewrite, "without one target partition nothing can be copied as it is");
     }
 }

@@ -11,6 +11,8 @@ use super::{PlannedFile, Strategy};
 pub struct Assumptions {
     /// Source bytes that one worker rewrites in a second.
     pub rewrite_bytes_per_second: u64,
+    /// Source bytes that one worker copies in a second.
+    pub splice_bytes_per_second: u64,
     /// Files that a commit registers in a second.
     pub adopt_files_per_second: u64,
     /// Units that run at a time.
@@ -26,6 +28,7 @@ impl Default for Assumptions {
     fn default() -> Self {
         Self {
             rewrite_bytes_per_second: 12 << 20,
+            splice_bytes_per_second: 200 << 20,
             adopt_files_per_second: 2_000,
             concurrency: 2,
             throttle_bytes_per_second: None,
@@ -58,7 +61,7 @@ pub struct PlanSummary {
     pub by_reason: BTreeMap<String, StrategyTotals>,
     /// Bytes that the backfill reads.
     pub read_bytes: u64,
-    /// Bytes that it writes, taken as the bytes of the files that it rewrites.
+    /// Bytes that it writes, taken as the bytes of the files that it splices and rewrites.
     pub write_bytes: u64,
     /// Seconds that it takes.
     pub duration_s: u64,
@@ -73,7 +76,7 @@ pub fn summarize<'a>(files: impl IntoIterator<Item = &'a PlannedFile>, assumptio
     let mut summary = PlanSummary::default();
     let mut partitions = std::collections::BTreeSet::new();
     let mut last_unit = None;
-    let mut adopted_files = 0_u64;
+    let (mut adopted_files, mut spliced_bytes) = (0_u64, 0_u64);
     for file in files {
         if last_unit != Some(&file.unit) {
             summary.units += 1;
@@ -88,12 +91,16 @@ pub fn summarize<'a>(files: impl IntoIterator<Item = &'a PlannedFile>, assumptio
         }
         match file.strategy {
             Strategy::Adopt => adopted_files += 1,
+            Strategy::Splice => {
+                spliced_bytes += file.size_bytes;
+                summary.read_bytes += file.size_bytes;
+            }
             Strategy::Rewrite => summary.read_bytes += file.size_bytes,
         }
     }
     summary.partitions = partitions.len() as u64;
     summary.write_bytes = summary.read_bytes;
-    summary.duration_s = seconds(summary.read_bytes, adopted_files, assumptions);
+    summary.duration_s = seconds([summary.read_bytes - spliced_bytes, spliced_bytes], adopted_files, assumptions);
     summary.storage_usd_per_month = summary.write_bytes as f64 / 1e9 * assumptions.storage_usd_per_gb_month;
     if summary.total.bytes > 0 {
         summary.dual_write_percent = 100.0 * summary.write_bytes as f64 / summary.total.bytes as f64;
@@ -101,8 +108,13 @@ pub fn summarize<'a>(files: impl IntoIterator<Item = &'a PlannedFile>, assumptio
     summary
 }
 
-fn seconds(rewrite_bytes: u64, adopted_files: u64, assumptions: &Assumptions) -> u64 {
-    let unthrottled = assumptions.rewrite_bytes_per_second.saturating_mul(u64::from(assumptions.concurrency.max(1)));
-    let rate = assumptions.throttle_bytes_per_second.unwrap_or(u64::MAX).min(unthrottled).max(1);
-    rewrite_bytes.div_ceil(rate) + adopted_files.div_ceil(assumptions.adopt_files_per_second.max(1))
+fn seconds([rewritten, spliced]: [u64; 2], adopted_files: u64, assumptions: &Assumptions) -> u64 {
+    let workers = u64::from(assumptions.concurrency.max(1));
+    let time = |bytes: u64, rate: u64| {
+        let rate = assumptions.throttle_bytes_per_second.unwrap_or(u64::MAX).min(rate.saturating_mul(workers));
+        bytes.div_ceil(rate.max(1))
+    };
+    time(rewritten, assumptions.rewrite_bytes_per_second)
+        + time(spliced, assumptions.splice_bytes_per_second)
+        + adopted_files.div_ceil(assumptions.adopt_files_per_second.max(1))
 }

@@ -11,14 +11,14 @@ use crate::value::Value;
 /// How large a unit may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnitLimits {
-    /// Source bytes of a rewritten unit, unless a single file is larger.
+    /// Source bytes of a spliced or rewritten unit, unless a single file is larger.
     pub rewrite_bytes_max: u64,
     /// Files of an adopted unit.
     pub adopt_files_max: usize,
 }
 
 /// Orders files by partition, newest (greatest) first or last, and gives each its unit: `prefix` and a number, such as
-/// `b000001`. A unit holds neighbours of one strategy; a rewritten one ends where the proven target partition changes.
+/// `b000001`. A unit holds neighbours of one strategy; one that is not adopted ends where the proven target partition changes.
 pub fn into_units(mut files: Vec<PlannedFile>, newest_first: bool, limits: UnitLimits, prefix: &str) -> Vec<PlannedFile> {
     files.sort_by(|a, b| {
         let order = compare_partitions(&a.partition, &b.partition);
@@ -32,7 +32,7 @@ pub fn into_units(mut files: Vec<PlannedFile>, newest_first: bool, limits: UnitL
             before.strategy == file.strategy
                 && match file.strategy {
                     Strategy::Adopt => count < limits.adopt_files_max,
-                    Strategy::Rewrite => {
+                    Strategy::Splice | Strategy::Rewrite => {
                         bytes.saturating_add(file.size_bytes) <= limits.rewrite_bytes_max
                             && before.target_partition == file.target_partition
                     }
@@ -112,6 +112,14 @@ mod tests {
         let expected = [named(4, "b000001"), named(3, "b000002"), named(2, "b000002"), named(1, "b000003")];
         assert_eq!(units(files.to_vec(), true), expected);
         assert_eq!(units(files.to_vec(), false)[0], named(1, "b000001"));
+    }
+
+    #[test]
+    fn a_spliced_unit_has_one_target_partition() {
+        let splice = |day, month| file(day, Strategy::Splice, 10, month);
+        let files = vec![splice(1, 0), splice(2, 0), splice(3, 1), file(4, Strategy::Rewrite, 10, 1)];
+        let numbers: Vec<_> = units(files, false).into_iter().map(|(_, unit)| unit).collect();
+        assert_eq!(numbers, ["b000001", "b000001", "b000002", "b000003"]);
     }
 
     #[test]

@@ -149,8 +149,8 @@ fn in_place(spec: &Spec) -> Checked {
             beside,
         ));
     }
-    if spec.backfill.strategy == Strategy::Rewrite {
-        let what = "a migration in place cannot rewrite: the new files would count as the source's";
+    if matches!(spec.backfill.strategy, Strategy::Splice | Strategy::Rewrite) {
+        let what = "a migration in place cannot write files: they would count as the source's";
         return Err(contradiction("backfill.strategy", what, format!("write `strategy: adopt`, or {beside}")));
     }
     if spec.sunset.disposition != SunsetDisposition::Keep {
@@ -249,8 +249,8 @@ fn statements(spec: &Spec) -> Checked {
         if transform.sql.trim().is_empty() {
             return Err(value("transform.sql", "", "a query such as SELECT * FROM source"));
         }
-        if spec.backfill.strategy == Strategy::Adopt {
-            let what = "`strategy: adopt` takes files as they stand, and `transform` changes their rows";
+        if matches!(spec.backfill.strategy, Strategy::Adopt | Strategy::Splice) {
+            let what = "`strategy: adopt` and `splice` take rows as they stand, and `transform` changes them";
             return Err(contradiction("backfill.strategy", what, "write `strategy: auto`, or remove `transform`"));
         }
     }

@@ -210,6 +210,8 @@ pub enum Strategy {
     Auto,
     /// Register every file as it stands; the plan refuses when one cannot be.
     Adopt,
+    /// Copy every file's column chunks, undecoded; the plan refuses when one cannot be.
+    Splice,
     /// Read and write every file anew.
     Rewrite,
 }

@@ -128,7 +128,7 @@ const OPTIONAL_BEFORE_CUTOVER: &str = "\
 #   bytes_per_second: 100MiB   # unlimited without it
 #   target_file_size: 256MiB
 #   unit_size: 1GiB
-#   strategy: auto             # or adopt (no byte is rewritten), rewrite (every byte is)
+#   strategy: auto             # or adopt (no byte moves), splice (copied undecoded), rewrite
 
 # How both tables are compared:
 # validation:

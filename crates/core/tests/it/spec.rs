@@ -337,7 +337,8 @@ fn hive_to_delta_works_in_place_and_only_so_far_as_it_can() {
     let in_place = edited("lake/flights_iceberg", "lake/flights").replace("format: iceberg", "format: delta");
     assert!(read(&in_place).is_ok());
     for (more, key) in [
-        ("backfill: {strategy: rewrite}", "rewrite"),
+        ("backfill: {strategy: rewrite}", "write files"),
+        ("backfill: {strategy: splice}", "write files"),
         ("transform: {sql: SELECT 1}", "transform"),
         ("sunset: {disposition: purge}", "removed"),
     ] {

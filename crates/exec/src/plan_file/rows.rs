@@ -86,12 +86,13 @@ pub(super) fn decode(batch: &RecordBatch, first_row: u64, path: &str) -> Result<
 fn name(strategy: Strategy) -> &'static str {
     match strategy {
         Strategy::Adopt => "adopt",
+        Strategy::Splice => "splice",
         Strategy::Rewrite => "rewrite",
     }
 }
 
 fn strategy(name: &str) -> Option<Strategy> {
-    [Strategy::Adopt, Strategy::Rewrite].into_iter().find(|strategy| self::name(*strategy) == name)
+    [Strategy::Adopt, Strategy::Splice, Strategy::Rewrite].into_iter().find(|strategy| self::name(*strategy) == name)
 }
 
 fn to_json(values: &[Option<Value>], file: &PlannedFile) -> Result<String, PlanFileError> {

@@ -72,7 +72,7 @@ impl Files {
         stem: String,
         limits: RewriteLimits,
     ) -> Result<Self, RewriteError> {
-        let properties = properties(&limits)?;
+        let properties = writer_properties(&limits)?;
         Ok(Self {
             storage,
             schema,
@@ -141,9 +141,7 @@ impl Files {
     fn create(&mut self, key: &[Option<Value>], spec: &PartitionSpec) -> Result<OpenFile, RewriteError> {
         self.file_count += 1;
         let path = format!("{}/{}-{:05}.parquet", path::partition_folder(spec, key), self.stem, self.file_count);
-        let location = self.storage.resolve(&path)?;
-        let upload = BufWriter::with_capacity(Arc::clone(self.storage.store()), location, PART_BYTES)
-            .with_max_concurrency(PARTS_IN_FLIGHT);
+        let upload = upload(&self.storage, &path)?;
         // Arrow's own schema in the footer would only say again what the Parquet schema says.
         let options = ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
         let writer = AsyncArrowWriter::try_new_with_options(upload, SchemaRef::clone(&self.schema), options);
@@ -188,7 +186,14 @@ impl Files {
     }
 }
 
-fn properties(limits: &RewriteLimits) -> Result<WriterProperties, RewriteError> {
+/// A new object, uploaded in parts as it is written; it becomes visible when it is shut down.
+pub(crate) fn upload(storage: &Storage, path: &str) -> Result<BufWriter, RewriteError> {
+    let location = storage.resolve(path)?;
+    Ok(BufWriter::with_capacity(Arc::clone(storage.store()), location, PART_BYTES).with_max_concurrency(PARTS_IN_FLIGHT))
+}
+
+/// How data files are written.
+pub(crate) fn writer_properties(limits: &RewriteLimits) -> Result<WriterProperties, RewriteError> {
     let level = ZstdLevel::try_new(limits.zstd_level).map_err(|source| RewriteError::Settings { source })?;
     Ok(WriterProperties::builder()
         .set_created_by(format!("lakeshift version {}", env!("CARGO_PKG_VERSION")))

@@ -36,6 +36,8 @@ mod rewrite;
 #[cfg(test)]
 mod scan;
 #[cfg(test)]
+mod splice;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod throttle;
