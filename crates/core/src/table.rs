@@ -87,6 +87,21 @@ pub struct Snapshot {
     pub properties: BTreeMap<String, String>,
 }
 
+/// Where Delta says how columns are found in files.
+const DELTA_COLUMN_MAPPING: &str = "delta.columnMapping.mode";
+
+impl Snapshot {
+    /// Whether the columns of this snapshot, of a table of `format`, are found in files by field id: Iceberg's are, Delta's
+    /// where its property says so, Hive's never.
+    pub fn finds_columns_by_id(&self, format: Format) -> bool {
+        match format {
+            Format::Iceberg => self.schema.fields.iter().any(|field| field.id.is_some()),
+            Format::Delta => self.properties.get(DELTA_COLUMN_MAPPING).is_some_and(|mode| mode == "id"),
+            Format::Hive => false,
+        }
+    }
+}
+
 /// A live data file of a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileEntry {

@@ -1,6 +1,6 @@
 //! Reading data files of any format in their table's logical schema: one path, on DataFusion's Parquet source.
 //!
-//! [`scan`] maps columns by the name that stands in the files, widens them without loss, fills nullable columns that a
+//! [`scan`] finds columns by name or field id as the format says, widens them without loss, fills nullable columns that a
 //! file lacks with null, and gives partition columns the values of the table's metadata. Each file's footer is checked
 //! against the table and against what is recorded of the file before its first row is read; what does not fit is an
 //! error that names the file, never a guess.
@@ -38,6 +38,7 @@ mod names;
 mod widen;
 
 pub use layout::dictionary_columns;
+pub(crate) use names::Names;
 pub(crate) use widen::mismatch;
 
 /// Files up to this size are read by one reader.
@@ -94,14 +95,6 @@ pub enum ScanError {
         /// The column.
         column: String,
     },
-    /// Members below the top level have other names in the files.
-    #[error(
-        "column {column} holds members that are named differently inside the data files; Lakeshift maps names of whole columns only"
-    )]
-    NestedName {
-        /// The top-level column.
-        column: String,
-    },
     /// A column of the file has a type that does not widen to the table's.
     #[error("column {column} of {file} is {found} and the table says {expected}; a change without loss is not possible")]
     ColumnType {
@@ -132,7 +125,7 @@ pub enum ScanError {
     },
     /// A file has a column under two of its names.
     #[error(
-        "{file} has the column {column} also as {alias}; by the spec's columns map both are one column: correct the map"
+        "{file} has the column {column} also as {alias}; by the spec's columns map, or the table's own, both are one column: correct the map"
     )]
     TwoNames {
         /// The file.
@@ -141,6 +134,14 @@ pub enum ScanError {
         column: String,
         /// Its other name.
         alias: String,
+    },
+    /// The table's columns are told by field ids, which the file lacks.
+    #[error(
+        "{file} has no field ids, by which this table's columns are found, and the table has no name mapping; rewrite the file, or give the table the property schema.name-mapping.default"
+    )]
+    NoFieldIds {
+        /// The file.
+        file: String,
     },
     /// INT96 timestamps.
     #[error(
@@ -238,7 +239,7 @@ pub fn refusal(error: &DataFusionError) -> Option<&ScanError> {
 
 /// How a snapshot's columns come out of its files.
 struct Layout {
-    /// The files' columns by physical name, partition columns of the path included when the format reads them from files.
+    /// The files' columns, partition columns of the path included when the format reads them from files.
     file: SchemaRef,
     /// Partition values as columns of their own, in the order of the spec's identity fields.
     constants: Vec<FieldRef>,
@@ -263,9 +264,6 @@ impl Layout {
     /// With `dictionaries`, texts and bytes that are read from files come in compact types.
     fn new(request: &ScanRequest<'_>, dictionaries: Option<&BTreeSet<String>>) -> Result<Self, ScanError> {
         let schema = &request.snapshot.schema;
-        if let Some(column) = types::nested_physical_name(schema) {
-            return Err(ScanError::NestedName { column: column.name.clone() });
-        }
         let output = types::arrow_schema(schema)?;
         let identity = identity_fields(request.snapshot)?;
         let (mut constants, mut constant_positions) = (Vec::new(), Vec::new());
@@ -291,7 +289,7 @@ impl Layout {
             Some(dictionaries) => layout::compact(&output, &origins, dictionaries),
             None => output,
         };
-        let file = file_columns(&schema.fields, &output, &origins)?;
+        let file = file_columns(&output, &origins);
         Ok(Self { file, constants, constant_positions, origins, output })
     }
 
@@ -302,7 +300,7 @@ impl Layout {
         let expected = footer::Expected {
             columns: Arc::clone(&self.file),
             required: self.required(),
-            aliases: aliases(&request.snapshot.schema.fields),
+            names: names::Names::new(request.format, request.snapshot),
         };
         let readers = footer::CheckedReaderFactory::new(store, expected);
         let source = ParquetSource::new(table)
@@ -331,10 +329,10 @@ impl Layout {
         let mut expressions = Vec::with_capacity(self.origins.len());
         for ((origin, field), target) in self.origins.iter().zip(&request.snapshot.schema.fields).zip(self.output.fields()) {
             let expr = match origin {
-                Origin::File => column(types::physical_name(field))?,
+                Origin::File => column(&field.name)?,
                 Origin::Constant(index) => constant(*index)?,
                 Origin::FileOr(index) => {
-                    let file = column(types::physical_name(field))?;
+                    let file = column(&field.name)?;
                     Arc::new(adapter::FileOr::new(file, constant(*index)?, Arc::clone(target)))
                 }
             };
@@ -380,26 +378,17 @@ fn missing_column(field: &PartitionField) -> ScanError {
     ScanError::PartitionColumn { field: field.name.clone(), column: field.column.clone() }
 }
 
-/// The columns that are read from files, under their names there.
-fn file_columns(fields: &[Field], output: &Schema, origins: &[Origin]) -> Result<SchemaRef, ScanError> {
+/// The columns that are read from files.
+fn file_columns(output: &Schema, origins: &[Origin]) -> SchemaRef {
     let mut columns: Vec<FieldRef> = Vec::new();
-    for ((field, target), origin) in fields.iter().zip(output.fields()).zip(origins) {
+    for (target, origin) in output.fields().iter().zip(origins) {
         if !matches!(origin, Origin::Constant(_)) {
             // A column that may come from the path instead may be absent from the file.
             let nullable = target.is_nullable() || *origin != Origin::File;
-            columns.push(Arc::new(target.as_ref().clone().with_name(types::physical_name(field)).with_nullable(nullable)));
+            columns.push(Arc::new(target.as_ref().clone().with_nullable(nullable)));
         }
     }
-    Ok(Arc::new(Schema::new(columns)))
-}
-
-/// The names besides its own that a file may have a column under.
-fn aliases(fields: &[Field]) -> names::Aliases {
-    let pairs = |field: &Field| {
-        let name = types::physical_name(field).to_owned();
-        field.aliases.iter().map(move |alias| (alias.clone(), name.clone())).collect::<Vec<_>>()
-    };
-    fields.iter().flat_map(pairs).collect()
+    Arc::new(Schema::new(columns))
 }
 
 /// Divides files that are more than a fair share for one of `concurrency` readers into ranges of bytes: a row group is

@@ -20,7 +20,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use lakeshift_core::partition::{PartitionSpec, Transform};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{FileEntry, NewFile, Snapshot};
+use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot};
 use lakeshift_core::value::Value;
 use object_store::ObjectMeta;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -29,6 +29,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use crate::rewrite::{PartitionColumns, RewriteError, RewriteLimits};
+use crate::scan::Names;
 use crate::throttle::Throttle;
 use output::Output;
 use schema::Columns;
@@ -41,6 +42,8 @@ const FOOTER_READ_BYTES: usize = 64 * 1024;
 pub struct SpliceRequest<'a> {
     /// Where the source's files lie.
     pub source: &'a Storage,
+    /// The source's format; it decides how columns are found.
+    pub format: Format,
     /// The source.
     pub snapshot: &'a Snapshot,
     /// Its files; all their rows lie in the target partition `key`.
@@ -147,6 +150,8 @@ impl Source {
         let mut reader = reader.map_err(|source| RewriteError::Read { source })?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let metadata = reader.get_metadata(Some(&options)).await.map_err(|source| unreadable(&file.path, source))?;
+        let names = Names::new(request.format, request.snapshot);
+        let metadata = names.resolve(&file.path, metadata).map_err(|source| unreadable(&file.path, source))?;
         let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
         match file.rows {
             Some(expected) if expected != rows => {

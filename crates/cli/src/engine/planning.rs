@@ -96,6 +96,8 @@ pub async fn plan_files(
 fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema: TableSchema) -> ChooseContext {
     let in_place = tables.source.location() == tables.target.location();
     ChooseContext {
+        source_schema: source.schema.clone(),
+        source_by_id: source.finds_columns_by_id(spec.source.format),
         source_partition: source.partition.clone(),
         target_format: spec.target.format,
         target_schema,

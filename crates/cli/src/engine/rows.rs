@@ -152,6 +152,7 @@ impl Rows {
     ) -> Result<SpliceOutcome, Error> {
         let request = SpliceRequest {
             source: &tables.source_storage,
+            format: tables.source.format(),
             snapshot: task.source,
             files: &task.files,
             storage: &tables.target_storage,

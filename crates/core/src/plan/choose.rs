@@ -11,6 +11,10 @@ use crate::value::Value;
 /// What [`choose`] needs to know of the migration, the same for every file.
 #[derive(Debug, Clone)]
 pub struct ChooseContext {
+    /// The source's columns.
+    pub source_schema: TableSchema,
+    /// Whether they are found in files by field id.
+    pub source_by_id: bool,
     /// The source's partitioning (Hive: identity of the columns in the path).
     pub source_partition: PartitionSpec,
     /// The target's format.
@@ -77,14 +81,52 @@ fn change(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Optio
         return Some(format!("column {from} is renamed to {to}"));
     }
     let changed = |column: &Field| {
-        let in_file = facts.schema.field(&column.name)?;
         // Where a column stands in path and file, the path is authoritative, and the file's own values are not copied.
-        (!path_column(context, &column.name) && !same_type(&in_file.data_type, &column.data_type)).then(|| {
-            let (found, wanted) = (&in_file.data_type, &column.data_type);
-            format!("column {} is {found} in the file and {wanted} in the target", column.name)
-        })
+        if path_column(context, &column.name) {
+            return None;
+        }
+        let (name, by_name) = (&column.name, facts.schema.field(&column.name));
+        match (in_file(context, facts, name), by_name) {
+            (None, None) => None,
+            (None, Some(_)) => Some(format!("the file has a column {name} that is not the table's")),
+            (Some(found), _) if found.name != *name => Some(format!("column {name} is {} in the file", found.name)),
+            (Some(found), _) if !same_type(&found.data_type, &column.data_type) => {
+                let (found, wanted) = (&found.data_type, &column.data_type);
+                Some(format!("column {name} is {found} in the file and {wanted} in the target"))
+            }
+            (Some(found), _) => {
+                let source = context.source_schema.field(name).filter(|_| context.source_by_id)?;
+                let others = found.id.is_some() && !same_ids(&found.data_type, &source.data_type);
+                others.then(|| format!("column {name} has other members in the file, which bear the same names"))
+            }
+        }
     };
     context.target_schema.fields.iter().find_map(changed)
+}
+
+/// The file's column that is the source's column `name`. Names that the spec declares are looked at elsewhere.
+fn in_file<'a>(context: &ChooseContext, facts: &'a FileFacts, name: &str) -> Option<&'a Field> {
+    let Some(source) = context.source_schema.field(name) else { return facts.schema.field(name) };
+    let mut columns = facts.schema.fields.iter();
+    if !context.source_by_id {
+        return facts.schema.field(source.physical_name.as_deref().unwrap_or(name));
+    }
+    match facts.schema.fields.iter().any(|column| column.id.is_some()) {
+        true => columns.find(|column| column.id.is_some() && column.id == source.id),
+        false => columns.find(|column| source.aliases.contains(&column.name)),
+    }
+}
+
+/// Whether two types of one shape have the same field ids throughout.
+fn same_ids(a: &DataType, b: &DataType) -> bool {
+    use DataType as T;
+    let same = |a: &Field, b: &Field| a.id == b.id && same_ids(&a.data_type, &b.data_type);
+    match (a, b) {
+        (T::Struct { fields: a }, T::Struct { fields: b }) => a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (T::List { element: a }, T::List { element: b }) => same(a, b),
+        (T::Map { key: a, value: v }, T::Map { key: b, value: w }) => same(a, b) && same(v, w),
+        _ => true,
+    }
 }
 
 /// Why a file whose columns stay as they are cannot stay where it is or as it is.
@@ -188,6 +230,14 @@ mod tests {
     fn context(target_partition: Vec<PartitionField>) -> ChooseContext {
         let timestamp = DataType::Timestamp { unit: TimeUnit::Micros, utc: false };
         ChooseContext {
+            source_schema: TableSchema {
+                fields: vec![
+                    Field::new("at", timestamp.clone(), true),
+                    Field::new("origin", DataType::String, true),
+                    Field::new("day", DataType::String, true),
+                ],
+            },
+            source_by_id: false,
             source_partition: PartitionSpec { fields: vec![PartitionField::new("day", Transform::Identity)] },
             target_format: Format::Iceberg,
             target_schema: TableSchema {
@@ -289,6 +339,37 @@ mod tests {
             assert_eq!(choice.strategy, Strategy::Rewrite, "{reason}");
             assert!(choice.reason.contains(reason), "{} / {reason}", choice.reason);
         }
+    }
+
+    /// A file keeps the names under which it was written; a reader who goes by names would see other columns, or none.
+    #[test]
+    fn a_column_that_has_another_name_or_another_id_in_the_file_is_rewritten() {
+        let (entry, mut facts) = file();
+        let mut by_id = ChooseContext { source_by_id: true, ..context(identity()) };
+        for (id, name) in [(1, "at"), (2, "origin")] {
+            let of = |schema: &mut TableSchema| schema.fields.iter_mut().find(|f| f.name == name).unwrap().id = Some(id);
+            of(&mut by_id.source_schema);
+            of(&mut facts.schema);
+        }
+        assert_eq!(choose(&by_id, &entry, &facts).strategy, Strategy::Adopt);
+
+        let mut renamed = facts.clone();
+        renamed.schema.fields[1].name = "from".to_owned();
+        let choice = choose(&by_id, &entry, &renamed);
+        assert_eq!((choice.strategy, choice.reason.as_str()), (Strategy::Rewrite, "column origin is from in the file"));
+
+        // Dropped, and added again under the same name.
+        let mut another = facts.clone();
+        another.schema.fields[1].id = Some(9);
+        let choice = choose(&by_id, &entry, &another);
+        assert_eq!(choice.strategy, Strategy::Rewrite);
+        assert!(choice.reason.contains("origin that is not the table's"), "{}", choice.reason);
+
+        let mut physical = context(identity());
+        physical.source_schema.fields[1].physical_name = Some("col-2".to_owned());
+        assert_eq!(choose(&physical, &entry, &facts).strategy, Strategy::Rewrite);
+        facts.schema.fields[1].name = "col-2".to_owned();
+        assert_eq!(choose(&physical, &entry, &facts).reason, "column origin is col-2 in the file");
     }
 
     #[test]

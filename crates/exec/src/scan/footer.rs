@@ -23,7 +23,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::ScanError;
 use super::layout;
-use super::names::{self, Aliases};
+use super::names::Names;
 use super::widen::mismatch;
 
 /// What the table has on record of a file; travels with it as an extension.
@@ -39,8 +39,8 @@ pub(super) struct Expected {
     pub(super) columns: SchemaRef,
     /// For each column: whether the file must have it.
     pub(super) required: Vec<bool>,
-    /// Other names that columns have in some files.
-    pub(super) aliases: Aliases,
+    /// How columns are found in files.
+    pub(super) names: Names,
 }
 
 /// Makes readers that refuse files that do not fit.
@@ -93,12 +93,7 @@ impl AsyncFileReader for CheckedReader {
         async move {
             let refused = |refusal| ParquetError::External(Box::new(refusal));
             let metadata = self.inner.get_metadata(options).await?;
-            let Expected { aliases, .. } = self.expected.as_ref();
-            if let Some((alias, column)) = names::ambiguous(&metadata, aliases) {
-                let (file, column, alias) = (self.recorded.path.clone(), column.to_owned(), alias.to_owned());
-                return Err(refused(ScanError::TwoNames { file, column, alias }));
-            }
-            let metadata = names::renamed(metadata, aliases)?;
+            let metadata = self.expected.names.resolve(&self.recorded.path, metadata)?;
             let footer = metadata.file_metadata();
             let schema = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata())?;
             check(&metadata, &schema, &self.recorded, &self.expected).map_err(refused)?;

@@ -13,6 +13,7 @@ use parquet::file::metadata::{
     ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader,
 };
 
+use super::names::Names;
 use super::{Origin, ScanRequest};
 
 /// The key under which Arrow writers put their own schema.
@@ -48,10 +49,7 @@ pub async fn dictionary_columns(request: &ScanRequest<'_>) -> BTreeSet<String> {
             Some(before) => before.intersection(&found).cloned().collect(),
         });
     }
-    let fields = &request.snapshot.schema.fields;
-    let physical = common.unwrap_or_default();
-    let of = fields.iter().filter(|field| physical.contains(crate::types::physical_name(field)));
-    of.map(|field| field.name.clone()).collect()
+    common.unwrap_or_default()
 }
 
 async fn in_file(request: &ScanRequest<'_>, file: &FileEntry) -> Option<BTreeSet<String>> {
@@ -68,6 +66,7 @@ async fn in_file(request: &ScanRequest<'_>, file: &FileEntry) -> Option<BTreeSet
             Err(_) => return None,
         }
     };
+    let metadata = Names::new(request.format, request.snapshot).resolve(&file.path, Arc::new(metadata)).ok()?;
     let columns = metadata.file_metadata().schema_descr().columns().iter().enumerate();
     let all = |index: usize| metadata.row_groups().iter().all(|group| is_dictionary(group.column(index)));
     Some(columns.filter(|(index, _)| all(*index)).map(|(_, column)| column.path().string()).collect())

@@ -54,9 +54,10 @@ impl Columns {
                 schema.push(Arc::clone(wanted));
                 continue;
             }
-            let in_source = request.snapshot.schema.field(&field.name).map_or(field.name.as_str(), types::physical_name);
+            let in_source = &field.name;
             // A column that the file lacks is null there, in the new file as in the old one.
-            let Some(at) = file.root_schema().get_fields().iter().position(|column| column.name() == in_source) else {
+            let Some(at) = file.root_schema().get_fields().iter().position(|column| column.name() == in_source.as_str())
+            else {
                 continue;
             };
             let found = &file.root_schema().get_fields()[at];

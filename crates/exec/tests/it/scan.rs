@@ -1,16 +1,21 @@
 //! Reading files in the table's schema.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Date32Array, DictionaryArray, Int32Array, Int64Array, TimestampMillisecondArray, TimestampNanosecondArray,
+    ArrayRef, Date32Array, DictionaryArray, Int32Array, Int64Array, ListArray, RecordBatch, StructArray,
+    TimestampMillisecondArray, TimestampNanosecondArray,
 };
-use arrow::datatypes::Int32Type;
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, Fields, Int32Type, Schema};
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
+use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, Snapshot};
 use lakeshift_core::value::Value;
 use lakeshift_exec::scan::{ScanError, ScanRequest, refusal, scan};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use rstest::rstest;
 
 use crate::files::{batch, collect, engine, local, memory, put, read, schema, snapshot};
@@ -27,8 +32,12 @@ fn day(days: i32) -> Vec<Option<Value>> {
     vec![Some(Value::Date(days))]
 }
 
-async fn refused(snapshot: &Snapshot, storage: &lakeshift_core::storage::Storage, files: &[FileEntry]) -> String {
-    let error = read(Format::Hive, storage, snapshot, files).await.unwrap_err();
+async fn refused(snapshot: &Snapshot, storage: &Storage, files: &[FileEntry]) -> String {
+    refused_as(Format::Hive, snapshot, storage, files).await
+}
+
+async fn refused_as(format: Format, snapshot: &Snapshot, storage: &Storage, files: &[FileEntry]) -> String {
+    let error = read(format, storage, snapshot, files).await.unwrap_err();
     refusal(&error).unwrap_or_else(|| panic!("not a refusal: {error:?}")).to_string()
 }
 
@@ -79,6 +88,85 @@ async fn columns_are_found_by_physical_name_and_case_matters() {
     table.fields[0].physical_name = Some("col-1".to_owned());
     let text = read(Format::Delta, &storage, &snapshot(&storage, table, PartitionSpec::default()), &[file]).await.unwrap();
     assert_eq!(text, "| n | A |\n| 1 |   |");
+}
+
+/// An Arrow field with a Parquet field id.
+fn with_id(field: ArrowField, id: i32) -> ArrowField {
+    field.with_metadata(HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())]))
+}
+
+/// A file of columns `old_n` (id 1), `n` (id 2), and `s` (id 3) with the members `a` (id 4) and `b` (id 5), in a list too (id 6, 7).
+async fn file_with_ids(storage: &Storage) -> FileEntry {
+    let int = |name: &str, id| with_id(ArrowField::new(name, ArrowType::Int32, true), id);
+    let members = || Fields::from(vec![int("a", 4), int("b", 5)]);
+    let pair = || StructArray::new(members(), vec![ints(vec![30]), ints(vec![40])], None);
+    let element = with_id(ArrowField::new("element", ArrowType::Struct(members()), true), 7);
+    let list = ListArray::new(Arc::new(element.clone()), OffsetBuffer::from_lengths([1]), Arc::new(pair()), None);
+    let schema = Schema::new(vec![
+        int("old_n", 1),
+        int("n", 2),
+        with_id(ArrowField::new("s", ArrowType::Struct(members()), true), 3),
+        with_id(ArrowField::new("l", ArrowType::List(Arc::new(element)), true), 6),
+    ]);
+    let columns: Vec<ArrayRef> = vec![ints(vec![10]), ints(vec![20]), Arc::new(pair()), Arc::new(list)];
+    put(storage, "ids.parquet", &RecordBatch::try_new(Arc::new(schema), columns).unwrap(), vec![]).await
+}
+
+fn numbered(name: &str, id: i32, data_type: DataType) -> Field {
+    Field { id: Some(id), ..Field::new(name, data_type, true) }
+}
+
+/// Renamed, dropped and added again under an old name: only ids tell, at every level.
+#[tokio::test]
+async fn iceberg_columns_are_found_by_their_ids_at_every_level() {
+    let storage = memory();
+    let file = file_with_ids(&storage).await;
+    let int = |name: &str, id| numbered(name, id, DataType::Int32);
+    // `b` bears the name that `a` had, and `a` was added anew.
+    let members = || DataType::Struct { fields: vec![int("a", 99), int("b", 4)] };
+    let list = DataType::List { element: Box::new(numbered("element", 7, members())) };
+    let fields = vec![int("n", 1), int("s", 2), int("gone", 98), numbered("place", 3, members()), numbered("l", 6, list)];
+    let table = snapshot(&storage, TableSchema { fields }, PartitionSpec::default());
+    let text = read(Format::Iceberg, &storage, &table, &[file]).await.unwrap();
+    let row = text.lines().last().unwrap().replace(' ', "");
+    assert_eq!(row, "|10|20||{a:,b:30}|[{a:,b:30}]|", "{text}");
+}
+
+#[tokio::test]
+async fn a_file_without_ids_is_read_by_the_name_mapping_or_refused() {
+    let storage = memory();
+    let file = put(&storage, "a.parquet", &batch(vec![("old", ints(vec![1])), ("n", ints(vec![2]))]), vec![]).await;
+    let mut table = TableSchema { fields: vec![numbered("n", 1, DataType::Int32), numbered("m", 2, DataType::Int32)] };
+    let error = refused_as(Format::Iceberg, &snapshot_of(&storage, &table), &storage, std::slice::from_ref(&file)).await;
+    assert!(error.contains("a.parquet has no field ids") && error.contains("name-mapping"), "{error}");
+    table.fields[0].aliases = vec!["old".to_owned()];
+    let text = read(Format::Iceberg, &storage, &snapshot_of(&storage, &table), &[file]).await.unwrap();
+    assert_eq!(text.lines().last().unwrap().replace(' ', ""), "|1||", "what the mapping does not name is not read");
+}
+
+fn snapshot_of(storage: &Storage, table: &TableSchema) -> Snapshot {
+    snapshot(storage, table.clone(), PartitionSpec::default())
+}
+
+#[rstest]
+#[case::by_name("name", "|10|{a:30,b:40}|")]
+#[case::by_id("id", "|20|{a:40,b:30}|")]
+#[tokio::test]
+async fn delta_columns_are_found_as_its_mapping_says(#[case] mode: &str, #[case] expected: &str) {
+    let storage = memory();
+    let file = file_with_ids(&storage).await;
+    let mapped = |name: &str, physical: &str, id, data_type| Field {
+        physical_name: Some(physical.to_owned()),
+        ..numbered(name, id, data_type)
+    };
+    // Names and ids tell different columns here, as they never do in a table.
+    let int = |name: &str, physical: &str, id| mapped(name, physical, id, DataType::Int32);
+    let members = DataType::Struct { fields: vec![int("a", "a", 5), int("b", "b", 4)] };
+    let fields = vec![int("x", "old_n", 2), mapped("y", "s", 3, members)];
+    let mut table = snapshot_of(&storage, &TableSchema { fields });
+    table.properties.insert("delta.columnMapping.mode".to_owned(), mode.to_owned());
+    let text = read(Format::Delta, &storage, &table, &[file]).await.unwrap();
+    assert_eq!(text.lines().last().unwrap().replace(' ', ""), expected, "{text}");
 }
 
 #[tokio::test]

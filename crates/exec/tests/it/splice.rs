@@ -98,6 +98,7 @@ async fn spliced(world: &World, schema: &TableSchema, target_file_bytes: usize) 
     let source = snapshot(&world.source, source_schema(), by("day", Transform::Identity));
     splice(&SpliceRequest {
         source: &world.source,
+        format: Format::Hive,
         snapshot: &source,
         files: &world.files,
         storage: &world.target,

@@ -150,13 +150,16 @@ pub(super) fn entry(file: &LiveFile, loaded: &Loaded, storage: &Storage) -> Resu
 
 fn partition(file: &LiveFile, loaded: &Loaded) -> Result<Vec<Option<Value>>, TableError> {
     let value = |column: &str| {
+        let field = loaded.schema.field(column);
+        // The log's maps go by physical names.
+        let key = field.and_then(|field| field.physical_name.as_deref()).unwrap_or(column);
         let text = file
             .partition_values
-            .get(column)
+            .get(key)
             .ok_or_else(|| corrupt(&file.path, format!("the log gives it no value of the partition column {column}")))?;
         // The protocol: an empty text is null.
         let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
-        let parsed = loaded.schema.field(column).and_then(|field| text::parse(text, &field.data_type));
+        let parsed = field.and_then(|field| text::parse(text, &field.data_type));
         parsed
             .map(Some)
             .ok_or_else(|| corrupt(&file.path, format!("its value of the partition column {column} is not of its type")))

@@ -76,7 +76,10 @@ impl Log {
         let properties: BTreeMap<String, String> = self.json(serde_json::from_value(metadata["configuration"].clone()))?;
         schema::check_readable(self.storage.location(), &protocol, &properties)?;
         let text = metadata["schemaString"].as_str().unwrap_or_default();
-        let schema = schema::from_delta(self.storage.location(), text)?;
+        let mut schema = schema::from_delta(self.storage.location(), text)?;
+        if !schema::has_mapping(&properties) {
+            schema::drop_mapping(&mut schema.fields);
+        }
         let columns: Vec<String> = self.json(serde_json::from_value(metadata["partitionColumns"].clone()))?;
         if let Some(missing) = columns.iter().find(|column| schema.field(column).is_none()) {
             return Err(corrupt(self.storage.location(), format!("its schema lacks the partition column {missing}")));

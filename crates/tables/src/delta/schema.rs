@@ -9,8 +9,12 @@ use serde_json::{Value as Json, json};
 
 use crate::footer::{corrupt, unsupported};
 
-/// Reader features that change nothing in what this adapter reports, or that it reports (deletion vectors).
-const READABLE: [&str; 4] = ["timestampNtz", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck"];
+/// Reader features that change nothing in what this adapter reports, or that it reports (deletion vectors, names and ids of
+/// columns). Types that widened are widened by the scan, file by file.
+const READABLE: [&str; 6] =
+    ["timestampNtz", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck", "columnMapping", "typeWidening"];
+/// The property that says how columns are found in files.
+const COLUMN_MAPPING: &str = "delta.columnMapping.mode";
 /// Writer features whose rules every commit of ours keeps, as long as [`check_writable`] finds them unused.
 const WRITABLE: [&str; 7] =
     ["timestampNtz", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck", "appendOnly", "invariants", "domainMetadata"];
@@ -62,16 +66,33 @@ pub(super) fn check_readable(
     properties: &BTreeMap<String, String>,
 ) -> Result<(), TableError> {
     let unknown = protocol.reader_features.iter().flatten().find(|feature| !READABLE.contains(&feature.as_str()));
-    let mapping = properties.get("delta.columnMapping.mode").filter(|mode| *mode != "none");
-    if let Some(mode) = mapping {
-        return Err(unsupported(table, format!("column mapping by {mode}"), "drop the column mapping from the table first"));
+    if let Some(feature) = unknown {
+        return Err(unsupported(table, format!("the Delta feature {feature}"), "drop the feature from the table first"));
     }
-    // Column mapping may stand among the features of a table that does not use it.
-    match unknown.filter(|feature| *feature != "columnMapping") {
-        Some(feature) => {
-            Err(unsupported(table, format!("the Delta feature {feature}"), "drop the feature from the table first"))
+    match properties.get(COLUMN_MAPPING).map(String::as_str) {
+        None | Some("none" | "name" | "id") => Ok(()),
+        Some(mode) => Err(unsupported(table, format!("column mapping by {mode}"), "drop the column mapping first")),
+    }
+}
+
+/// Whether the columns have other names, or ids, in the files.
+pub(super) fn has_mapping(properties: &BTreeMap<String, String>) -> bool {
+    properties.get(COLUMN_MAPPING).is_some_and(|mode| mode != "none")
+}
+
+/// Forgets what a schema says of a mapping that is not in force.
+pub(super) fn drop_mapping(fields: &mut [Field]) {
+    for field in fields {
+        (field.id, field.physical_name) = (None, None);
+        match &mut field.data_type {
+            DataType::Struct { fields } => drop_mapping(fields),
+            DataType::List { element } => drop_mapping(std::slice::from_mut(element)),
+            DataType::Map { key, value } => {
+                drop_mapping(std::slice::from_mut(key));
+                drop_mapping(std::slice::from_mut(value));
+            }
+            _ => {}
         }
-        None => Ok(()),
     }
 }
 
@@ -88,6 +109,9 @@ pub(super) fn check_writable(
     }
     if let Some(feature) = protocol.writer_features.iter().flatten().find(|feature| !WRITABLE.contains(&feature.as_str())) {
         return refused(format!("the Delta writer feature {feature}"));
+    }
+    if has_mapping(properties) {
+        return refused("column mapping".to_owned());
     }
     if removes && properties.get("delta.appendOnly").is_some_and(|value| value == "true") {
         return refused("delta.appendOnly=true while files are to be removed".to_owned());
@@ -119,7 +143,12 @@ fn field(table: &str, json: &Json) -> Result<Field, TableError> {
         return Err(unsupported(table, format!("an invariant on column {name}"), "drop the invariant from the table"));
     }
     let nullable = json["nullable"].as_bool().unwrap_or(true);
-    Ok(Field::new(name, data_type(table, name, &json["type"])?, nullable))
+    let metadata = &json["metadata"];
+    Ok(Field {
+        id: metadata["delta.columnMapping.id"].as_i64().and_then(|id| i32::try_from(id).ok()),
+        physical_name: metadata["delta.columnMapping.physicalName"].as_str().map(str::to_owned),
+        ..Field::new(name, data_type(table, name, &json["type"])?, nullable)
+    })
 }
 
 fn data_type(table: &str, column: &str, json: &Json) -> Result<DataType, TableError> {

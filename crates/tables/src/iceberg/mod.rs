@@ -25,7 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use iceberg::spec::SnapshotRef;
+use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, SnapshotRef};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
     Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, FileFacts, Format, Marks, MigrationId,
@@ -34,7 +34,7 @@ use lakeshift_core::table::{
 use lakeshift_journal::{Clock, Rng, SystemClock, SystemRng};
 
 use self::catalog::{Base, Catalog};
-use self::fault::damaged;
+use self::fault::{damaged, unsupported};
 use self::location::Places;
 use crate::footer::read_footer;
 
@@ -156,11 +156,25 @@ impl TableFormat for IcebergTable {
         let schema = written
             .map_err(|source| damaged(self.name(), "the snapshot's schema is missing", source))?
             .unwrap_or_else(|| base.metadata.current_schema().clone());
+        if let Some(column) = schema::with_default(&schema) {
+            let (feature, advice) =
+                (format!("a default value of column {column}"), "rewrite the files that lack the column");
+            return Err(unsupported(self.name(), feature, advice));
+        }
+        let mut columns = schema::from_iceberg(&schema);
+        if let Some(mapping) = base.metadata.properties().get(DEFAULT_SCHEMA_NAME_MAPPING) {
+            let mapping = serde_json::from_str(mapping).map_err(|source| TableError::Corrupt {
+                object: self.name().to_owned(),
+                reason: format!("its property {DEFAULT_SCHEMA_NAME_MAPPING} is no name mapping"),
+                source: Some(Box::new(source)),
+            })?;
+            schema::add_names(&mut columns, &mapping);
+        }
         Ok(Snapshot {
             version: marks::version(snapshot.map(|snapshot| snapshot.snapshot_id())),
             location: self.name().to_owned(),
             partition: partition::from_iceberg(self.name(), base.metadata.default_partition_spec(), &schema)?,
-            schema: schema::from_iceberg(&schema),
+            schema: columns,
             properties: base.metadata.properties().clone().into_iter().collect(),
         })
     }

@@ -1,6 +1,6 @@
 //! Schemas: core's to Iceberg's with field ids for every level, back again, and the name mapping for adopted files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use iceberg::spec::{
@@ -27,19 +27,52 @@ pub(super) fn from_iceberg(schema: &Schema) -> TableSchema {
     TableSchema { fields: schema.as_struct().fields().iter().map(from_field).collect() }
 }
 
+/// The first column that files without it show a value for (version 3 of the format).
+pub(super) fn with_default(schema: &Schema) -> Option<&str> {
+    fn below(field: &NestedFieldRef) -> bool {
+        field.initial_default.is_some() || nested(field).into_iter().any(below)
+    }
+    schema.as_struct().fields().iter().find(|field| below(field)).map(|field| field.name.as_str())
+}
+
+/// Gives every field the names that a name mapping has for its id.
+pub(super) fn add_names(schema: &mut TableSchema, mapping: &NameMapping) {
+    fn collect(field: &MappedField, names: &mut BTreeMap<i32, Vec<String>>) {
+        names.extend(field.field_id().map(|id| (id, field.names().to_vec())));
+        field.fields().iter().for_each(|inner| collect(inner, names));
+    }
+    fn give(fields: Vec<&mut Field>, names: &BTreeMap<i32, Vec<String>>) {
+        for field in fields {
+            field.aliases = field.id.and_then(|id| names.get(&id)).cloned().unwrap_or_default();
+            match &mut field.data_type {
+                DataType::Struct { fields } => give(fields.iter_mut().collect(), names),
+                DataType::List { element } => give(vec![element], names),
+                DataType::Map { key, value } => give(vec![key, value], names),
+                _ => {}
+            }
+        }
+    }
+    let mut names = BTreeMap::new();
+    mapping.fields().iter().for_each(|field| collect(field, &mut names));
+    give(schema.fields.iter_mut().collect(), &names);
+}
+
 /// The whole mapping from names in files to the schema's ids, every level of it, as a table property's value.
 pub(super) fn name_mapping(schema: &Schema) -> NameMapping {
     NameMapping::new(schema.as_struct().fields().iter().map(|field| mapped(field)).collect())
 }
 
-fn mapped(field: &NestedField) -> MappedField {
-    let children: Vec<&NestedFieldRef> = match field.field_type.as_ref() {
+fn nested(field: &NestedField) -> Vec<&NestedFieldRef> {
+    match field.field_type.as_ref() {
         Type::Primitive(_) => vec![],
         Type::Struct(members) => members.fields().iter().collect(),
         Type::List(list) => vec![&list.element_field],
         Type::Map(map) => vec![&map.key_field, &map.value_field],
-    };
-    let children = children.into_iter().map(|child| mapped(child)).collect();
+    }
+}
+
+fn mapped(field: &NestedField) -> MappedField {
+    let children = nested(field).into_iter().map(|child| mapped(child)).collect();
     MappedField::new(Some(field.id), vec![field.name.clone()], children)
 }
 

@@ -8,8 +8,8 @@ use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
-    CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, MigrationId, NewFile, TableError, TableFormat,
-    TableVersion,
+    CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, Format, MigrationId, NewFile, TableError,
+    TableFormat, TableVersion,
 };
 use lakeshift_core::value::Value;
 use lakeshift_journal::Epoch;
@@ -479,30 +479,50 @@ async fn a_file_with_a_deletion_vector_is_marked_and_removed_with_it() {
     assert!(paths(&table, &table.snapshot(None).await.unwrap()).await.is_empty());
 }
 
-#[rstest]
-#[case::mapping(json!({ "minReaderVersion": 2, "minWriterVersion": 5 }), json!({ "delta.columnMapping.mode": "name" }), "column mapping")]
-#[case::unknown(
-    json!({ "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["typeWidening"], "writerFeatures": ["typeWidening"] }),
-    json!({ "delta.enableTypeWidening": "true" }),
-    "typeWidening"
-)]
 #[tokio::test]
-async fn a_reader_feature_that_changes_what_files_mean_is_refused_by_name(
-    #[case] protocol: Json,
-    #[case] configuration: Json,
-    #[case] named: &str,
-) {
+async fn a_reader_feature_that_changes_what_files_mean_is_refused_by_name() {
     let storage = memory();
-    let mapping = json!({ "delta.columnMapping.id": 1, "delta.columnMapping.physicalName": "col-1" });
-    let second = json!({ "delta.columnMapping.id": 2, "delta.columnMapping.physicalName": "col-2" });
-    let mut fields = plain_fields();
-    if named == "column mapping" {
-        fields[0]["metadata"] = mapping;
-        fields[1]["metadata"] = second;
-    }
-    write_log(&storage, 0, &foreign_table(protocol, configuration, fields)).await;
+    let features = json!(["newerThanThis"]);
+    let protocol =
+        json!({ "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features });
+    write_log(&storage, 0, &foreign_table(protocol, json!({}), plain_fields())).await;
     let error = open(&storage).snapshot(None).await.unwrap_err();
-    assert!(matches!(&error, TableError::Unsupported { .. }) && error.to_string().contains(named), "{error}");
+    assert!(matches!(&error, TableError::Unsupported { .. }) && error.to_string().contains("newerThanThis"), "{error}");
+}
+
+#[rstest]
+#[case::by_name(Some("name"))]
+#[case::by_id(Some("id"))]
+#[case::not_in_force(None)]
+#[tokio::test]
+async fn a_column_mapping_tells_names_and_ids_in_files_and_keeps_writers_out(#[case] mode: Option<&str>) {
+    let storage = memory();
+    let mut fields = plain_fields();
+    for (number, field) in (1..).zip(fields.as_array_mut().unwrap()) {
+        let name = format!("col-{number}");
+        field["metadata"] = json!({ "delta.columnMapping.id": number, "delta.columnMapping.physicalName": name });
+    }
+    let configuration = mode.map_or(json!({}), |mode| json!({ "delta.columnMapping.mode": mode }));
+    let protocol = match mode {
+        Some(_) => json!({ "minReaderVersion": 2, "minWriterVersion": 5 }),
+        None => json!({ "minReaderVersion": 1, "minWriterVersion": 2 }),
+    };
+    let mut lines = foreign_table(protocol, configuration, fields);
+    let key = if mode.is_some() { "col-2" } else { "place" };
+    lines.push(json!({ "add": { "path": "a.parquet", "partitionValues": { key: "x" }, "size": 10, "modificationTime": 5,
+        "dataChange": true, "stats": "{\"numRecords\":9}" } }));
+    write_log(&storage, 0, &lines).await;
+    let table = open(&storage);
+    let snapshot = table.snapshot(None).await.unwrap();
+    let first = &snapshot.schema.fields[0];
+    let told = (first.id, first.physical_name.as_deref());
+    assert_eq!(told, if mode.is_some() { (Some(1), Some("col-1")) } else { (None, None) });
+    assert_eq!(snapshot.finds_columns_by_id(Format::Delta), mode == Some("id"));
+    assert_eq!(entries(&table, &snapshot).await[0].partition, [Some(Value::String("x".into()))]);
+    if mode.is_some() {
+        let error = table.commit(&request(1, 1, vec![], &["a.parquet"])).await.unwrap_err();
+        assert!(matches!(error, TableError::Unsupported { .. }), "{error}");
+    }
 }
 
 #[rstest]

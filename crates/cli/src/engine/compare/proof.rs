@@ -104,8 +104,9 @@ fn same_reading(old: &Pinned<'_>, new: &Pinned<'_>, columns: &Columns) -> bool {
         && constants(&old.snapshot) == constants(&new.snapshot)
 }
 
+/// A name mapping that names the column itself changes nothing.
 fn has_one_name(field: &Field) -> bool {
-    field.physical_name.as_ref().is_none_or(|name| *name == field.name) && field.aliases.is_empty()
+    field.physical_name.iter().chain(&field.aliases).all(|name| *name == field.name)
 }
 
 /// The columns whose values a table gives by partition.
