@@ -251,3 +251,6 @@ fn add_all(rows: &mut [u128], column: &[u128]) {
         *row = row.wrapping_add(*hash);
     }
 }
+
+#[cfg(test)]
+mod tests;

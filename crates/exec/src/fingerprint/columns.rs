@@ -257,3 +257,6 @@ fn bytes(keys: &ColumnKeys, array: &ArrayRef, rows: Range<usize>, out: &mut Vec<
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

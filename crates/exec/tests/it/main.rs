@@ -36,6 +36,8 @@ mod rewrite;
 #[cfg(test)]
 mod scan;
 #[cfg(test)]
+mod scan_compact;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod throttle;
