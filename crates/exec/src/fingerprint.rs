@@ -23,9 +23,9 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::encode::{EncodeError, Malformed, RowEncoder};
 
-use columns::ColumnHasher;
+use columns::{Added, ColumnHasher};
 use rows::RowCipher;
-use sums::Sums;
+use sums::{InCells, InOneCell, Sums};
 use universal::ColumnKeys;
 
 pub(crate) use cells::{CellAssigner, Memo};
@@ -141,8 +141,6 @@ pub struct Accumulator<'a> {
 /// Buffers of one chunk of rows.
 #[derive(Debug, Default)]
 struct Work {
-    /// A column's hashes.
-    column: Vec<u128>,
     /// The rows' hashes: first of the columns that decide the cell, then of all.
     rows: Vec<u128>,
     /// Every row's cell.
@@ -200,8 +198,7 @@ impl<'a> Accumulator<'a> {
         work.rows.clear();
         work.rows.resize(rows.len(), 0);
         for column in self.assigner.columns() {
-            self.columns[*column].hash(&arrays[*column], rows.clone(), &mut work.column)?;
-            add_all(&mut work.rows, &work.column);
+            self.columns[*column].hash(&arrays[*column], rows.clone(), &mut Added(&mut work.rows))?;
         }
         work.positions.clear();
         let mut encoder = None;
@@ -223,11 +220,22 @@ impl<'a> Accumulator<'a> {
     fn add(&mut self, arrays: &[ArrayRef], rows: Range<usize>) -> Result<(), FingerprintError> {
         let work = &mut self.work;
         work.rows.fill(0);
+        let one_cell = match work.positions.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|position| position == first) => Some(*first),
+            _ => None,
+        };
         for (index, (column, array)) in self.columns.iter_mut().zip(arrays).enumerate() {
-            column.hash(array, rows.clone(), &mut work.column)?;
-            add_all(&mut work.rows, &work.column);
-            let keys = column.keys();
-            self.sums.add_column(index, &work.positions, work.column.iter().map(|hash| keys.mixed(*hash)));
+            let (mixers, sums, rows_of) = (column.mixers(), self.sums.column(index), &mut work.rows);
+            match one_cell {
+                Some(position) => {
+                    let sum = &mut sums[position];
+                    column.hash(array, rows.clone(), &mut InOneCell { mixers, rows: rows_of, sum })?;
+                }
+                None => {
+                    let positions = &work.positions;
+                    column.hash(array, rows.clone(), &mut InCells { mixers, rows: rows_of, positions, sums })?;
+                }
+            }
         }
         self.cipher.permute(&mut work.rows);
         self.sums.add_rows(&work.positions, &work.rows);
@@ -243,12 +251,6 @@ impl<'a> Accumulator<'a> {
     fn fold(&mut self) {
         self.sums.fold_into(&mut self.total);
         self.total.bound(self.request.cells_max);
-    }
-}
-
-fn add_all(rows: &mut [u128], column: &[u128]) {
-    for (row, hash) in rows.iter_mut().zip(column) {
-        *row = row.wrapping_add(*hash);
     }
 }
 

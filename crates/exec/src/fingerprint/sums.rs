@@ -6,6 +6,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use lakeshift_core::equivalence::{CellKey, CellPrint, CellSum, ColumnSums, Fingerprint};
 
 use super::FingerprintError;
+use super::columns::Sink;
+use super::universal::Mixers;
 
 /// Takes the low half of a hash as it is: it is keyed and uniform already.
 #[derive(Default)]
@@ -100,20 +102,9 @@ impl Sums {
         }
     }
 
-    /// Adds a column's part of the same rows.
-    pub(super) fn add_column(&mut self, column: usize, positions: &[usize], parts: impl Iterator<Item = u64>) {
-        let sums = &mut self.column_sums[column];
-        match positions {
-            [] => {}
-            [first, rest @ ..] if rest.iter().all(|position| position == first) => {
-                sums[*first] = parts.fold(sums[*first], u64::wrapping_add);
-            }
-            _ => {
-                for (position, part) in positions.iter().zip(parts) {
-                    sums[*position] = sums[*position].wrapping_add(part);
-                }
-            }
-        }
+    /// A column's sums, by position.
+    pub(super) fn column(&mut self, column: usize) -> &mut [u64] {
+        &mut self.column_sums[column]
     }
 
     /// Moves all sums into `total` and forgets what was remembered.
@@ -123,5 +114,43 @@ impl Sums {
             total.add_cell(cell, &CellPrint { sum: self.rows[position], columns });
         }
         *self = Self::new(self.columns);
+    }
+}
+
+/// Adds the hashes of one column to the rows' hashes and to the sum of the only cell that the rows lie in.
+pub(super) struct InOneCell<'a> {
+    pub(super) mixers: Mixers,
+    pub(super) rows: &'a mut [u128],
+    pub(super) sum: &'a mut u64,
+}
+
+impl Sink for InOneCell<'_> {
+    #[inline(always)]
+    fn take(&mut self, hashes: impl Iterator<Item = u128>) {
+        let (mixers, mut sum) = (self.mixers, *self.sum);
+        for (row, hash) in self.rows.iter_mut().zip(hashes) {
+            *row = row.wrapping_add(hash);
+            sum = sum.wrapping_add(mixers.mixed(hash));
+        }
+        *self.sum = sum;
+    }
+}
+
+/// As [`InOneCell`], for rows of several cells.
+pub(super) struct InCells<'a> {
+    pub(super) mixers: Mixers,
+    pub(super) rows: &'a mut [u128],
+    pub(super) positions: &'a [usize],
+    pub(super) sums: &'a mut [u64],
+}
+
+impl Sink for InCells<'_> {
+    #[inline(always)]
+    fn take(&mut self, hashes: impl Iterator<Item = u128>) {
+        let mixers = self.mixers;
+        for ((row, position), hash) in self.rows.iter_mut().zip(self.positions).zip(hashes) {
+            *row = row.wrapping_add(hash);
+            self.sums[*position] = self.sums[*position].wrapping_add(mixers.mixed(hash));
+        }
     }
 }

@@ -56,7 +56,7 @@ fn by_definition(request: &FingerprintRequest, batch: &RecordBatch) -> Fingerpri
         cipher.permute(&mut image);
         let mut sum = CellSum::default();
         sum.add_row(image[0]);
-        let columns = ColumnSums(keys.iter().zip(&hashes).map(|(keys, hash)| keys.mixed(*hash)).collect());
+        let columns = ColumnSums(keys.iter().zip(&hashes).map(|(keys, hash)| keys.mixers().mixed(*hash)).collect());
         let mut deciding = Vec::new();
         assigner.cell_bytes(&encoder, row, &mut deciding);
         print.add_cell(&assigner.cell(&deciding).unwrap(), &CellPrint { sum, columns });

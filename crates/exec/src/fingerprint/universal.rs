@@ -23,7 +23,7 @@ const LONG: u32 = 1 << 31;
 #[derive(Debug, Clone)]
 pub(super) struct ColumnKeys {
     words: [u128; KEYS],
-    mixers: [u64; 2],
+    mixers: Mixers,
     long: RowHasher,
 }
 
@@ -35,7 +35,7 @@ impl ColumnKeys {
         let mixer = key(KEYS);
         Self {
             words: std::array::from_fn(key),
-            mixers: [mixer as u64, (mixer >> 64) as u64],
+            mixers: Mixers([mixer as u64, (mixer >> 64) as u64]),
             long: keys.derived("lakeshift universal: long payloads"),
         }
     }
@@ -45,16 +45,21 @@ impl ColumnKeys {
         self.word(0, u32::from(tag) | (length as u32) << 8)
     }
 
+    /// The key of the `index`-th word.
+    #[inline(always)]
+    pub(super) fn key(&self, index: usize) -> u128 {
+        self.words[index]
+    }
+
     /// The part of the `index`-th word.
     #[inline(always)]
     pub(super) fn word(&self, index: usize, word: u32) -> u128 {
-        self.words[index].wrapping_mul(u128::from(word))
+        part(self.key(index), word)
     }
 
-    /// The part of a payload's first 8 bytes, given as a little-endian number.
-    #[inline(always)]
-    pub(super) fn word_pair(&self, bits: u64) -> u128 {
-        self.word(1, bits as u32).wrapping_add(self.word(2, (bits >> 32) as u32))
+    /// What [`mixed`](Mixers::mixed) a column's hashes.
+    pub(super) fn mixers(&self) -> Mixers {
+        self.mixers
     }
 
     /// The hash of a cell of `tag` with this payload.
@@ -65,7 +70,7 @@ impl ColumnKeys {
         let (words, rest) = payload.as_chunks::<4>();
         let mut hash = self.head(tag, payload.len());
         for (key, word) in self.words[1..].iter().zip(words) {
-            hash = hash.wrapping_add(key.wrapping_mul(u128::from(u32::from_le_bytes(*word))));
+            hash = hash.wrapping_add(part(*key, u32::from_le_bytes(*word)));
         }
         if !rest.is_empty() {
             let mut last = [0; 4];
@@ -83,18 +88,29 @@ impl ColumnKeys {
         }
     }
 
-    /// The cell's part in its column's sum, from its hash: one multiplication more, so that values whose hashes add up to
-    /// the same do not cancel. It names columns; no verdict rests on it.
-    #[inline(always)]
-    pub(super) fn mixed(&self, hash: u128) -> u64 {
-        let product =
-            u128::from(hash as u64 ^ self.mixers[0]).wrapping_mul(u128::from((hash >> 64) as u64 ^ self.mixers[1]));
-        (product >> 64) as u64 ^ product as u64
-    }
-
     fn long_payload(&self, tag: u8, payload: &[u8]) -> u128 {
         let digest = self.long.hash(payload);
         let words = (1..=4).map(|index| self.word(index, (digest >> (32 * (index - 1))) as u32));
         words.fold(self.word(0, u32::from(tag) | LONG), u128::wrapping_add)
+    }
+}
+
+/// A word's part in a hash.
+#[inline(always)]
+pub(super) fn part(key: u128, word: u32) -> u128 {
+    key.wrapping_mul(u128::from(word))
+}
+
+/// The keys of a column's sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mixers([u64; 2]);
+
+impl Mixers {
+    /// A cell's part in its column's sum, from its hash: one multiplication more, so that values whose hashes add up to the
+    /// same do not cancel. It names columns; no verdict rests on it.
+    #[inline(always)]
+    pub(super) fn mixed(self, hash: u128) -> u64 {
+        let product = u128::from(hash as u64 ^ self.0[0]).wrapping_mul(u128::from((hash >> 64) as u64 ^ self.0[1]));
+        (product >> 64) as u64 ^ product as u64
     }
 }
