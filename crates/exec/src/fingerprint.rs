@@ -203,6 +203,10 @@ impl<'a> Accumulator<'a> {
         work.positions.clear();
         let mut encoder = None;
         for (row, hash) in rows.zip(&work.rows) {
+            if let Some(position) = self.sums.recent(*hash) {
+                work.positions.push(position);
+                continue;
+            }
             let cell = || {
                 let encoder = match &encoder {
                     Some(encoder) => encoder,

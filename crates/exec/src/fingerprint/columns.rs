@@ -227,7 +227,7 @@ impl<V: Into<i64>, const PER_SECOND: i64> HashValue<V> for Seconds<PER_SECOND> {
 /// Decimals whose digits fit in 64 bits take a short way; the others are encoded. `SCALE` is a constant for the same
 /// reason.
 #[derive(Clone, Copy)]
-struct Decimals<'k, const SCALE: u8> {
+struct Decimals<'k, const SCALE: u32> {
     keys: &'k ColumnKeys,
     integers: Pairs,
     head: u128,
@@ -235,7 +235,7 @@ struct Decimals<'k, const SCALE: u8> {
     negative: u128,
 }
 
-impl<'k, const SCALE: u8> Decimals<'k, SCALE> {
+impl<'k, const SCALE: u32> Decimals<'k, SCALE> {
     fn new(keys: &'k ColumnKeys) -> Self {
         Self {
             keys,
@@ -257,16 +257,16 @@ impl<'k, const SCALE: u8> Decimals<'k, SCALE> {
     }
 }
 
-impl<V: Into<i128>, const SCALE: u8> HashValue<V> for Decimals<'_, SCALE> {
+impl<V: Into<i128>, const SCALE: u32> HashValue<V> for Decimals<'_, SCALE> {
     #[inline(always)]
     fn hash(self, value: V) -> u128 {
         let unscaled = value.into();
         match i64::try_from(unscaled) {
-            Ok(small) => match decimal_parts(small, SCALE) {
+            Ok(small) => match decimal_parts::<SCALE>(small) {
                 (integer, 0) => self.integers.bits(integer.cast_unsigned()),
                 (mantissa, exponent) => self.fraction(mantissa, exponent),
             },
-            Err(_) => encoded_decimal(self.keys, unscaled, SCALE as i8),
+            Err(_) => encoded_decimal(self.keys, unscaled, SCALE as i32),
         }
     }
 }
@@ -280,14 +280,14 @@ struct OtherDecimals<'k> {
 
 impl<V: Into<i128>> HashValue<V> for OtherDecimals<'_> {
     fn hash(self, value: V) -> u128 {
-        encoded_decimal(self.keys, value.into(), self.scale)
+        encoded_decimal(self.keys, value.into(), self.scale.into())
     }
 }
 
 #[cold]
-fn encoded_decimal(keys: &ColumnKeys, unscaled: i128, scale: i8) -> u128 {
+fn encoded_decimal(keys: &ColumnKeys, unscaled: i128, scale: i32) -> u128 {
     let mut cell = Vec::new();
-    crate::encode::write_decimal_cell(unscaled, scale.into(), &mut cell);
+    crate::encode::write_decimal_cell(unscaled, scale, &mut cell);
     keys.encoded(&cell)
 }
 

@@ -9,6 +9,15 @@ use super::FingerprintError;
 use super::columns::Sink;
 use super::universal::Mixers;
 
+/// Values whose cell is found without a look into the map; a power of two.
+const RECENT: usize = 4096;
+
+/// Where [`Sums::recent`] has a hash. The high half of a universal hash is the more uniform one.
+#[inline(always)]
+fn place(hash: u128) -> usize {
+    (hash >> 64) as usize % RECENT
+}
+
 /// Takes the low half of a hash as it is: it is keyed and uniform already.
 #[derive(Default)]
 struct Low64(u64);
@@ -33,7 +42,8 @@ pub(super) struct Sums {
     columns: usize,
     /// Of cell-deciding values, which are finer than cells: the cell's position.
     known: HashMap<u128, usize, BuildHasherDefault<Low64>>,
-    last: Option<(u128, usize)>,
+    /// Some of them, each at the place that its hash says.
+    recent: Box<[Option<(u128, usize)>]>,
     positions: HashMap<Vec<u8>, usize>,
     cells: Vec<CellKey>,
     rows: Vec<CellSum>,
@@ -46,7 +56,7 @@ impl Sums {
         Self {
             columns,
             known: HashMap::default(),
-            last: None,
+            recent: vec![None; RECENT].into(),
             positions: HashMap::new(),
             cells: Vec::new(),
             rows: Vec::new(),
@@ -59,17 +69,18 @@ impl Sums {
         self.known.len()
     }
 
-    /// The position of the cell of values with this hash; `cell` tells which it is, the first time.
+    /// The position of the cell of values with this hash, if they were met not long ago.
+    #[inline(always)]
+    pub(super) fn recent(&self, hash: u128) -> Option<usize> {
+        self.recent[place(hash)].filter(|(known, _)| *known == hash).map(|(_, position)| position)
+    }
+
+    /// As [`recent`](Self::recent), of all values; `cell` tells which cell it is, the first time.
     pub(super) fn position(
         &mut self,
         hash: u128,
         cell: impl FnOnce() -> Result<CellKey, FingerprintError>,
     ) -> Result<usize, FingerprintError> {
-        if let Some((last, position)) = self.last
-            && last == hash
-        {
-            return Ok(position);
-        }
         let position = match self.known.get(&hash) {
             Some(position) => *position,
             None => {
@@ -78,7 +89,7 @@ impl Sums {
                 position
             }
         };
-        self.last = Some((hash, position));
+        self.recent[place(hash)] = Some((hash, position));
         Ok(position)
     }
 
@@ -98,7 +109,9 @@ impl Sums {
     /// Counts rows by the images of their hashes.
     pub(super) fn add_rows(&mut self, positions: &[usize], images: &[u128]) {
         for (position, image) in positions.iter().zip(images) {
-            self.rows[*position].add_row(*image);
+            let cell = &mut self.rows[*position];
+            cell.rows += 1;
+            cell.sum = cell.sum.wrapping_add(*image);
         }
     }
 

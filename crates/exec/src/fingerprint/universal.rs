@@ -16,6 +16,8 @@ use super::hash::RowHasher;
 const PAYLOAD_BYTES_MAX: usize = 256;
 /// Keys a column has: one for the first word, and one for every word of a payload.
 const KEYS: usize = 1 + PAYLOAD_BYTES_MAX / 4;
+const BLOCK_WORDS: usize = 4;
+const BLOCK_BYTES: usize = 4 * BLOCK_WORDS;
 /// Marks, in the first word, a payload that is given by its SipHash.
 const LONG: u32 = 1 << 31;
 
@@ -67,17 +69,19 @@ impl ColumnKeys {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return self.long_payload(tag, payload);
         }
-        let (words, rest) = payload.as_chunks::<4>();
-        let mut hash = self.head(tag, payload.len());
-        for (key, word) in self.words[1..].iter().zip(words) {
-            hash = hash.wrapping_add(part(*key, u32::from_le_bytes(*word)));
+        // Four words at a time. What the last ones have too many of is zero, and has no part in the sum.
+        let (blocks, rest) = payload.as_chunks::<BLOCK_BYTES>();
+        let (keys, _) = self.words[1..].as_chunks::<BLOCK_WORDS>();
+        let block = |hash: u128, (keys, block): (&[u128; BLOCK_WORDS], u128)| {
+            let words = [0, 32, 64, 96].map(|shift| (block >> shift) as u32);
+            keys.iter().zip(words).fold(hash, |hash, (key, word)| hash.wrapping_add(part(*key, word)))
+        };
+        let whole = keys.iter().zip(blocks.iter().map(|bytes| u128::from_le_bytes(*bytes)));
+        let hash = whole.fold(self.head(tag, payload.len()), block);
+        match keys.get(blocks.len()) {
+            Some(keys) if !rest.is_empty() => block(hash, (keys, last_block(payload, rest))),
+            _ => hash,
         }
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            hash = hash.wrapping_add(self.word(1 + words.len(), u32::from_le_bytes(last)));
-        }
-        hash
     }
 
     /// The hash of a cell by its canonical encoding.
@@ -92,6 +96,20 @@ impl ColumnKeys {
         let digest = self.long.hash(payload);
         let words = (1..=4).map(|index| self.word(index, (digest >> (32 * (index - 1))) as u32));
         words.fold(self.word(0, u32::from(tag) | LONG), u128::wrapping_add)
+    }
+}
+
+/// The bytes at the end of a payload that make no whole block, filled up with zeros.
+#[inline(always)]
+fn last_block(payload: &[u8], rest: &[u8]) -> u128 {
+    match payload.last_chunk() {
+        // Read with bytes before them, which are shifted out: quicker than to copy just these.
+        Some(last) => u128::from_le_bytes(*last) >> (8 * (BLOCK_BYTES - rest.len())),
+        None => {
+            let mut block = [0; BLOCK_BYTES];
+            block[..rest.len()].copy_from_slice(rest);
+            u128::from_le_bytes(block)
+        }
     }
 }
 
