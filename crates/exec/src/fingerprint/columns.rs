@@ -169,7 +169,8 @@ impl Pairs {
 
     #[inline(always)]
     fn bits(self, bits: u64) -> u128 {
-        self.head.wrapping_add(part(self.low, bits as u32)).wrapping_add(part(self.high, (bits >> 32) as u32))
+        let hash = self.head.wrapping_add(part(self.low, bits as u32));
+        if bits >> 32 == 0 { hash } else { hash.wrapping_add(part(self.high, (bits >> 32) as u32)) }
     }
 }
 
@@ -252,6 +253,9 @@ impl<'k, const SCALE: u32> Decimals<'k, SCALE> {
         let first = (exponent as u32 & 0xffff) | (mantissa as u32) << 16;
         let hash = self.head.wrapping_add(part(self.words.0, first));
         let hash = hash.wrapping_add(part(self.words.1, (mantissa >> 16) as u32));
+        if mantissa >> 48 == 0 {
+            return hash;
+        }
         let hash = hash.wrapping_add(part(self.words.2, (mantissa >> 48) as u32));
         if mantissa < 0 { hash.wrapping_add(self.negative) } else { hash }
     }

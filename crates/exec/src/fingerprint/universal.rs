@@ -65,6 +65,7 @@ impl ColumnKeys {
     }
 
     /// The hash of a cell of `tag` with this payload.
+    #[inline(always)]
     pub(super) fn payload(&self, tag: u8, payload: &[u8]) -> u128 {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return self.long_payload(tag, payload);
