@@ -36,8 +36,8 @@ name: lineitem
 control: {root}/control
 source: {{format: hive, location: {root}/lake/lineitem}}
 target: {{format: iceberg, location: {root}/lake/lineitem-by-month, partitioning: [month(l_shipdate)]}}
-# Every file is a unit, so that a file that changes makes the mirror replace one file of the target.
-backfill: {{strategy: rewrite, unit_size: 1KiB}}
+# About every file is a unit, so that a file that changes makes the mirror replace few files of the target.
+backfill: {{strategy: rewrite, unit_size: {unit}, target_file_size: {unit}}}
 cutover: {{alias: lineitem}}
 """
 
@@ -152,7 +152,7 @@ class Bench:
         lake.mkdir()
         for path in source.iterdir():
             os.link(path, lake / path.name)
-        migration = Migration(self.lakeshift, root, "lineitem", SPEC.format(root=root))
+        migration = Migration(self.lakeshift, root, "lineitem", SPEC.format(root=root, unit=f"{512 * scale}KiB"))
         migration.steps([*UNTIL_BACKFILL, *SINCE_BACKFILL[: SINCE_BACKFILL.index("validate")]])
         validate = [self.lakeshift, "--quiet", "validate", migration.spec]
         full = rounds({"full": [*validate, "--read-all"]}, self.count)["full"]

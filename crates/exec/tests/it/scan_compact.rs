@@ -9,7 +9,7 @@ use arrow::array::{
     LargeStringArray, RecordBatch, StringArray, StringViewArray, StructArray,
 };
 use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, Int8Type, Int64Type};
-use datafusion::physical_plan::ExecutionPlanProperties;
+use datafusion::physical_plan::{ExecutionPlanProperties, displayable};
 use futures::TryStreamExt;
 use lakeshift_core::equivalence::Encoding;
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
@@ -272,16 +272,15 @@ async fn every_row_of_a_large_file_is_read_once_by_whoever_shares_it() {
     let snapshot = snapshot(&storage, schema(vec![("n", DataType::Int64)]), PartitionSpec::default());
     let engine = engine();
     let plan = scan(&engine, &request(&storage, &snapshot, &files)).unwrap();
-    assert_eq!(plan.output_partitioning().partition_count(), 2);
-    let mut all = Vec::new();
-    for partition in 0..2 {
+    let shown = displayable(plan.as_ref()).indent(true).to_string();
+    assert_eq!(shown.matches("large.parquet:").count(), 3, "the file is not divided: {shown}");
+    let partitions = (0..plan.output_partitioning().partition_count()).map(|partition| {
         let stream = plan.execute(partition, engine.session().task_ctx()).unwrap();
-        let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
-        let mine = batches.iter().flat_map(|batch| batch["n"].as_primitive::<Int64Type>().values().to_vec());
-        let before = all.len();
-        all.extend(mine);
-        assert!(all.len() - before > 500, "partition {partition} read {} rows only", all.len() - before);
-    }
+        stream.try_collect::<Vec<RecordBatch>>()
+    });
+    let batches = futures::future::try_join_all(partitions).await.unwrap().concat();
+    let mut all: Vec<i64> =
+        batches.iter().flat_map(|batch| batch["n"].as_primitive::<Int64Type>().values().to_vec()).collect();
     all.sort_unstable();
-    assert_eq!(all, (0..ROWS + 10).collect::<Vec<i64>>());
+    assert!(all.iter().copied().eq(0..ROWS + 10), "{} rows, or not each of them once", all.len());
 }
