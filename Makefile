@@ -14,7 +14,7 @@ PYTHON := $(VENV)/bin/python
 .PHONY: help
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^## / { printf "\n%s\n", substr($$0, 4) } \
-	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ## Try it
 .PHONY: build demo lake
@@ -30,7 +30,7 @@ lake/flights lake/flights-daily:
 	@mkdir -p lake && cp -R testdata/flights $@.part && mv $@.part $@ && echo "made $@ from testdata/flights"
 
 ## Check it
-.PHONY: test test-fast lint fmt interop bench venv
+.PHONY: test test-fast lint fmt interop bench bench-validate venv
 test: ## Run every test; the S3 ones are skipped, and say so, where `weed` is absent (`make venv` installs it)
 	@$(CARGO) test --workspace --locked
 
@@ -53,6 +53,9 @@ interop: build venv ## Let pyiceberg, DuckDB and deltalake read what was migrate
 
 bench: build venv ## Time a migration phase by phase; LAKESHIFT_BENCH_DATA=flights-3m.parquet for 3M rows
 	@$(PYTHON) scripts/bench.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench)"
+
+bench-validate: build venv ## Time a validation beside DuckDB and pyarrow on TPC-H data; LAKESHIFT_BENCH_SF=1, ARGS=--memory
+	@$(PYTHON) scripts/bench_validate.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-validate)" $(ARGS)
 
 venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outside the checkout
 	@scripts/venv.sh "$(VENV)"

@@ -1,4 +1,4 @@
-"""What interop.py and bench.py share: a scratch folder with tables to move, and the playbook's steps with their times."""
+"""What interop.py, bench.py and bench_validate.py share: a scratch folder with tables to move, and the playbook's steps with their times."""
 
 import pathlib
 import re
@@ -6,10 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 MARKER = ".lakeshift-scratch"
@@ -78,6 +74,11 @@ class Migration:
 
 def write_days(flights_3m: pathlib.Path, folder: pathlib.Path) -> int:
     """Writes all days of flights-3m.parquet as a Hive table, one file a day; returns the number of rows."""
+    # Here, because bench_validate.py measures memory and must have little of its own.
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     table = pq.read_table(flights_3m)
     table = table.set_column(3, "origin", table["origin"].cast(pa.string()))
     table = table.set_column(4, "destination", table["destination"].cast(pa.string())).sort_by("date")

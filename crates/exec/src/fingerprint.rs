@@ -24,9 +24,9 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::encode::{EncodeError, Malformed, RowEncoder};
 
-use columns::ColumnHasher;
+use columns::{Added, ColumnHasher};
 use rows::RowCipher;
-use sums::Sums;
+use sums::{InCells, InOneCell, Sums};
 use universal::ColumnKeys;
 
 pub(crate) use cells::{CellAssigner, Memo};
@@ -143,8 +143,6 @@ pub struct Accumulator<'a> {
 /// Buffers of one chunk of rows.
 #[derive(Debug, Default)]
 struct Work {
-    /// A column's hashes.
-    column: Vec<u128>,
     /// The rows' hashes: first of the columns that decide the cell, then of all.
     rows: Vec<u128>,
     /// Every row's cell.
@@ -202,12 +200,15 @@ impl<'a> Accumulator<'a> {
         work.rows.clear();
         work.rows.resize(rows.len(), 0);
         for column in self.assigner.columns() {
-            self.columns[*column].hash(&arrays[*column], rows.clone(), &mut work.column)?;
-            add_all(&mut work.rows, &work.column);
+            self.columns[*column].hash(&arrays[*column], rows.clone(), &mut Added(&mut work.rows))?;
         }
         work.positions.clear();
         let mut encoder = None;
         for (row, hash) in rows.zip(&work.rows) {
+            if let Some(position) = self.sums.recent(*hash) {
+                work.positions.push(position);
+                continue;
+            }
             let cell = || {
                 let encoder = match &encoder {
                     Some(encoder) => encoder,
@@ -225,11 +226,22 @@ impl<'a> Accumulator<'a> {
     fn add(&mut self, arrays: &[ArrayRef], rows: Range<usize>) -> Result<(), FingerprintError> {
         let work = &mut self.work;
         work.rows.fill(0);
+        let one_cell = match work.positions.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|position| position == first) => Some(*first),
+            _ => None,
+        };
         for (index, (column, array)) in self.columns.iter_mut().zip(arrays).enumerate() {
-            column.hash(array, rows.clone(), &mut work.column)?;
-            add_all(&mut work.rows, &work.column);
-            let keys = column.keys();
-            self.sums.add_column(index, &work.positions, work.column.iter().map(|hash| keys.mixed(*hash)));
+            let (mixers, sums, rows_of) = (column.mixers(), self.sums.column(index), &mut work.rows);
+            match one_cell {
+                Some(position) => {
+                    let sum = &mut sums[position];
+                    column.hash(array, rows.clone(), &mut InOneCell { mixers, rows: rows_of, sum })?;
+                }
+                None => {
+                    let positions = &work.positions;
+                    column.hash(array, rows.clone(), &mut InCells { mixers, rows: rows_of, positions, sums })?;
+                }
+            }
         }
         self.cipher.permute(&mut work.rows);
         self.sums.add_rows(&work.positions, &work.rows);
@@ -248,8 +260,5 @@ impl<'a> Accumulator<'a> {
     }
 }
 
-fn add_all(rows: &mut [u128], column: &[u128]) {
-    for (row, hash) in rows.iter_mut().zip(column) {
-        *row = row.wrapping_add(*hash);
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -55,24 +55,24 @@ fn write_exponent(exponent: i32, out: &mut Vec<u8>) {
     out.extend_from_slice(&exponent.to_le_bytes()[..2]);
 }
 
-/// `unscaled × 10^-scale` as the canonical form has it: the integer and 0, or the mantissa without trailing zeros and its
-/// negative exponent. The common scales are divided by constants, which the compiler turns into multiplications.
+/// `unscaled × 10^-SCALE` as the canonical form has it: the integer and 0, or the mantissa without trailing zeros and its
+/// negative exponent. The scale is a constant, at most 18, so that divisions are multiplications.
 #[inline(always)]
-pub(crate) fn decimal_parts(unscaled: i64, scale: u8) -> (i64, i32) {
-    let (integer, rest) = match scale {
-        0 => (unscaled, 0),
-        1 => (unscaled / 10, unscaled % 10),
-        2 => (unscaled / 100, unscaled % 100),
-        3 => (unscaled / 1_000, unscaled % 1_000),
-        4 => (unscaled / 10_000, unscaled % 10_000),
-        6 => (unscaled / 1_000_000, unscaled % 1_000_000),
-        _ => match 10_i64.checked_pow(scale.into()) {
-            Some(power) => (unscaled / power, unscaled % power),
-            // A number of 64 bits is no multiple of such a power, but for zero.
-            None => (0, unscaled),
-        },
-    };
-    if rest == 0 { (integer, 0) } else { strip_small(unscaled, -i32::from(scale)) }
+pub(crate) fn decimal_parts<const SCALE: u32>(unscaled: i64) -> (i64, i32) {
+    let power = const { 10_i64.pow(SCALE) };
+    if unscaled % power == 0 {
+        return (unscaled / power, 0);
+    }
+    let (mut mantissa, mut exponent) = (unscaled, -SCALE.cast_signed());
+    // One digit at least is no zero.
+    for _ in 1..SCALE {
+        if mantissa % 10 != 0 {
+            break;
+        }
+        mantissa /= 10;
+        exponent += 1;
+    }
+    (mantissa, exponent)
 }
 
 fn strip_small(mut mantissa: i64, mut exponent: i32) -> (i64, i32) {

@@ -6,6 +6,17 @@ use std::hash::{BuildHasherDefault, Hasher};
 use lakeshift_core::equivalence::{CellKey, CellPrint, CellSum, ColumnSums, Fingerprint};
 
 use super::FingerprintError;
+use super::columns::Sink;
+use super::universal::Mixers;
+
+/// Values whose cell is found without a look into the map; a power of two.
+const RECENT: usize = 4096;
+
+/// Where [`Sums::recent`] has a hash. The high half of a universal hash is the more uniform one.
+#[inline(always)]
+fn place(hash: u128) -> usize {
+    (hash >> 64) as usize % RECENT
+}
 
 /// Takes the low half of a hash as it is: it is keyed and uniform already.
 #[derive(Default)]
@@ -31,7 +42,8 @@ pub(super) struct Sums {
     columns: usize,
     /// Of cell-deciding values, which are finer than cells: the cell's position.
     known: HashMap<u128, usize, BuildHasherDefault<Low64>>,
-    last: Option<(u128, usize)>,
+    /// Some of them, each at the place that its hash says.
+    recent: Box<[Option<(u128, usize)>]>,
     positions: HashMap<Vec<u8>, usize>,
     cells: Vec<CellKey>,
     rows: Vec<CellSum>,
@@ -44,7 +56,7 @@ impl Sums {
         Self {
             columns,
             known: HashMap::default(),
-            last: None,
+            recent: vec![None; RECENT].into(),
             positions: HashMap::new(),
             cells: Vec::new(),
             rows: Vec::new(),
@@ -57,17 +69,18 @@ impl Sums {
         self.known.len()
     }
 
-    /// The position of the cell of values with this hash; `cell` tells which it is, the first time.
+    /// The position of the cell of values with this hash, if they were met not long ago.
+    #[inline(always)]
+    pub(super) fn recent(&self, hash: u128) -> Option<usize> {
+        self.recent[place(hash)].filter(|(known, _)| *known == hash).map(|(_, position)| position)
+    }
+
+    /// As [`recent`](Self::recent), of all values; `cell` tells which cell it is, the first time.
     pub(super) fn position(
         &mut self,
         hash: u128,
         cell: impl FnOnce() -> Result<CellKey, FingerprintError>,
     ) -> Result<usize, FingerprintError> {
-        if let Some((last, position)) = self.last
-            && last == hash
-        {
-            return Ok(position);
-        }
         let position = match self.known.get(&hash) {
             Some(position) => *position,
             None => {
@@ -76,7 +89,7 @@ impl Sums {
                 position
             }
         };
-        self.last = Some((hash, position));
+        self.recent[place(hash)] = Some((hash, position));
         Ok(position)
     }
 
@@ -96,24 +109,15 @@ impl Sums {
     /// Counts rows by the images of their hashes.
     pub(super) fn add_rows(&mut self, positions: &[usize], images: &[u128]) {
         for (position, image) in positions.iter().zip(images) {
-            self.rows[*position].add_row(*image);
+            let cell = &mut self.rows[*position];
+            cell.rows += 1;
+            cell.sum = cell.sum.wrapping_add(*image);
         }
     }
 
-    /// Adds a column's part of the same rows.
-    pub(super) fn add_column(&mut self, column: usize, positions: &[usize], parts: impl Iterator<Item = u64>) {
-        let sums = &mut self.column_sums[column];
-        match positions {
-            [] => {}
-            [first, rest @ ..] if rest.iter().all(|position| position == first) => {
-                sums[*first] = parts.fold(sums[*first], u64::wrapping_add);
-            }
-            _ => {
-                for (position, part) in positions.iter().zip(parts) {
-                    sums[*position] = sums[*position].wrapping_add(part);
-                }
-            }
-        }
+    /// A column's sums, by position.
+    pub(super) fn column(&mut self, column: usize) -> &mut [u64] {
+        &mut self.column_sums[column]
     }
 
     /// Moves all sums into `total` and forgets what was remembered.
@@ -123,5 +127,43 @@ impl Sums {
             total.add_cell(cell, &CellPrint { sum: self.rows[position], columns });
         }
         *self = Self::new(self.columns);
+    }
+}
+
+/// Adds the hashes of one column to the rows' hashes and to the sum of the only cell that the rows lie in.
+pub(super) struct InOneCell<'a> {
+    pub(super) mixers: Mixers,
+    pub(super) rows: &'a mut [u128],
+    pub(super) sum: &'a mut u64,
+}
+
+impl Sink for InOneCell<'_> {
+    #[inline(always)]
+    fn take(&mut self, hashes: impl Iterator<Item = u128>) {
+        let (mixers, mut sum) = (self.mixers, *self.sum);
+        for (row, hash) in self.rows.iter_mut().zip(hashes) {
+            *row = row.wrapping_add(hash);
+            sum = sum.wrapping_add(mixers.mixed(hash));
+        }
+        *self.sum = sum;
+    }
+}
+
+/// As [`InOneCell`], for rows of several cells.
+pub(super) struct InCells<'a> {
+    pub(super) mixers: Mixers,
+    pub(super) rows: &'a mut [u128],
+    pub(super) positions: &'a [usize],
+    pub(super) sums: &'a mut [u64],
+}
+
+impl Sink for InCells<'_> {
+    #[inline(always)]
+    fn take(&mut self, hashes: impl Iterator<Item = u128>) {
+        let mixers = self.mixers;
+        for ((row, position), hash) in self.rows.iter_mut().zip(self.positions).zip(hashes) {
+            *row = row.wrapping_add(hash);
+            self.sums[*position] = self.sums[*position].wrapping_add(mixers.mixed(hash));
+        }
     }
 }

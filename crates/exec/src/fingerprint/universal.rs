@@ -16,6 +16,8 @@ use super::hash::RowHasher;
 const PAYLOAD_BYTES_MAX: usize = 256;
 /// Keys a column has: one for the first word, and one for every word of a payload.
 const KEYS: usize = 1 + PAYLOAD_BYTES_MAX / 4;
+const BLOCK_WORDS: usize = 4;
+const BLOCK_BYTES: usize = 4 * BLOCK_WORDS;
 /// Marks, in the first word, a payload that is given by its SipHash.
 const LONG: u32 = 1 << 31;
 
@@ -23,7 +25,7 @@ const LONG: u32 = 1 << 31;
 #[derive(Debug, Clone)]
 pub(super) struct ColumnKeys {
     words: [u128; KEYS],
-    mixers: [u64; 2],
+    mixers: Mixers,
     long: RowHasher,
 }
 
@@ -35,7 +37,7 @@ impl ColumnKeys {
         let mixer = key(KEYS);
         Self {
             words: std::array::from_fn(key),
-            mixers: [mixer as u64, (mixer >> 64) as u64],
+            mixers: Mixers([mixer as u64, (mixer >> 64) as u64]),
             long: keys.derived("lakeshift universal: long payloads"),
         }
     }
@@ -45,34 +47,42 @@ impl ColumnKeys {
         self.word(0, u32::from(tag) | (length as u32) << 8)
     }
 
+    /// The key of the `index`-th word.
+    #[inline(always)]
+    pub(super) fn key(&self, index: usize) -> u128 {
+        self.words[index]
+    }
+
     /// The part of the `index`-th word.
     #[inline(always)]
     pub(super) fn word(&self, index: usize, word: u32) -> u128 {
-        self.words[index].wrapping_mul(u128::from(word))
+        part(self.key(index), word)
     }
 
-    /// The part of a payload's first 8 bytes, given as a little-endian number.
-    #[inline(always)]
-    pub(super) fn word_pair(&self, bits: u64) -> u128 {
-        self.word(1, bits as u32).wrapping_add(self.word(2, (bits >> 32) as u32))
+    /// What [`mixed`](Mixers::mixed) a column's hashes.
+    pub(super) fn mixers(&self) -> Mixers {
+        self.mixers
     }
 
     /// The hash of a cell of `tag` with this payload.
+    #[inline(always)]
     pub(super) fn payload(&self, tag: u8, payload: &[u8]) -> u128 {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return self.long_payload(tag, payload);
         }
-        let (words, rest) = payload.as_chunks::<4>();
-        let mut hash = self.head(tag, payload.len());
-        for (key, word) in self.words[1..].iter().zip(words) {
-            hash = hash.wrapping_add(key.wrapping_mul(u128::from(u32::from_le_bytes(*word))));
+        // Four words at a time. What the last ones have too many of is zero, and has no part in the sum.
+        let (blocks, rest) = payload.as_chunks::<BLOCK_BYTES>();
+        let (keys, _) = self.words[1..].as_chunks::<BLOCK_WORDS>();
+        let block = |hash: u128, (keys, block): (&[u128; BLOCK_WORDS], u128)| {
+            let words = [0, 32, 64, 96].map(|shift| (block >> shift) as u32);
+            keys.iter().zip(words).fold(hash, |hash, (key, word)| hash.wrapping_add(part(*key, word)))
+        };
+        let whole = keys.iter().zip(blocks.iter().map(|bytes| u128::from_le_bytes(*bytes)));
+        let hash = whole.fold(self.head(tag, payload.len()), block);
+        match keys.get(blocks.len()) {
+            Some(keys) if !rest.is_empty() => block(hash, (keys, last_block(payload, rest))),
+            _ => hash,
         }
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            hash = hash.wrapping_add(self.word(1 + words.len(), u32::from_le_bytes(last)));
-        }
-        hash
     }
 
     /// The hash of a cell by its canonical encoding.
@@ -83,18 +93,43 @@ impl ColumnKeys {
         }
     }
 
-    /// The cell's part in its column's sum, from its hash: one multiplication more, so that values whose hashes add up to
-    /// the same do not cancel. It names columns; no verdict rests on it.
-    #[inline(always)]
-    pub(super) fn mixed(&self, hash: u128) -> u64 {
-        let product =
-            u128::from(hash as u64 ^ self.mixers[0]).wrapping_mul(u128::from((hash >> 64) as u64 ^ self.mixers[1]));
-        (product >> 64) as u64 ^ product as u64
-    }
-
     fn long_payload(&self, tag: u8, payload: &[u8]) -> u128 {
         let digest = self.long.hash(payload);
         let words = (1..=4).map(|index| self.word(index, (digest >> (32 * (index - 1))) as u32));
         words.fold(self.word(0, u32::from(tag) | LONG), u128::wrapping_add)
+    }
+}
+
+/// The bytes at the end of a payload that make no whole block, filled up with zeros.
+#[inline(always)]
+fn last_block(payload: &[u8], rest: &[u8]) -> u128 {
+    match payload.last_chunk() {
+        // Read with bytes before them, which are shifted out: quicker than to copy just these.
+        Some(last) => u128::from_le_bytes(*last) >> (8 * (BLOCK_BYTES - rest.len())),
+        None => {
+            let mut block = [0; BLOCK_BYTES];
+            block[..rest.len()].copy_from_slice(rest);
+            u128::from_le_bytes(block)
+        }
+    }
+}
+
+/// A word's part in a hash.
+#[inline(always)]
+pub(super) fn part(key: u128, word: u32) -> u128 {
+    key.wrapping_mul(u128::from(word))
+}
+
+/// The keys of a column's sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mixers([u64; 2]);
+
+impl Mixers {
+    /// A cell's part in its column's sum, from its hash: one multiplication more, so that values whose hashes add up to the
+    /// same do not cancel. It names columns; no verdict rests on it.
+    #[inline(always)]
+    pub(super) fn mixed(self, hash: u128) -> u64 {
+        let product = u128::from(hash as u64 ^ self.0[0]).wrapping_mul(u128::from((hash >> 64) as u64 ^ self.0[1]));
+        (product >> 64) as u64 ^ product as u64
     }
 }

@@ -21,6 +21,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use url::Url;
 
 pub fn engine() -> Engine {
@@ -49,8 +50,19 @@ pub fn schema(fields: Vec<(&str, DataType)>) -> TableSchema {
 
 /// Writes one Parquet file and tells what a table would record of it.
 pub async fn put(storage: &Storage, path: &str, batch: &RecordBatch, partition: Vec<Option<Value>>) -> FileEntry {
+    put_with(storage, path, batch, partition, None).await
+}
+
+/// As [`put`], with other properties than the writer's own.
+pub async fn put_with(
+    storage: &Storage,
+    path: &str,
+    batch: &RecordBatch,
+    partition: Vec<Option<Value>>,
+    properties: Option<WriterProperties>,
+) -> FileEntry {
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), properties).unwrap();
     writer.write(batch).unwrap();
     writer.close().unwrap();
     let size_bytes = bytes.len() as u64;
