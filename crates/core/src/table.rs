@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -109,22 +110,70 @@ pub struct FileEntry {
     pub path: String,
     /// Size in bytes.
     pub size_bytes: u64,
-    /// What the store says of the content: ETag, or modification time where there is none.
+    /// What the store says of the content: ETag, or modification time where there is none; and the deletes that apply, see
+    /// [`with_deletes`].
     pub identity: String,
     /// Last modification, milliseconds since 1970-01-01T00:00:00Z; 0 when the format does not record it.
     pub modified_ms: i64,
-    /// Rows in the file, deletes not counted, where known without opening it.
+    /// Rows of the file that are left after deletes, where known without opening it.
     pub rows: Option<u64>,
     /// A typed value for every field of the snapshot's partition spec, in its order; `None` is null.
     pub partition: Vec<Option<Value>>,
-    /// Whether the table has deletes that apply to this file and that are not carried here; such a file is never adopted.
+    /// Whether the table has deletes that apply to this file ([`TableFormat::deleted_rows`]); such a file is never adopted.
     pub has_deletes: bool,
+}
+
+/// Stands in an identity before the deletes that apply to the file.
+const DELETES_MARK: &str = " with deletes ";
+
+/// The identity of a file to which deletes apply: other deletes, other identity. `deletes` is the adapter's own text.
+pub fn with_deletes(identity: &str, deletes: &str) -> String {
+    format!("{identity}{DELETES_MARK}{deletes}")
+}
+
+/// The deletes in an identity that [`with_deletes`] made; `None` where no deletes apply.
+pub fn deletes_in(identity: &str) -> Option<&str> {
+    identity.split_once(DELETES_MARK).map(|(_, deletes)| deletes)
+}
+
+/// Rows of one data file that the table has deleted, by their positions in the file; the first row is 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeletedRows {
+    ranges: Vec<Range<u64>>,
+    count: u64,
+}
+
+impl DeletedRows {
+    /// The rows at `positions`; `None` unless they ascend strictly and stay below [`u64::MAX`].
+    pub fn from_ascending(positions: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let mut rows = Self::default();
+        for position in positions {
+            let end = position.checked_add(1)?;
+            match rows.ranges.last_mut() {
+                Some(last) if position < last.end => return None,
+                Some(last) if position == last.end => last.end = end,
+                _ => rows.ranges.push(position..end),
+            }
+            rows.count += 1;
+        }
+        Some(rows)
+    }
+
+    /// The rows as ascending ranges that do not touch.
+    pub fn ranges(&self) -> &[Range<u64>] {
+        &self.ranges
+    }
+
+    /// How many rows are deleted.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
 }
 
 /// A data file's sound facts, read from its footer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FileFacts {
-    /// Rows.
+    /// Rows that are left after deletes.
     pub rows: u64,
     /// Columns as the file has them, without partition columns that stand only in the path.
     pub schema: TableSchema,
@@ -348,6 +397,18 @@ pub trait TableFormat: fmt::Debug + Send + Sync {
     /// others: a caller decides what a corrupt file means.
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)>;
 
+    /// The rows of `file` that the table has deleted, read and verified now; asked only of files that have deletes.
+    ///
+    /// # Errors
+    /// [`TableError::Unsupported`] from an adapter that cannot tell them, as here.
+    async fn deleted_rows(&self, file: &FileEntry) -> Result<DeletedRows, TableError> {
+        Err(TableError::Unsupported {
+            object: file.path.clone(),
+            feature: format!("deletes of the {} table", self.format()),
+            advice: "compact the table first, so that no file has deletes".to_owned(),
+        })
+    }
+
     /// Creates the table.
     async fn create(&self, request: &CreateRequest) -> Result<CreateOutcome, TableError>;
 
@@ -357,4 +418,24 @@ pub trait TableFormat: fmt::Debug + Send + Sync {
 
     /// What `migration` has left in the table's current metadata.
     async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleted_rows_are_ranges_and_must_ascend() {
+        let rows = DeletedRows::from_ascending([0, 1, 2, 7, 9]).unwrap();
+        assert_eq!((rows.ranges(), rows.count()), (&[0..3, 7..8, 9..10][..], 5));
+        assert_eq!(DeletedRows::from_ascending([3, 3]), None);
+        assert_eq!(DeletedRows::from_ascending([3, 2]), None);
+        assert_eq!(DeletedRows::from_ascending([u64::MAX]), None);
+    }
+
+    #[test]
+    fn an_identity_tells_its_deletes() {
+        assert_eq!(deletes_in(&with_deletes("modified:5", "{}")), Some("{}"));
+        assert_eq!(deletes_in("modified:5"), None);
+    }
 }

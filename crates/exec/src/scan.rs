@@ -12,7 +12,7 @@ use arrow::datatypes::{Field as ArrowField, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{DefaultParquetFileReaderFactory, ParquetRowSelection};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema as ScanSchema;
@@ -25,8 +25,9 @@ use datafusion::physical_plan::empty::EmptyExec;
 use lakeshift_core::partition::{PartitionField, Transform};
 use lakeshift_core::schema::Field;
 use lakeshift_core::storage::{OutsideError, Storage};
-use lakeshift_core::table::{FileEntry, Format, Snapshot};
+use lakeshift_core::table::{DeletedRows, FileEntry, Format, Snapshot};
 use object_store::ObjectMeta;
+use parquet::arrow::arrow_reader::RowSelection;
 
 use crate::engine::Engine;
 use crate::types::{self, TypeError};
@@ -60,18 +61,23 @@ pub struct ScanRequest<'a> {
     pub snapshot: &'a Snapshot,
     /// The files to read, of this snapshot.
     pub files: &'a [FileEntry],
+    /// The deleted rows of those that have any, by path ([`lakeshift_core::table::TableFormat::deleted_rows`]).
+    pub deletes: &'a Deletes,
 }
+
+/// Deleted rows by the file's path.
+pub type Deletes = HashMap<String, DeletedRows>;
 
 /// Why files could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// The table holds deletes for a file.
-    #[error(
-        "{file} has deletes that apply to it, which Lakeshift cannot carry yet; compact the table first, so that no file has deletes"
-    )]
+    /// The table holds deletes for a file that do not fit it or were not told.
+    #[error("{file} has deletes that cannot be applied: {reason}; compact the table first, so that no file has deletes")]
     Deletes {
         /// The file.
         file: String,
+        /// Why not.
+        reason: &'static str,
     },
     /// A path that leads outside.
     #[error(transparent)]
@@ -211,7 +217,7 @@ fn plan(engine: &Engine, request: &ScanRequest<'_>, layout: Layout) -> Result<Ar
     if request.files.is_empty() {
         return Ok(Arc::new(EmptyExec::new(layout.output)));
     }
-    let files = request.files.iter().map(|file| layout.file(request.storage, file)).collect::<Result<Vec<_>, _>>()?;
+    let files = request.files.iter().map(|file| layout.file(request, file)).collect::<Result<Vec<_>, _>>()?;
     let files = split(files, engine.settings().concurrency);
     let plan = |source| ScanError::Plan { source };
     let url = engine.register(request.storage.store()).map_err(plan)?;
@@ -252,8 +258,12 @@ struct Layout {
 }
 
 /// No row group is skipped by what a file says of itself: a source whose statistics are wrong would lose rows.
+///
+/// INT96, where it is let through, is read as Spark means it: an instant; in microseconds, which hold the whole range.
 fn unpruned() -> TableParquetOptions {
     let mut options = TableParquetOptions::default();
+    options.global.coerce_int96 = Some("us".to_owned());
+    options.global.coerce_int96_tz = Some("UTC".to_owned());
     options.global.pruning = false;
     options.global.enable_page_index = false;
     options.global.bloom_filter_on_read = false;
@@ -301,6 +311,8 @@ impl Layout {
             columns: Arc::clone(&self.file),
             required: self.required(),
             names: names::Names::new(request.format, request.snapshot),
+            // Delta's `timestamp` is an instant, whatever holds it; a Hive table says nothing of the kind.
+            int96: request.format == Format::Delta,
         };
         let readers = footer::CheckedReaderFactory::new(store, expected);
         let source = ParquetSource::new(table)
@@ -341,15 +353,23 @@ impl Layout {
         Ok(ProjectionExprs::new(expressions))
     }
 
-    fn file(&self, storage: &Storage, file: &FileEntry) -> Result<PartitionedFile, ScanError> {
-        if file.has_deletes {
-            return Err(ScanError::Deletes { file: file.path.clone() });
-        }
-        let location = storage.resolve(&file.path)?;
+    fn file(&self, request: &ScanRequest<'_>, file: &FileEntry) -> Result<PartitionedFile, ScanError> {
+        let location = request.storage.resolve(&file.path)?;
         let e_tag = None;
         let meta = ObjectMeta { location, last_modified: Default::default(), size: file.size_bytes, e_tag, version: None };
-        let recorded = footer::Recorded { path: file.path.clone(), rows: file.rows };
-        Ok(PartitionedFile::new_from_meta(meta).with_partition_values(self.values(file)?).with_extension(recorded))
+        let opened = PartitionedFile::new_from_meta(meta).with_partition_values(self.values(file)?);
+        let path = file.path.clone();
+        if !file.has_deletes {
+            return Ok(opened.with_extension(footer::Recorded { path, rows: file.rows }));
+        }
+        let refused = |reason| ScanError::Deletes { file: file.path.clone(), reason };
+        let deleted = request.deletes.get(&file.path).ok_or_else(|| refused("the table does not tell which rows"))?;
+        let left = file.rows.ok_or_else(|| refused("the table does not tell how many rows it has"))?;
+        let rows = left.checked_add(deleted.count()).ok_or_else(|| refused("it claims too many rows"))?;
+        let selection = survivors(deleted, rows).ok_or_else(|| refused("they are of rows that it does not have"))?;
+        Ok(opened
+            .with_extension(footer::Recorded { path, rows: Some(rows) })
+            .with_extension(ParquetRowSelection::new(selection)))
     }
 
     fn values(&self, file: &FileEntry) -> Result<Vec<ScalarValue>, ScanError> {
@@ -363,6 +383,19 @@ impl Layout {
         };
         self.constant_positions.iter().zip(&self.constants).map(value).collect()
     }
+}
+
+/// The rows of a file that are left; `None` if rows are deleted that it does not have.
+fn survivors(deleted: &DeletedRows, rows: u64) -> Option<RowSelection> {
+    let (mut kept, mut next) = (Vec::with_capacity(deleted.ranges().len() + 1), 0);
+    for range in deleted.ranges() {
+        kept.push(usize::try_from(next).ok()?..usize::try_from(range.start).ok()?);
+        next = range.end;
+    }
+    let rows = usize::try_from(rows).ok()?;
+    let next = usize::try_from(next).ok().filter(|next| *next <= rows)?;
+    kept.push(next..rows);
+    Some(RowSelection::from_consecutive_ranges(kept.into_iter().filter(|range| !range.is_empty()), rows))
 }
 
 fn identity_fields(snapshot: &Snapshot) -> Result<Vec<(usize, &PartitionField)>, ScanError> {
@@ -398,7 +431,9 @@ fn split(files: Vec<PartitionedFile>, concurrency: usize) -> Vec<PartitionedFile
     let share = (bytes / (concurrency.max(1) as u64 * SHARES_PER_READER)).max(SPLIT_BYTES_MIN);
     let ranges = |file: PartitionedFile| {
         let size = file.object_meta.size;
-        let parts = size.div_ceil(share).max(1);
+        // A selection is of the rows of a whole file.
+        let whole = file.extension::<ParquetRowSelection>().is_some();
+        let parts = if whole { 1 } else { size.div_ceil(share).max(1) };
         let bound = move |part: u64| (u128::from(size) * u128::from(part) / u128::from(parts)) as i64;
         (0..parts).map(move |part| match parts {
             1 => file.clone(),

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::migration::{Phase, Work};
 use lakeshift_core::plan::{PlannedFile, Strategy, data_file_stem};
-use lakeshift_core::table::{FileEntry, NewFile, Snapshot, UnitId};
+use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot, UnitId, deletes_in};
 use lakeshift_exec::plan_file::{self, PlanFileError};
 use lakeshift_exec::splice::SpliceOutcome;
 
@@ -138,7 +138,7 @@ async fn run_wave(
     session: &Session,
     tables: &Tables,
     rows: &Rows,
-    (source, sums): (&Snapshot, Option<&SourceSums>),
+    (source, sums): (&Snapshot, Option<&SourceSums<'_>>),
     units: Vec<Unit>,
 ) -> Result<Vec<Finished>, Error> {
     let concurrency = session.spec.backfill.concurrency as usize;
@@ -164,7 +164,7 @@ pub async fn run_unit(
     tables: &Tables,
     rows: &Rows,
     source: &Snapshot,
-    sums: Option<&SourceSums>,
+    sums: Option<&SourceSums<'_>>,
     mut unit: Unit,
 ) -> Result<Delta, Error> {
     let mut changed = 0;
@@ -212,7 +212,7 @@ async fn splice(
     tables: &Tables,
     rows: &Rows,
     source: &Snapshot,
-    sums: Option<&SourceSums>,
+    sums: Option<&SourceSums<'_>>,
     unit: &Unit,
 ) -> Result<(Delta, Read), Error> {
     let task = task(session, source, None, unit);
@@ -231,7 +231,7 @@ async fn splice(
     }
 }
 
-fn task<'a>(session: &Session, source: &'a Snapshot, sums: Option<&SourceSums>, unit: &Unit) -> RewriteTask<'a> {
+fn task<'a>(session: &Session, source: &'a Snapshot, sums: Option<&SourceSums<'_>>, unit: &Unit) -> RewriteTask<'a> {
     RewriteTask {
         source,
         files: unit.files.iter().map(entry).collect(),
@@ -245,7 +245,7 @@ async fn rewrite(
     tables: &Tables,
     rows: &Rows,
     source: &Snapshot,
-    sums: Option<&SourceSums>,
+    sums: Option<&SourceSums<'_>>,
     unit: &Unit,
 ) -> Result<(Delta, Read), Error> {
     if unit.files.is_empty() {
@@ -266,12 +266,16 @@ fn entry(file: &PlannedFile) -> FileEntry {
         modified_ms: 0,
         rows: Some(file.rows),
         partition: file.partition.clone(),
-        has_deletes: false,
+        has_deletes: deletes_in(&file.identity).is_some(),
     }
 }
 
-/// The files that the store still has with the content that was planned.
+/// The files that the store still has with the content that was planned. Those of a table with a log or metadata never
+/// change.
 async fn unchanged(tables: &Tables, files: &[PlannedFile]) -> Result<Vec<PlannedFile>, Error> {
+    if tables.source.format() != Format::Hive {
+        return Ok(files.to_vec());
+    }
     let looked = futures::stream::iter(files.to_vec()).map(|file| async move {
         let now = tables.source_storage.identity(&file.path).await?;
         Ok::<_, Error>((now.as_ref() == Some(&file.identity)).then_some(file))

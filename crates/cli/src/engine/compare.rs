@@ -117,8 +117,8 @@ pub async fn compare_sides(request: &Request<'_>, old: &Pinned<'_>, new: &Pinned
         Kept::open(request.readings, request.read_all, || draw_key(request.rng), |key| columns.shape(request.settings, key))
             .await?;
     let (old_side, new_side) = (
-        SideReading::new(request.engine, old, Side::Old, columns.old.clone()).await?,
-        SideReading::new(request.engine, new, Side::New, columns.new.clone()).await?,
+        SideReading::new(request.engine, old.table, old, Side::Old, columns.old.clone()).await?,
+        SideReading::new(request.engine, new.table, new, Side::New, columns.new.clone()).await?,
     );
     let known = kept.known(&[&old_side, &new_side], [&shared.rest_old, &shared.rest_new]).await?;
     let [known_old, known_new] = &known;
@@ -237,8 +237,8 @@ pub async fn replay(
     let shape = FingerprintShape { encoding, key, columns: columns.names.clone(), fields };
     let kept = Kept::open(&memory, true, || key, |_| shape.clone()).await?;
     let (old_side, new_side) = (
-        SideReading::new(request.engine, &old, Side::Old, columns.old.clone()).await?,
-        SideReading::new(request.engine, &new, Side::New, columns.new.clone()).await?,
+        SideReading::new(request.engine, old.table, &old, Side::Old, columns.old.clone()).await?,
+        SideReading::new(request.engine, new.table, &new, Side::New, columns.new.clone()).await?,
     );
     let [old, new] = kept.known(&[&old_side, &new_side], [&shared.rest_old, &shared.rest_new]).await?;
     let (old, new) = futures::try_join!(

@@ -6,13 +6,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::Spec;
-use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot};
+use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot, TableFormat};
 use lakeshift_core::value::Value;
 use lakeshift_exec::engine::{Engine, EngineSettings};
 use lakeshift_exec::fingerprint::{FingerprintRequest, tee};
 use lakeshift_exec::logic::{Logic, LogicSpec};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
-use lakeshift_exec::scan::{ScanRequest, scan};
+use lakeshift_exec::scan::{Deletes, ScanRequest, scan};
 use lakeshift_exec::splice::{SpliceOutcome, SpliceRequest, splice};
 use lakeshift_exec::throttle::Throttle;
 use lakeshift_journal::Clock;
@@ -104,11 +104,13 @@ impl Rows {
         let logic = self.logic(&task.source.schema).await?;
         let mut plans = Vec::with_capacity(task.files.len());
         for file in &task.files {
+            let deletes = deletes_of(tables.source.as_ref(), std::slice::from_ref(file)).await?;
             let request = ScanRequest {
                 storage: &tables.source_storage,
                 format: tables.source.format(),
                 snapshot: task.source,
                 files: std::slice::from_ref(file),
+                deletes: &deletes,
             };
             plans.push(logic.apply(scan(&self.engine, &request)?).await?);
         }
@@ -180,6 +182,18 @@ impl Rows {
             ..RewriteLimits::default()
         }
     }
+}
+
+/// The deleted rows of those of a table's files that have any.
+///
+/// # Errors
+/// Deletes that the adapter cannot tell or that contradict themselves.
+pub async fn deletes_of(table: &dyn TableFormat, files: &[FileEntry]) -> Result<Deletes, Error> {
+    let mut deletes = Deletes::new();
+    for file in files.iter().filter(|file| file.has_deletes) {
+        deletes.insert(file.path.clone(), table.deleted_rows(file).await?);
+    }
+    Ok(deletes)
 }
 
 fn partition_columns(tables: &Tables) -> PartitionColumns {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
@@ -41,6 +41,8 @@ pub(super) struct Expected {
     pub(super) required: Vec<bool>,
     /// How columns are found in files.
     pub(super) names: Names,
+    /// Whether the table says that INT96 is an instant.
+    pub(super) int96: bool,
 }
 
 /// Makes readers that refuse files that do not fit.
@@ -118,7 +120,7 @@ fn check(
     if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name())) {
         return Err(ScanError::ColumnTwice { file: file(), column: twice.name().clone() });
     }
-    if let Some(column) = int96_column(metadata, &expected.columns) {
+    if let Some(column) = int96_column(metadata, expected) {
         return Err(ScanError::Int96 { file: file(), column });
     }
     for (column, required) in expected.columns.fields().iter().zip(&expected.required) {
@@ -128,6 +130,9 @@ fn check(
             }
             continue;
         };
+        if expected.int96 && is_int96(metadata, column.name()) {
+            continue;
+        }
         if let Some(path) = mismatch(found, column) {
             return Err(ScanError::ColumnType {
                 file: file(),
@@ -140,9 +145,23 @@ fn check(
     Ok(())
 }
 
-/// The first INT96 leaf below a column that is read.
-fn int96_column(metadata: &ParquetMetaData, columns: &Schema) -> Option<String> {
+/// The first INT96 leaf that is read and is not a column that the table says to be an instant.
+fn int96_column(metadata: &ParquetMetaData, expected: &Expected) -> Option<String> {
     let leaves = metadata.file_metadata().schema_descr().columns().iter();
-    let mut read = leaves.filter(|leaf| leaf.path().parts().first().is_some_and(|top| columns.index_of(top).is_ok()));
-    read.find(|leaf| leaf.physical_type() == PhysicalType::INT96).map(|leaf| leaf.path().string())
+    let mut int96 = leaves.filter(|leaf| leaf.physical_type() == PhysicalType::INT96);
+    let refused = int96.find(|leaf| {
+        let (top, whole) = (leaf.path().parts().first(), leaf.path().parts().len() == 1);
+        let column = top.and_then(|top| expected.columns.field_with_name(top).ok());
+        column.is_some_and(|column| !(expected.int96 && whole && *column.data_type() == instant()))
+    });
+    refused.map(|leaf| leaf.path().string())
+}
+
+fn is_int96(metadata: &ParquetMetaData, column: &str) -> bool {
+    let mut leaves = metadata.file_metadata().schema_descr().columns().iter();
+    leaves.any(|leaf| leaf.physical_type() == PhysicalType::INT96 && leaf.path().parts() == [column])
+}
+
+fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }

@@ -15,7 +15,7 @@ use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, Snapshot, TableVersion};
 use lakeshift_core::value::Value;
 use lakeshift_exec::engine::{Engine, EngineSettings};
-use lakeshift_exec::scan::{ScanRequest, scan};
+use lakeshift_exec::scan::{Deletes, ScanRequest, scan};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -95,8 +95,24 @@ pub async fn read(
     snapshot: &Snapshot,
     files: &[FileEntry],
 ) -> Result<String, DataFusionError> {
+    read_without(format, storage, snapshot, files, no_deletes()).await
+}
+
+pub fn no_deletes() -> &'static Deletes {
+    static NONE: std::sync::LazyLock<Deletes> = std::sync::LazyLock::new(Deletes::new);
+    &NONE
+}
+
+/// As [`read`], without the deleted rows.
+pub async fn read_without(
+    format: Format,
+    storage: &Storage,
+    snapshot: &Snapshot,
+    files: &[FileEntry],
+    deletes: &Deletes,
+) -> Result<String, DataFusionError> {
     let engine = engine();
-    let plan = scan(&engine, &ScanRequest { storage, format, snapshot, files }).unwrap();
+    let plan = scan(&engine, &ScanRequest { storage, format, snapshot, files, deletes }).unwrap();
     assert_eq!(plan.schema(), lakeshift_exec::types::arrow_schema(&snapshot.schema).unwrap());
     Ok(sorted(&collect(&engine, plan).await?))
 }

@@ -23,8 +23,17 @@ async fn run(spec: LogicSpec<'_>) -> String {
         put(&storage, "a.parquet", &batch(vec![("n", Arc::new(Int32Array::from(vec![1, 2, 3]))), ("Name", names)]), vec![])
             .await;
     let (snapshot, files) = (snapshot(&storage, source(), PartitionSpec::default()), [file]);
-    let input =
-        scan(&engine, &ScanRequest { storage: &storage, format: Format::Hive, snapshot: &snapshot, files: &files }).unwrap();
+    let input = scan(
+        &engine,
+        &ScanRequest {
+            storage: &storage,
+            format: Format::Hive,
+            snapshot: &snapshot,
+            files: &files,
+            deletes: &Default::default(),
+        },
+    )
+    .unwrap();
     let logic = Logic::new(&engine, &snapshot.schema, spec).await.unwrap();
     let plan = logic.apply(input).await.unwrap();
     let rows = collect(&engine, plan).await.unwrap();

@@ -12,13 +12,18 @@ use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, Fields, Int32
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{FileEntry, Format, Snapshot};
+use lakeshift_core::table::{DeletedRows, FileEntry, Format, Snapshot};
 use lakeshift_core::value::Value;
-use lakeshift_exec::scan::{ScanError, ScanRequest, refusal, scan};
+use lakeshift_exec::scan::{Deletes, ScanError, ScanRequest, refusal, scan};
+use object_store::ObjectStoreExt;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use parquet::data_type::{Int96, Int96Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use rstest::rstest;
 
-use crate::files::{batch, collect, engine, local, memory, put, read, schema, snapshot};
+use crate::files::{batch, collect, engine, local, memory, no_deletes, put, put_with, read, read_without, schema, snapshot};
 
 fn ints(values: Vec<i32>) -> ArrayRef {
     Arc::new(Int32Array::from(values))
@@ -228,12 +233,121 @@ async fn deletes_and_paths_outside_are_refused_before_anything_is_read() {
     let file = put(&storage, "a.parquet", &batch(vec![("n", ints(vec![1]))]), vec![]).await;
     let plan = |file: FileEntry| {
         let files = [file];
-        scan(&engine(), &ScanRequest { storage: &storage, format: Format::Delta, snapshot: &snapshot, files: &files })
-            .map(|_| ())
+        scan(
+            &engine(),
+            &ScanRequest {
+                storage: &storage,
+                format: Format::Delta,
+                snapshot: &snapshot,
+                files: &files,
+                deletes: no_deletes(),
+            },
+        )
+        .map(|_| ())
     };
     assert!(matches!(plan(FileEntry { has_deletes: true, ..file.clone() }), Err(ScanError::Deletes { .. })));
     assert!(matches!(plan(FileEntry { path: "../a.parquet".to_owned(), ..file.clone() }), Err(ScanError::Outside(_))));
     assert!(plan(file).is_ok());
+}
+
+/// In row groups of three rows: one is left out as a whole, one is read as a whole.
+#[tokio::test]
+async fn deleted_rows_are_not_read_and_what_does_not_fit_is_refused() {
+    let storage = memory();
+    let rows = batch(vec![("n", ints((0..10).collect()))]);
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(3)).build();
+    let mut file = put_with(&storage, "a.parquet", &rows, vec![], Some(properties)).await;
+    file.has_deletes = true;
+    let snapshot = snapshot(&storage, schema(vec![("n", DataType::Int32)]), PartitionSpec::default());
+    let read = async |deleted: &[u64], left: Option<u64>| {
+        let file = FileEntry { rows: left, ..file.clone() };
+        let deletes = Deletes::from([(file.path.clone(), DeletedRows::from_ascending(deleted.iter().copied()).unwrap())]);
+        read_without(Format::Delta, &storage, &snapshot, &[file], &deletes).await
+    };
+    for (deleted, expected) in [
+        (&[][..], "0 1 2 3 4 5 6 7 8 9"),
+        (&[0, 3, 4, 5, 7, 9], "1 2 6 8"),
+        (&[2, 3], "0 1 4 5 6 7 8 9"),
+        (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], ""),
+    ] {
+        let text = read(deleted, Some(10 - deleted.len() as u64)).await.unwrap();
+        let left: Vec<&str> = text.lines().skip(1).map(|line| line.trim_matches(['|', ' '])).collect();
+        assert_eq!(left.join(" "), expected, "{deleted:?}");
+    }
+    let error = read(&[1], Some(8)).await.unwrap_err();
+    assert!(refusal(&error).unwrap().to_string().contains("has 10 rows and 9 were recorded"), "{error}");
+}
+
+#[test]
+fn deletes_that_cannot_be_applied_are_refused_before_anything_is_read() {
+    let storage = memory();
+    let snapshot = snapshot(&storage, schema(vec![("n", DataType::Int32)]), PartitionSpec::default());
+    let plan = |left: Option<u64>, deleted: &[u64]| {
+        let file = FileEntry {
+            path: "a.parquet".to_owned(),
+            size_bytes: 9,
+            identity: String::new(),
+            modified_ms: 0,
+            rows: left,
+            partition: vec![],
+            has_deletes: true,
+        };
+        let deletes = Deletes::from([(file.path.clone(), DeletedRows::from_ascending(deleted.iter().copied()).unwrap())]);
+        let files = [file];
+        let request =
+            ScanRequest { storage: &storage, format: Format::Delta, snapshot: &snapshot, files: &files, deletes: &deletes };
+        scan(&engine(), &request).map(drop).map_err(|error| error.to_string())
+    };
+    assert!(plan(Some(4), &[5]).is_err_and(|error| error.contains("rows that it does not have")));
+    assert!(plan(None, &[0]).is_err_and(|error| error.contains("how many rows")));
+    assert!(plan(Some(4), &[4]).is_ok());
+}
+
+/// Spark's INT96: nanoseconds of the day and the Julian day.
+#[rstest]
+#[case::epoch(0, 2_440_588, Some(0))]
+#[case::nanoseconds_are_cut(1_999, 2_440_588, Some(1))]
+#[case::year_one(0, 1_721_426, Some(-62_135_596_800_000_000))]
+#[case::year_9999(86_399_999_999_000, 5_373_484, Some(253_402_300_799_999_999))]
+#[tokio::test]
+async fn int96_is_an_instant_in_delta_over_its_whole_range_and_nothing_certain_in_hive(
+    #[case] nanos: u64,
+    #[case] julian: u32,
+    #[case] micros: Option<i64>,
+) {
+    let storage = memory();
+    let message = Arc::new(parse_message_type("message m { optional int96 at; }").unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), message, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let value = Int96::from(vec![nanos as u32, (nanos >> 32) as u32, julian]);
+    column.typed::<Int96Type>().write_batch(&[value], Some(&[1]), None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    let bytes = writer.into_inner().unwrap();
+    let size_bytes = bytes.len() as u64;
+    storage.store().put(&storage.resolve("a.parquet").unwrap(), bytes.into()).await.unwrap();
+    let files = [FileEntry {
+        path: "a.parquet".to_owned(),
+        size_bytes,
+        identity: String::new(),
+        modified_ms: 0,
+        rows: Some(1),
+        partition: vec![],
+        has_deletes: false,
+    }];
+    let instant = |utc| schema(vec![("at", DataType::Timestamp { unit: TimeUnit::Micros, utc })]);
+    let table = snapshot(&storage, instant(true), PartitionSpec::default());
+    let request =
+        ScanRequest { storage: &storage, format: Format::Delta, snapshot: &table, files: &files, deletes: no_deletes() };
+    let engine = engine();
+    let rows = collect(&engine, scan(&engine, &request).unwrap()).await.unwrap();
+    let found = lakeshift_exec::types::value_at(rows[0].column(0), 0).unwrap();
+    assert_eq!(found, micros.map(Value::Timestamp));
+    for (format, utc) in [(Format::Hive, true), (Format::Delta, false)] {
+        let table = snapshot(&storage, instant(utc), PartitionSpec::default());
+        assert!(refused_as(format, &table, &storage, &files).await.contains("INT96"), "{format}");
+    }
 }
 
 #[tokio::test]
@@ -255,7 +369,8 @@ async fn timestamps_widen_and_two_stores_of_one_url_are_kept_apart() {
         let millis = TimestampMillisecondArray::from(vec![value]).with_timezone("UTC");
         let files = [put(storage, "a.parquet", &batch(vec![("t", Arc::new(millis) as ArrayRef)]), vec![]).await];
         let snapshot = snapshot(storage, table.clone(), PartitionSpec::default());
-        let request = ScanRequest { storage, format: Format::Hive, snapshot: &snapshot, files: &files };
+        let request =
+            ScanRequest { storage, format: Format::Hive, snapshot: &snapshot, files: &files, deletes: no_deletes() };
         let rows = collect(&engine, scan(&engine, &request).unwrap()).await.unwrap();
         let found = lakeshift_exec::types::value_at(rows[0].column(0), 0).unwrap();
         assert_eq!(found, Some(Value::Timestamp(value * 1000)));

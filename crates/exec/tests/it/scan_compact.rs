@@ -22,7 +22,7 @@ use lakeshift_exec::scan::{ScanRequest, dictionary_columns, scan, scan_compact};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use proptest::prelude::*;
 
-use crate::files::{batch, collect, engine, memory, put, put_with, schema, snapshot};
+use crate::files::{batch, collect, engine, memory, no_deletes, put, put_with, schema, snapshot};
 use crate::support::run;
 
 fn properties() -> WriterPropertiesBuilder {
@@ -46,7 +46,7 @@ fn rows(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
 }
 
 fn request<'a>(storage: &'a Storage, snapshot: &'a Snapshot, files: &'a [FileEntry]) -> ScanRequest<'a> {
-    ScanRequest { storage, format: Format::Hive, snapshot, files }
+    ScanRequest { storage, format: Format::Hive, snapshot, files, deletes: no_deletes() }
 }
 
 async fn plainly(request: &ScanRequest<'_>) -> Vec<RecordBatch> {

@@ -6,13 +6,14 @@ use deltalake::arrow::array::{Array, AsArray, MapArray, RecordBatch, StructArray
 use deltalake::arrow::datatypes::{Int32Type, Int64Type};
 use futures::TryStreamExt;
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{FileEntry, TableError};
+use lakeshift_core::table::{FileEntry, TableError, with_deletes};
 use lakeshift_core::value::Value;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::log::{Loaded, Log};
+use super::vector::Vector;
 use crate::footer::corrupt;
 use crate::storage::outside_error;
 use crate::text;
@@ -29,6 +30,7 @@ pub(super) struct LiveFile {
     pub(super) partition_values: HashMap<String, Option<String>>,
     /// The deletion vector as the log's JSON has it.
     pub(super) deletion_vector: Option<serde_json::Value>,
+    /// Rows, those that the vector deletes among them.
     pub(super) rows: Option<u64>,
 }
 
@@ -73,7 +75,7 @@ fn read_batch(location: &str, batch: &RecordBatch, files: &mut Vec<LiveFile>) ->
 }
 
 /// The decoded path; an absolute URL stays as it is unless it lies below the table.
-fn decode(location: &str, raw: &str) -> Result<String, TableError> {
+pub(super) fn decode(location: &str, raw: &str) -> Result<String, TableError> {
     let below = raw.strip_prefix(location).and_then(|rest| rest.strip_prefix('/'));
     if raw.contains("://") && below.is_none() {
         return Ok(raw.to_owned());
@@ -136,30 +138,49 @@ pub(super) fn entry(file: &LiveFile, loaded: &Loaded, storage: &Storage) -> Resu
     }
     let size_bytes =
         u64::try_from(file.size).map_err(|_| corrupt(&file.path, "the log gives it a negative size".to_owned()))?;
-    let vector = file.deletion_vector.as_ref().map(|vector| format!(" with deletion vector {vector}")).unwrap_or_default();
+    let identity = format!("modified:{}", file.modified_ms);
+    let (identity, rows) = match &file.deletion_vector {
+        Some(vector) => {
+            let text = vector.to_string();
+            let deleted = Vector::parse(&file.path, &text)?.cardinality;
+            (with_deletes(&identity, &text), remaining(&file.path, file.rows, deleted)?)
+        }
+        None => (identity, file.rows),
+    };
     Ok(FileEntry {
         path: file.path.clone(),
         size_bytes,
-        identity: format!("modified:{}{vector}", file.modified_ms),
+        identity,
         modified_ms: file.modified_ms,
-        rows: file.rows,
+        rows,
         partition: partition(file, loaded)?,
         has_deletes: file.deletion_vector.is_some(),
     })
 }
 
+/// The rows that a vector leaves, where the log tells how many there were.
+pub(super) fn remaining(file: &str, rows: Option<u64>, deleted: u64) -> Result<Option<u64>, TableError> {
+    let left = |rows: u64| {
+        rows.checked_sub(deleted)
+            .ok_or_else(|| corrupt(file, format!("its deletion vector deletes {deleted} of {rows} rows")))
+    };
+    rows.map(left).transpose()
+}
+
 fn partition(file: &LiveFile, loaded: &Loaded) -> Result<Vec<Option<Value>>, TableError> {
-    let value = |column: &str| {
+    // Under column mapping the log knows a column by its name in the files.
+    let physical = |column: &str| -> String {
         let field = loaded.schema.field(column);
-        // The log's maps go by physical names.
-        let key = field.and_then(|field| field.physical_name.as_deref()).unwrap_or(column);
+        field.and_then(|field| field.physical_name.clone()).unwrap_or_else(|| column.to_owned())
+    };
+    let value = |column: &str| {
         let text = file
             .partition_values
-            .get(key)
+            .get(&physical(column))
             .ok_or_else(|| corrupt(&file.path, format!("the log gives it no value of the partition column {column}")))?;
         // The protocol: an empty text is null.
         let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
-        let parsed = field.and_then(|field| text::parse(text, &field.data_type));
+        let parsed = loaded.schema.field(column).and_then(|field| text::parse(text, &field.data_type));
         parsed
             .map(Some)
             .ok_or_else(|| corrupt(&file.path, format!("its value of the partition column {column} is not of its type")))

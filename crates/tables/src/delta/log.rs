@@ -74,12 +74,9 @@ impl Log {
         let metadata = self.json(serde_json::to_value(snapshot.metadata()))?;
         let protocol: Protocol = self.json(serde_json::to_value(snapshot.protocol()).and_then(serde_json::from_value))?;
         let properties: BTreeMap<String, String> = self.json(serde_json::from_value(metadata["configuration"].clone()))?;
-        schema::check_readable(self.storage.location(), &protocol, &properties)?;
+        let mapping = schema::check_readable(self.storage.location(), &protocol, &properties)?;
         let text = metadata["schemaString"].as_str().unwrap_or_default();
-        let mut schema = schema::from_delta(self.storage.location(), text)?;
-        if !schema::has_mapping(&properties) {
-            schema::drop_mapping(&mut schema.fields);
-        }
+        let schema = schema::from_delta(self.storage.location(), text, mapping)?;
         let columns: Vec<String> = self.json(serde_json::from_value(metadata["partitionColumns"].clone()))?;
         if let Some(missing) = columns.iter().find(|column| schema.field(column).is_none()) {
             return Err(corrupt(self.storage.location(), format!("its schema lacks the partition column {missing}")));
@@ -189,11 +186,13 @@ impl Log {
         match (error, version) {
             (DeltaTableError::NotATable(_), None) => TableError::NotFound { format: Format::Delta, location },
             (DeltaTableError::ObjectStore { source }, _) => store_error("read", &location, source),
-            (_, _) if text.to_lowercase().contains("feature") => TableError::Unsupported {
-                object: location,
-                feature: text,
-                advice: "upgrade Lakeshift, or drop the feature from the table".to_owned(),
-            },
+            (_, _) if ["feature", "reader version"].iter().any(|word| text.to_lowercase().contains(word)) => {
+                TableError::Unsupported {
+                    object: location,
+                    feature: text,
+                    advice: "upgrade Lakeshift, or drop the feature from the table".to_owned(),
+                }
+            }
             (_, Some(version)) => TableError::VersionGone { location, version: version_text(version), reason: text },
             (error, None) => TableError::Corrupt {
                 object: location,

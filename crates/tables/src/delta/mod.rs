@@ -11,6 +11,7 @@ mod live;
 mod log;
 mod schema;
 mod stats;
+mod vector;
 
 use std::sync::Arc;
 
@@ -19,14 +20,15 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
-    Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, FileFacts, Format, Marks, MigrationId,
-    Snapshot, TableError, TableFormat, TableVersion,
+    Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, DeletedRows, FileEntry, FileFacts, Format, Marks,
+    MigrationId, Snapshot, TableError, TableFormat, TableVersion, deletes_in,
 };
 use lakeshift_journal::Clock;
 
-use crate::footer::{Footer, read_footer};
+use crate::footer::{Footer, Int96, read_footer, read_footer_with};
 use crate::storage::outside_error;
 use log::{Loaded, Log};
+use vector::Vector;
 
 /// Footers that are read at the same time.
 const FOOTERS_IN_FLIGHT: usize = 32;
@@ -77,6 +79,23 @@ impl DeltaTable {
         let object = self.storage().resolve(path).map_err(outside_error)?;
         read_footer(self.storage().store().as_ref(), &object, size_bytes).await
     }
+
+    async fn facts_of(&self, file: &FileEntry) -> Result<FileFacts, TableError> {
+        let object = self.storage().resolve(&file.path).map_err(outside_error)?;
+        let store = self.storage().store().as_ref();
+        let mut facts = read_footer_with(store, &object, file.size_bytes, Int96::Instants).await?.facts();
+        if let Some(vector) = vector_of(file)? {
+            facts.rows = live::remaining(&file.path, Some(facts.rows), vector.cardinality)?.unwrap_or_default();
+            // How many of the deleted rows were null is not told.
+            facts.null_counts.clear();
+        }
+        Ok(facts)
+    }
+}
+
+/// The deletion vector that applies to a file, if there is one.
+fn vector_of(file: &FileEntry) -> Result<Option<Vector>, TableError> {
+    deletes_in(&file.identity).map(|json| Vector::parse(&file.path, json)).transpose()
 }
 
 fn version_text(version: u64) -> TableVersion {
@@ -117,10 +136,17 @@ impl TableFormat for DeltaTable {
 
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {
         let read = move |file: FileEntry| async move {
-            let footer = self.footer(&file.path, file.size_bytes).await;
-            (file, footer.map(|footer| footer.facts()))
+            let facts = self.facts_of(&file).await;
+            (file, facts)
         };
         stream::iter(files).map(read).buffered(FOOTERS_IN_FLIGHT).boxed()
+    }
+
+    async fn deleted_rows(&self, file: &FileEntry) -> Result<DeletedRows, TableError> {
+        match vector_of(file)? {
+            Some(vector) => vector.read(&file.path, self.storage()).await,
+            None => Ok(DeletedRows::default()),
+        }
     }
 
     async fn create(&self, request: &CreateRequest) -> Result<CreateOutcome, TableError> {

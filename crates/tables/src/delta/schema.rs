@@ -9,12 +9,18 @@ use serde_json::{Value as Json, json};
 
 use crate::footer::{corrupt, unsupported};
 
-/// Reader features that change nothing in what this adapter reports, or that it reports (deletion vectors, names and ids of
-/// columns). Types that widened are widened by the scan, file by file.
-const READABLE: [&str; 6] =
-    ["timestampNtz", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck", "columnMapping", "typeWidening"];
-/// The property that says how columns are found in files.
-const COLUMN_MAPPING: &str = "delta.columnMapping.mode";
+/// Reader features that change nothing in what this adapter reports, or that it reports.
+const READABLE: [&str; 7] = [
+    "timestampNtz",
+    "deletionVectors",
+    "columnMapping",
+    "typeWidening",
+    "typeWidening-preview",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+];
+/// The newest reader version; from it on, features have names.
+const READER_VERSION_MAX: u32 = 3;
 /// Writer features whose rules every commit of ours keeps, as long as [`check_writable`] finds them unused.
 const WRITABLE: [&str; 7] =
     ["timestampNtz", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck", "appendOnly", "invariants", "domainMetadata"];
@@ -59,40 +65,36 @@ fn has_ntz(data_type: &DataType) -> bool {
     }
 }
 
-/// Refuses a table whose files mean something else than they say.
+/// How files name the columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mapping {
+    /// As readers do.
+    None,
+    /// By physical names.
+    Name,
+    /// By field ids; partition values and statistics by physical names.
+    Id,
+}
+
+/// Refuses a table whose files mean something else than this adapter knows; how they name the columns.
 pub(super) fn check_readable(
     table: &str,
     protocol: &Protocol,
     properties: &BTreeMap<String, String>,
-) -> Result<(), TableError> {
+) -> Result<Mapping, TableError> {
+    if protocol.min_reader_version > READER_VERSION_MAX {
+        let feature = format!("Delta reader version {}", protocol.min_reader_version);
+        return Err(unsupported(table, feature, "upgrade Lakeshift"));
+    }
     let unknown = protocol.reader_features.iter().flatten().find(|feature| !READABLE.contains(&feature.as_str()));
     if let Some(feature) = unknown {
         return Err(unsupported(table, format!("the Delta feature {feature}"), "drop the feature from the table first"));
     }
-    match properties.get(COLUMN_MAPPING).map(String::as_str) {
-        None | Some("none" | "name" | "id") => Ok(()),
-        Some(mode) => Err(unsupported(table, format!("column mapping by {mode}"), "drop the column mapping first")),
-    }
-}
-
-/// Whether the columns have other names, or ids, in the files.
-pub(super) fn has_mapping(properties: &BTreeMap<String, String>) -> bool {
-    properties.get(COLUMN_MAPPING).is_some_and(|mode| mode != "none")
-}
-
-/// Forgets what a schema says of a mapping that is not in force.
-pub(super) fn drop_mapping(fields: &mut [Field]) {
-    for field in fields {
-        (field.id, field.physical_name) = (None, None);
-        match &mut field.data_type {
-            DataType::Struct { fields } => drop_mapping(fields),
-            DataType::List { element } => drop_mapping(std::slice::from_mut(element)),
-            DataType::Map { key, value } => {
-                drop_mapping(std::slice::from_mut(key));
-                drop_mapping(std::slice::from_mut(value));
-            }
-            _ => {}
-        }
+    match properties.get("delta.columnMapping.mode").map(String::as_str) {
+        None | Some("none") => Ok(Mapping::None),
+        Some("name") => Ok(Mapping::Name),
+        Some("id") => Ok(Mapping::Id),
+        Some(other) => Err(unsupported(table, format!("column mapping by {other}"), "drop the column mapping first")),
     }
 }
 
@@ -104,14 +106,14 @@ pub(super) fn check_writable(
     removes: bool,
 ) -> Result<(), TableError> {
     let refused = |feature: String| Err(unsupported(table, feature, "drop it from the table, or write to a new table"));
+    if let Some(mode) = properties.get("delta.columnMapping.mode").filter(|mode| *mode != "none") {
+        return refused(format!("column mapping by {mode}"));
+    }
     if (3..=6).contains(&protocol.min_writer_version) {
         return refused(format!("Delta writer version {}", protocol.min_writer_version));
     }
     if let Some(feature) = protocol.writer_features.iter().flatten().find(|feature| !WRITABLE.contains(&feature.as_str())) {
         return refused(format!("the Delta writer feature {feature}"));
-    }
-    if has_mapping(properties) {
-        return refused("column mapping".to_owned());
     }
     if removes && properties.get("delta.appendOnly").is_some_and(|value| value == "true") {
         return refused("delta.appendOnly=true while files are to be removed".to_owned());
@@ -123,43 +125,47 @@ pub(super) fn check_writable(
 }
 
 /// The columns that a `schemaString` describes.
-pub(super) fn from_delta(table: &str, text: &str) -> Result<TableSchema, TableError> {
+pub(super) fn from_delta(table: &str, text: &str, mapping: Mapping) -> Result<TableSchema, TableError> {
     let json: Json = serde_json::from_str(text).map_err(|error| TableError::Corrupt {
         object: table.to_owned(),
         reason: "its schema is no JSON".to_owned(),
         source: Some(Box::new(error)),
     })?;
-    Ok(TableSchema { fields: fields(table, &json)? })
+    Ok(TableSchema { fields: fields(table, &json, mapping)? })
 }
 
-fn fields(table: &str, json: &Json) -> Result<Vec<Field>, TableError> {
+fn fields(table: &str, json: &Json, mapping: Mapping) -> Result<Vec<Field>, TableError> {
     let members = json["fields"].as_array().ok_or_else(|| corrupt(table, "its schema has no list of fields".to_owned()))?;
-    members.iter().map(|member| field(table, member)).collect()
+    members.iter().map(|member| field(table, member, mapping)).collect()
 }
 
-fn field(table: &str, json: &Json) -> Result<Field, TableError> {
+fn field(table: &str, json: &Json, mapping: Mapping) -> Result<Field, TableError> {
     let name = json["name"].as_str().ok_or_else(|| corrupt(table, "a field of its schema has no name".to_owned()))?;
     if json["metadata"].get("delta.invariants").is_some() {
         return Err(unsupported(table, format!("an invariant on column {name}"), "drop the invariant from the table"));
     }
     let nullable = json["nullable"].as_bool().unwrap_or(true);
+    let field = Field::new(name, data_type(table, name, &json["type"], mapping)?, nullable);
+    if mapping == Mapping::None {
+        return Ok(field);
+    }
+    let lacks = |what: &str| corrupt(table, format!("column {name} of its mapped schema has no {what}"));
     let metadata = &json["metadata"];
-    Ok(Field {
-        id: metadata["delta.columnMapping.id"].as_i64().and_then(|id| i32::try_from(id).ok()),
-        physical_name: metadata["delta.columnMapping.physicalName"].as_str().map(str::to_owned),
-        ..Field::new(name, data_type(table, name, &json["type"])?, nullable)
-    })
+    let physical = metadata["delta.columnMapping.physicalName"].as_str().ok_or_else(|| lacks("physical name"))?;
+    let id = metadata["delta.columnMapping.id"].as_i64().and_then(|id| i32::try_from(id).ok());
+    let id = if mapping == Mapping::Id { Some(id.ok_or_else(|| lacks("id"))?) } else { None };
+    Ok(Field { id, physical_name: (physical != name).then(|| physical.to_owned()), ..field })
 }
 
-fn data_type(table: &str, column: &str, json: &Json) -> Result<DataType, TableError> {
+fn data_type(table: &str, column: &str, json: &Json, mapping: Mapping) -> Result<DataType, TableError> {
     let part = |name: &str, key: &str, nullable: bool| -> Result<Box<Field>, TableError> {
-        Ok(Box::new(Field::new(name, data_type(table, column, &json[key])?, nullable)))
+        Ok(Box::new(Field::new(name, data_type(table, column, &json[key], mapping)?, nullable)))
     };
     let contains_null = |key: &str| json[key].as_bool().unwrap_or(true);
     match (json.as_str(), json["type"].as_str()) {
         (Some(name), _) => primitive(name)
             .ok_or_else(|| unsupported(table, format!("{column} as {name}"), "drop or convert the column first")),
-        (None, Some("struct")) => Ok(DataType::Struct { fields: fields(table, json)? }),
+        (None, Some("struct")) => Ok(DataType::Struct { fields: fields(table, json, mapping)? }),
         (None, Some("array")) => {
             Ok(DataType::List { element: part("element", "elementType", contains_null("containsNull"))? })
         }

@@ -18,6 +18,7 @@ use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader
 use crate::storage::store_error;
 
 pub use bounds::ColumnMetrics;
+pub use schema::Int96;
 
 /// How much of the file's end is read at first; most footers fit.
 const FIRST_READ_BYTES: u64 = 64 * 1024;
@@ -66,7 +67,16 @@ impl Footer {
 /// [`TableError::Corrupt`] for what is no readable Parquet file, [`TableError::Unsupported`] for a type or an encryption
 /// that Lakeshift does not know, [`TableError::Store`] when the store fails.
 pub async fn read_footer(store: &dyn ObjectStore, path: &Path, size: u64) -> Result<Footer, TableError> {
-    read_footer_if(store, path, size, None).await
+    read_footer_with(store, path, size, Int96::Refused).await
+}
+
+/// As [`read_footer`], with a table's word on what INT96 is.
+///
+/// # Errors
+/// As [`read_footer`].
+pub async fn read_footer_with(store: &dyn ObjectStore, path: &Path, size: u64, int96: Int96) -> Result<Footer, TableError> {
+    let bytes = footer_bytes(store, path, size, None).await?;
+    parse_footer_with(path.as_ref(), &bytes, size, int96)
 }
 
 /// As [`read_footer`], but only of the content that has this ETag: a file that was replaced since it was listed gives a
@@ -152,6 +162,10 @@ fn shorter(path: &Path, end: u64) -> TableError {
 /// # Errors
 /// As [`read_footer`].
 pub fn parse_footer(object: &str, footer: &[u8], size: u64) -> Result<Footer, TableError> {
+    parse_footer_with(object, footer, size, Int96::Refused)
+}
+
+fn parse_footer_with(object: &str, footer: &[u8], size: u64, int96: Int96) -> Result<Footer, TableError> {
     guard::check(footer).map_err(|reason| corrupt(object, format!("its footer is malformed: {reason}")))?;
     let metadata = decode(object, footer)?;
     let file = metadata.file_metadata();
@@ -163,7 +177,7 @@ pub fn parse_footer(object: &str, footer: &[u8], size: u64) -> Result<Footer, Ta
         Some(counted) if counted == file.num_rows() => counted.unsigned_abs(),
         _ => return Err(corrupt(object, "its row groups do not add up to the rows that it claims".to_owned())),
     };
-    let (schema, leaves) = schema::convert(object, file.schema_descr())?;
+    let (schema, leaves) = schema::convert(object, file.schema_descr(), int96)?;
     let columns = bounds::columns(&metadata, leaves);
     let split_offsets = split_offsets(&metadata, size);
     Ok(Footer { rows, schema, columns, split_offsets, created_by: file.created_by().map(str::to_owned) })

@@ -13,6 +13,15 @@ use super::unsupported;
 /// Nesting deeper than this is refused; no table has it and recursion is bounded by it.
 const DEPTH_MAX: usize = 64;
 
+/// What an INT96 column is. The file does not say: it has neither zone nor unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Int96 {
+    /// Nothing that is certain.
+    Refused,
+    /// Instants in nanoseconds, where the table declares so.
+    Instants,
+}
+
 /// One leaf column, in the file's order.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Leaf {
@@ -23,8 +32,12 @@ pub(super) struct Leaf {
 }
 
 /// The logical columns and the leaves of a file.
-pub(super) fn convert(object: &str, schema: &SchemaDescriptor) -> Result<(TableSchema, Vec<Leaf>), TableError> {
-    let mut converter = Converter { object, path: Vec::new(), leaves: Vec::new() };
+pub(super) fn convert(
+    object: &str,
+    schema: &SchemaDescriptor,
+    int96: Int96,
+) -> Result<(TableSchema, Vec<Leaf>), TableError> {
+    let mut converter = Converter { object, int96, path: Vec::new(), leaves: Vec::new() };
     let root = schema.root_schema();
     let fields = if root.is_group() { root.get_fields() } else { &[] };
     let fields = fields.iter().map(|field| converter.field(field, field.name())).collect::<Result<_, _>>()?;
@@ -33,6 +46,7 @@ pub(super) fn convert(object: &str, schema: &SchemaDescriptor) -> Result<(TableS
 
 struct Converter<'a> {
     object: &'a str,
+    int96: Int96,
     path: Vec<String>,
     leaves: Vec<Leaf>,
 }
@@ -189,6 +203,7 @@ impl Converter<'_> {
             Physical::DOUBLE => DataType::Float64,
             Physical::BYTE_ARRAY => DataType::Binary,
             Physical::FIXED_LEN_BYTE_ARRAY => DataType::Fixed { length: fixed_length(parquet) },
+            Physical::INT96 if self.int96 == Int96::Instants => DataType::Timestamp { unit: TimeUnit::Nanos, utc: true },
             Physical::INT96 => {
                 let advice = "it holds Spark's older timestamps; write the files anew with \
                               spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS";

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iceberg::spec::{DataContentType, DataFileFormat, ManifestEntry, Struct, TableMetadata};
-use lakeshift_core::table::{Changes, FileEntry, TableError};
+use lakeshift_core::table::{Changes, FileEntry, TableError, with_deletes};
 
 use super::fault::{corrupt, unsupported};
 use super::location::Places;
@@ -47,14 +47,15 @@ fn file_entry(
     }
     let sequence =
         entry.sequence_number.ok_or_else(|| corrupt(file.file_path(), "its manifest entry has no sequence number"))?;
+    let (identity, has_deletes) = (identity(entry, sequence), deletes.apply(spec_id, entry, sequence));
     Ok(FileEntry {
         path: places.to_entry(file.file_path()),
         size_bytes: file.file_size_in_bytes(),
-        identity: identity(entry, sequence),
+        identity: if has_deletes { with_deletes(&identity, "of the manifests") } else { identity },
         modified_ms: 0,
         rows: Some(file.record_count()),
         partition: columns.values(file.file_path(), file.partition())?,
-        has_deletes: deletes.apply(spec_id, entry, sequence),
+        has_deletes,
     })
 }
 

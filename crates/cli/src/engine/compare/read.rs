@@ -15,18 +15,19 @@ use lakeshift_core::equivalence::{
 };
 use lakeshift_core::migration::Side;
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{FileEntry, Format, Snapshot};
+use lakeshift_core::table::{FileEntry, Format, Snapshot, TableFormat};
 use lakeshift_exec::diff::SideReader;
 use lakeshift_exec::engine::Engine;
 use lakeshift_exec::fingerprint::{FingerprintRequest, fingerprint};
 use lakeshift_exec::logic::{Logic, LogicSpec};
-use lakeshift_exec::scan::{ScanRequest, dictionary_columns, scan, scan_compact};
+use lakeshift_exec::scan::{Deletes, ScanRequest, dictionary_columns, scan, scan_compact};
 use sha2::{Digest, Sha256};
 
 use super::columns::SideColumns;
 use super::proof::Shared;
 use super::readings::{Kept, Known, Record};
 use super::{CELLS_MAX, Pinned, Request};
+use crate::engine::rows::deletes_of;
 use crate::error::Error;
 
 /// Files whose sums are kept together.
@@ -36,8 +37,9 @@ const BYTES_KEPT_AT_ONCE: u64 = 1 << 30;
 
 /// How one side's rows come out of its files.
 #[derive(Debug)]
-pub struct SideReading {
+pub struct SideReading<'a> {
     engine: Engine,
+    table: &'a dyn TableFormat,
     snapshot: Snapshot,
     format: Format,
     storage: Storage,
@@ -50,9 +52,15 @@ pub struct SideReading {
     digest: String,
 }
 
-impl SideReading {
-    /// How the compared columns of `pinned` are read.
-    pub(super) async fn new(engine: &Engine, pinned: &Pinned<'_>, side: Side, columns: SideColumns) -> Result<Self, Error> {
+impl<'a> SideReading<'a> {
+    /// How the compared columns of `pinned`, a version of `table`, are read.
+    pub(super) async fn new(
+        engine: &Engine,
+        table: &'a dyn TableFormat,
+        pinned: &Pinned<'_>,
+        side: Side,
+        columns: SideColumns,
+    ) -> Result<Self, Error> {
         let mut stages = Vec::new();
         let mut schema = pinned.snapshot.schema.clone();
         let rules = LogicSpec { transform: columns.select.as_deref(), scope: None };
@@ -68,6 +76,7 @@ impl SideReading {
         }
         let mut reading = Self {
             engine: engine.clone(),
+            table,
             snapshot: pinned.snapshot.clone(),
             format: pinned.table.format(),
             storage: pinned.storage.clone(),
@@ -88,15 +97,15 @@ impl SideReading {
         let storage = self.storage_of(first);
         let beside: Vec<FileEntry> =
             files.iter().filter(|file| file.path.contains("://") == first.path.contains("://")).cloned().collect();
-        dictionary_columns(&self.request(storage, &beside)).await
+        dictionary_columns(&self.request(storage, &beside, &Deletes::new())).await
     }
 
     fn storage_of(&self, file: &FileEntry) -> &Storage {
         if file.path.contains("://") { &self.elsewhere } else { &self.storage }
     }
 
-    fn request<'a>(&'a self, storage: &'a Storage, files: &'a [FileEntry]) -> ScanRequest<'a> {
-        ScanRequest { storage, format: self.format, snapshot: &self.snapshot, files }
+    fn request<'r>(&'r self, storage: &'r Storage, files: &'r [FileEntry], deletes: &'r Deletes) -> ScanRequest<'r> {
+        ScanRequest { storage, format: self.format, snapshot: &self.snapshot, files, deletes }
     }
 
     /// This side's names of the compared columns.
@@ -128,7 +137,8 @@ impl SideReading {
     /// Some files' rows as they stand in the table, before the spec's rules.
     pub(super) async fn raw(&self, files: &[FileEntry]) -> Result<Vec<SendableRecordBatchStream>, Error> {
         let Some(first) = files.first() else { return Ok(Vec::new()) };
-        let plan = scan(&self.engine, &self.request(self.storage_of(first), files))?;
+        let deletes = deletes_of(self.table, files).await?;
+        let plan = scan(&self.engine, &self.request(self.storage_of(first), files, &deletes))?;
         self.execute(plan)
     }
 
@@ -144,7 +154,8 @@ impl SideReading {
     }
 
     async fn plan(&self, storage: &Storage, files: &[FileEntry], compact: bool) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        let request = self.request(storage, files);
+        let deletes = deletes_of(self.table, files).await?;
+        let request = self.request(storage, files, &deletes);
         let mut plan = match compact && self.stages.is_empty() {
             true => scan_compact(&self.engine, &request, &self.dictionaries)?,
             false => scan(&self.engine, &request)?,
@@ -216,7 +227,7 @@ fn amount(files: &[FileEntry], rows: u64) -> Amount {
 pub(super) async fn fingerprints(
     request: &Request<'_>,
     kept: &Kept,
-    side: &SideReading,
+    side: &SideReading<'_>,
     known: &Known,
 ) -> Result<Read, Error> {
     let mut now = Fingerprint::empty(kept.shape().clone());
@@ -249,8 +260,8 @@ pub(super) async fn fingerprints(
 /// Opens the files again that have rows in differing cells.
 pub(super) struct Again<'a> {
     pub(super) kept: &'a Kept,
-    pub(super) old: &'a SideReading,
-    pub(super) new: &'a SideReading,
+    pub(super) old: &'a SideReading<'a>,
+    pub(super) new: &'a SideReading<'a>,
     pub(super) shared: &'a Shared,
     pub(super) comparison: &'a Comparison,
 }

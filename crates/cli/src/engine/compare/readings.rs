@@ -97,7 +97,11 @@ impl Kept {
     }
 
     /// What is kept of each side's files.
-    pub(super) async fn known(&self, sides: &[&SideReading; 2], files: [&Vec<FileEntry>; 2]) -> Result<[Known; 2], Error> {
+    pub(super) async fn known(
+        &self,
+        sides: &[&SideReading<'_>; 2],
+        files: [&Vec<FileEntry>; 2],
+    ) -> Result<[Known; 2], Error> {
         let mut wanted: [HashMap<String, Vec<FileEntry>>; 2] = [HashMap::new(), HashMap::new()];
         for index in 0..2 {
             for file in files[index] {

@@ -54,7 +54,7 @@ impl Trial {
 /// Rows that cannot be read, rules that cannot be applied.
 pub async fn self_test(request: &Request<'_>, old: &Pinned<'_>, new: &Pinned<'_>) -> Result<Vec<Trial>, Error> {
     let columns = columns::plan(request.engine, request.settings, old, new).await?;
-    let side = SideReading::new(request.engine, new, Side::New, columns.new.clone()).await?;
+    let side = SideReading::new(request.engine, new.table, new, Side::New, columns.new.clone()).await?;
     let rows = some_rows(&side, new).await?;
     let bench = Bench { request, columns: &columns, side: &side };
     let mut trials = Vec::new();
@@ -75,7 +75,7 @@ fn arrow(error: ArrowError) -> Error {
     Error::Query { source: DataFusionError::ArrowError(Box::new(error), None) }
 }
 
-async fn some_rows(side: &SideReading, new: &Pinned<'_>) -> Result<RecordBatch, Error> {
+async fn some_rows(side: &SideReading<'_>, new: &Pinned<'_>) -> Result<RecordBatch, Error> {
     let mut batches: Vec<RecordBatch> = Vec::new();
     for file in &new.files {
         for mut stream in side.raw(std::slice::from_ref(file)).await? {
@@ -219,7 +219,7 @@ fn hour_later(rows: &RecordBatch, _: &[String]) -> Result<Option<Changed>, Arrow
 struct Bench<'a> {
     request: &'a Request<'a>,
     columns: &'a Columns,
-    side: &'a SideReading,
+    side: &'a SideReading<'a>,
 }
 
 impl Bench<'_> {
@@ -313,7 +313,7 @@ fn field(name: &str) -> lakeshift_core::schema::Field {
 
 /// Rows before and after, through the spec's rules.
 struct InMemory<'a> {
-    side: &'a SideReading,
+    side: &'a SideReading<'a>,
     rows: [RecordBatch; 2],
 }
 

@@ -16,18 +16,18 @@ use crate::session::Session;
 
 /// How the source's rows are summed as they pass.
 #[derive(Debug)]
-pub struct SourceSums {
+pub struct SourceSums<'a> {
     kept: Kept,
-    side: SideReading,
+    side: SideReading<'a>,
 }
 
-impl SourceSums {
+impl<'a> SourceSums<'a> {
     /// Sums as a validation of `source` and the target as it is now would take them; `None` where the spec's rules compare
     /// other values than those that are moved.
     ///
     /// # Errors
     /// A target that cannot be read, rules that cannot be applied.
-    pub async fn open(session: &Session, tables: &Tables, rows: &Rows, source: &Snapshot) -> Result<Option<Self>, Error> {
+    pub async fn open(session: &Session, tables: &'a Tables, rows: &Rows, source: &Snapshot) -> Result<Option<Self>, Error> {
         let settings = &session.spec.validation;
         let old = Pinned {
             table: tables.source.as_ref(),
@@ -51,7 +51,7 @@ impl SourceSums {
         }
         let key = || draw_key(session.context.rng.as_ref());
         let kept = Kept::open(&session.folder, false, key, |key| columns.shape(settings, key)).await?;
-        let side = SideReading::new(rows.engine(), &old, Side::Old, columns.old.clone()).await?;
+        let side = SideReading::new(rows.engine(), tables.source.as_ref(), &old, Side::Old, columns.old.clone()).await?;
         Ok(Some(Self { kept, side }))
     }
 
