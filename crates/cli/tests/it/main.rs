@@ -5,6 +5,8 @@ mod bad_input;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod support;

@@ -182,23 +182,23 @@ impl Log {
 
     fn load_error(&self, version: Option<u64>, error: DeltaTableError) -> TableError {
         let location = self.storage.location().to_owned();
-        let text = error.to_string();
+        // The kernel's texts are the interface here; below the first line it may write a backtrace.
+        let text = error.to_string().lines().next().unwrap_or_default().trim().to_owned();
+        let unsupported = ["feature", "reader version"].iter().any(|word| text.to_lowercase().contains(word));
         match (error, version) {
             (DeltaTableError::NotATable(_), None) => TableError::NotFound { format: Format::Delta, location },
+            // A local folder that is not there yet.
+            (_, None) if text.contains("Invalid table location") => TableError::NotFound { format: Format::Delta, location },
             (DeltaTableError::ObjectStore { source }, _) => store_error("read", &location, source),
-            (_, _) if ["feature", "reader version"].iter().any(|word| text.to_lowercase().contains(word)) => {
-                TableError::Unsupported {
-                    object: location,
-                    feature: text,
-                    advice: "upgrade Lakeshift, or drop the feature from the table".to_owned(),
-                }
-            }
-            (_, Some(version)) => TableError::VersionGone { location, version: version_text(version), reason: text },
-            (error, None) => TableError::Corrupt {
+            _ if unsupported => TableError::Unsupported {
                 object: location,
-                reason: "its log cannot be replayed".to_owned(),
-                source: Some(Box::new(error)),
+                feature: text,
+                advice: "upgrade Lakeshift, or drop the feature from the table".to_owned(),
             },
+            (_, Some(version)) => TableError::VersionGone { location, version: version_text(version), reason: text },
+            (_, None) => {
+                TableError::Corrupt { object: location, reason: format!("its log cannot be replayed: {text}"), source: None }
+            }
         }
     }
 }
