@@ -35,6 +35,7 @@ mod plan_file;
 mod rewrite;
 #[cfg(test)]
 mod scan;
+#[cfg(test)]
 mod scan_compact;
 #[cfg(test)]
 mod splice;
