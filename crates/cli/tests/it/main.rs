@@ -5,6 +5,8 @@ mod bad_input;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod delta_source;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod life;

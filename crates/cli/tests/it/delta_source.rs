@@ -1,0 +1,125 @@
+//! A live Delta table as the source: its log is written here as other writers write it.
+
+use lakeshift::error::with_causes;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::support::{Flight, Target, World, day_file, rows_of};
+
+/// The deletion vector of the protocol's example, and the rows that it deletes.
+const VECTOR: &str = "^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L";
+const DELETED: [usize; 6] = [3, 4, 7, 11, 18, 29];
+
+const LATE: &[Flight] = &[(60, "ORD", Some(12)), (61, "ORD", None)];
+
+/// Forty flights of which none is like another.
+fn many() -> Vec<Flight> {
+    (0..40).map(|minute| (minute, "ATL", (minute % 3 > 0).then_some(minute))).collect()
+}
+
+struct Lake(World);
+
+impl Lake {
+    fn new() -> Self {
+        let world = World::in_memory(Target::Iceberg);
+        let spec = std::fs::read_to_string(world.spec()).unwrap();
+        let delta = spec.replace("format: hive", "format: delta").replace("[month(at), 'bucket(2, origin)']", "[month(at)]");
+        std::fs::write(world.spec(), delta).unwrap();
+        Self(world)
+    }
+
+    async fn commit(&self, version: u64, actions: &[Value]) {
+        let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
+        self.0.put(&format!("flights/_delta_log/{version:020}.json"), lines.join("\n")).await;
+    }
+
+    async fn create(&self, files: Vec<Value>) {
+        let field =
+            |name: &str, data_type: &str| json!({ "name": name, "type": data_type, "nullable": true, "metadata": {} });
+        let columns = [field("at", "timestamp_ntz"), field("origin", "string"), field("delay", "long")];
+        let features = json!(["timestampNtz", "deletionVectors"]);
+        let mut actions = vec![
+            json!({ "protocol": { "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features } }),
+            json!({ "metaData": { "id": "8a3f2f9c-0a52-4b1c-9f6e-000000000000", "format": { "provider": "parquet", "options": {} },
+                "schemaString": json!({ "type": "struct", "fields": columns }).to_string(), "partitionColumns": [],
+                "configuration": { "delta.enableDeletionVectors": "true" }, "createdTime": 0 } }),
+        ];
+        actions.extend(files);
+        self.commit(0, &actions).await;
+    }
+
+    /// Writes a data file and gives its `add`.
+    async fn add(&self, path: &str, flights: &[Flight], deleted: bool) -> Value {
+        let bytes = day_file(1, flights);
+        let (size, rows) = (bytes.len(), flights.len());
+        self.0.put(&format!("flights/{path}"), bytes).await;
+        let vector =
+            json!({ "storageType": "i", "pathOrInlineDv": VECTOR, "sizeInBytes": 44, "cardinality": DELETED.len() });
+        let mut add = json!({ "path": path, "partitionValues": {}, "size": size, "modificationTime": 5, "dataChange": true,
+            "stats": json!({ "numRecords": rows }).to_string() });
+        if deleted {
+            add["deletionVector"] = vector;
+        }
+        json!({ "add": add })
+    }
+
+    async fn step(&self, command: &str) {
+        let answer = self.0.run(&[command, "SPEC"]).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{command}: {}", with_causes(&error)));
+        assert_eq!(answer.exit_code, 0, "{command}: {}", answer.text);
+    }
+
+    async fn steps(&self, commands: &[&str]) {
+        for command in commands {
+            self.step(command).await;
+        }
+    }
+}
+
+fn remove(path: &str) -> Value {
+    json!({ "remove": { "path": path, "deletionTimestamp": 6, "dataChange": true } })
+}
+
+/// What is left, as text.
+fn rows(flights: &[Flight], deleted: &[usize]) -> Vec<String> {
+    let all = rows_of(day_file(1, flights).into());
+    all.into_iter().enumerate().filter(|(row, _)| !deleted.contains(row)).map(|(_, row)| row).collect()
+}
+
+fn sorted(parts: [Vec<String>; 2]) -> Vec<String> {
+    let mut rows = parts.concat();
+    rows.sort_unstable();
+    rows
+}
+
+#[tokio::test]
+async fn rows_that_were_deleted_before_the_migration_stay_deleted() {
+    let lake = Lake::new();
+    let files = vec![lake.add("a.parquet", &many(), true).await, lake.add("b.parquet", LATE, false).await];
+    lake.create(files).await;
+    let plan = lake.0.run(&["plan", "SPEC"]).await.unwrap();
+    assert!(plan.text.contains("rewrite") && plan.text.contains("rows of the file are deleted"), "{}", plan.text);
+    assert_eq!(plan.json["plan"]["summary"]["total"]["rows"], 36);
+    lake.steps(&["approve", "dual-write", "backfill", "mirror", "validate", "cutover"]).await;
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(&many(), &DELETED), rows(LATE, &[])]));
+}
+
+/// The vector comes before the backfill has moved the file, and after.
+#[rstest]
+#[tokio::test]
+async fn rows_that_are_deleted_during_the_migration_vanish_from_the_new_table(#[values(true, false)] moved: bool) {
+    let lake = Lake::new();
+    let files = vec![lake.add("a.parquet", &many(), false).await, lake.add("b.parquet", LATE, false).await];
+    lake.create(files).await;
+    lake.steps(&["plan", "approve", "dual-write"]).await;
+    if moved {
+        lake.step("backfill").await;
+        assert_eq!(lake.0.target_rows(Target::Iceberg).await.len(), 42);
+    }
+    let marked = lake.add("a.parquet", &many(), true).await;
+    lake.commit(1, &[remove("a.parquet"), marked]).await;
+    let (gone, new) = (remove("b.parquet"), lake.add("c.parquet", &LATE[..1], false).await);
+    lake.commit(2, &[gone, new]).await;
+    lake.steps(&["backfill", "mirror", "validate", "cutover"]).await;
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(&many(), &DELETED), rows(&LATE[..1], &[])]));
+}
