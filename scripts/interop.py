@@ -27,6 +27,7 @@ from duckdb_extensions import import_extension
 from playbook import PROJECT, SINCE_BACKFILL, UNTIL_BACKFILL, Migration, named, scratch, spec, write_days
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import StaticTable
+from pyiceberg.types import LongType
 
 COLUMNS = "date, delay, distance, origin, destination, flight_date"
 LATE = PROJECT / "testdata" / "flights-late"
@@ -271,6 +272,46 @@ def half_year(checks: Checks, duck: Duck, lakeshift: str, root: pathlib.Path, fl
     delta_readers(checks, duck, "flights-3m, Delta", original, days)
 
 
+EVOLVED = """
+apiVersion: lakeshift/v1
+name: evolved
+control: ../../lake/control
+source: {{format: iceberg, location: {table}}}
+target: {{format: delta, location: {table}-moved}}
+cutover: {{alias: evolved}}
+"""
+
+
+def evolved(checks: Checks, lakeshift: str, root: pathlib.Path) -> None:
+    """pyiceberg renames, swaps, drops and adds columns, also inside a struct, between two appends: only field ids tell then
+    which column of a file is which of the table's."""
+    catalog = SqlCatalog("evolved", uri=f"sqlite:///{root}/evolved.db", warehouse=f"file://{root}/evolved")
+    catalog.create_namespace("lake")
+    pair = [{"u": 1, "v": 2}, {"u": 3, "v": None}]
+    table = catalog.create_table("lake.t", first := pa.table({"a": ["x", "y"], "b": ["p", "q"], "s": pair}).schema)
+    table.append(pa.table({"a": ["x", "y"], "b": ["p", "q"], "s": pair}, schema=first))
+    with table.update_schema() as update:
+        update.rename_column("a", "c")
+    with table.update_schema() as update:
+        update.rename_column("b", "a")
+        update.rename_column("s.u", "w")
+    with table.update_schema() as update:
+        update.delete_column("s.v")
+        update.add_column("b", LongType())
+        update.add_column(("s", "v"), LongType())
+    later = {"c": ["z"], "a": ["r"], "s": [{"w": 7, "v": 8}], "b": [9]}
+    table.append(pa.table(later, schema=table.schema().as_arrow()))
+    expected = table.scan().to_arrow().to_pylist()
+    metadata = pathlib.Path(table.metadata_location.removeprefix("file://"))
+    shutil.copy(metadata, metadata.with_name("v1.metadata.json"))
+    folder = metadata.parent.parent
+    migration = Migration(lakeshift, root, "evolved", EVOLVED.format(table=folder))
+    migration.steps(UNTIL_BACKFILL + SINCE_BACKFILL)
+    found = DeltaTable(f"{folder}-moved").to_pyarrow_table().to_pylist()
+    same = sorted(map(repr, found)) == sorted(map(repr, ({name: row[name] for name in found[0]} for row in expected)))
+    checks.that(same, "evolved Iceberg table, moved to Delta: deltalake reads pyiceberg's rows", f"{len(found)} rows")
+
+
 def find_flights_3m() -> pathlib.Path | None:
     """The large data set, where there is one."""
     named = os.environ.get("LAKESHIFT_FLIGHTS_3M")
@@ -288,6 +329,7 @@ def main() -> None:
     lakeshift, root = str(pathlib.Path(sys.argv[1]).resolve()), scratch(pathlib.Path(sys.argv[2]))
     checks, duck = Checks(), Duck(root / "duckdb-extensions")
     january(checks, duck, lakeshift, root)
+    evolved(checks, lakeshift, root)
     flights_3m = find_flights_3m()
     if flights_3m:
         half_year(checks, duck, lakeshift, root, flights_3m)
