@@ -30,7 +30,7 @@ lake/flights lake/flights-daily:
 	@mkdir -p lake && cp -R testdata/flights $@.part && mv $@.part $@ && echo "made $@ from testdata/flights"
 
 ## Check it
-.PHONY: test test-fast lint fmt interop bench bench-validate venv
+.PHONY: test test-fast lint fmt interop bench bench-validate bench-backfill venv
 test: ## Run every test; the S3 ones are skipped, and say so, where `weed` is absent (`make venv` installs it)
 	@$(CARGO) test --workspace --locked
 
@@ -56,6 +56,9 @@ bench: build venv ## Time a migration phase by phase; LAKESHIFT_BENCH_DATA=fligh
 
 bench-validate: build venv ## Time a validation beside DuckDB and pyarrow on TPC-H data; LAKESHIFT_BENCH_SF=1, ARGS=--memory
 	@$(PYTHON) scripts/bench_validate.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-validate)" $(ARGS)
+
+bench-backfill: build venv ## Time rewrite, splice and adopt beside DuckDB and delta-rs on TPC-H data; LAKESHIFT_BENCH_SF=1
+	@$(PYTHON) scripts/bench_backfill.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-validate)" $(ARGS)
 
 venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outside the checkout
 	@scripts/venv.sh "$(VENV)"
