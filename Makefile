@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 # Outside the checkout, so that every clone on a machine shares one compiled DataFusion.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/lakeshift/target
+SPARK := $(or $(LAKESHIFT_SPARK),$(HOME)/.cache/lakeshift/spark)
 VENV := $(or $(LAKESHIFT_VENV),$(HOME)/.cache/lakeshift/venv)
 LAKESHIFT := $(CARGO_TARGET_DIR)/debug/lakeshift
 CARGO := cargo
@@ -48,8 +49,9 @@ lint: venv ## Check formatting, lints, dependency directions, licences, spelling
 fmt: ## Format the code
 	@$(CARGO) fmt --all
 
-interop: build venv ## Let pyiceberg, DuckDB and deltalake read what was migrated, and compare every row
+interop: build venv ## Let pyiceberg, DuckDB, deltalake and Spark (with Java 17 and Maven) read what was migrated, row by row
 	@$(PYTHON) scripts/interop.py "$(LAKESHIFT)" "$(or $(INTEROP_DIR),.interop)"
+	@scripts/spark.sh "$(SPARK)" "$(LAKESHIFT)" "$(or $(INTEROP_DIR),.interop)/spark"
 
 bench: build venv ## Time a migration phase by phase; LAKESHIFT_BENCH_DATA=flights-3m.parquet for 3M rows
 	@$(PYTHON) scripts/bench.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench)"

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema};
@@ -429,13 +428,10 @@ fn laughs() -> String {
 #[case::questions("? ".repeat(500_000), "")]
 #[case::keys((0..100_000).map(|n| format!("k{n}: 1\n")).collect(), "unknown key")]
 #[case::too_long("#".repeat((1 << 20) + 1), "bytes")]
-fn a_bomb_is_refused_quickly(#[case] text: String, #[case] reason: &str) {
-    #[expect(clippy::disallowed_methods, reason = "the test is about real time")]
-    let began = Instant::now();
+fn a_bomb_is_refused(#[case] text: String, #[case] reason: &str) {
     let error = read(&text).unwrap_err().to_string();
     assert!(error.contains(reason), "{error}");
     assert!(error.len() < 2000, "{error}");
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]
