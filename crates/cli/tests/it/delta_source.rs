@@ -82,7 +82,7 @@ impl Lake {
 
     /// The data and delete files that the target has written, whether each is one of deletes.
     async fn written(&self) -> Vec<bool> {
-        let objects = self.0.objects("flights_iceberg/data").await;
+        let objects = self.0.objects_below("flights_iceberg/data").await;
         objects.iter().map(|path| path.contains(".deletes.")).collect()
     }
 
@@ -95,6 +95,15 @@ impl Lake {
 
 fn remove(path: &str) -> Value {
     json!({ "remove": { "path": path, "deletionTimestamp": 6, "dataChange": true } })
+}
+
+/// The log knows a file by its path and its vector.
+fn remove_of(add: &Value) -> Value {
+    let mut removed = remove(add["add"]["path"].as_str().unwrap());
+    if let Some(vector) = add["add"].get("deletionVector") {
+        removed["remove"]["deletionVector"] = vector.clone();
+    }
+    removed
 }
 
 /// What is left, as text.
@@ -151,21 +160,20 @@ async fn rows_that_are_deleted_during_the_migration_vanish_from_the_new_table(
 #[tokio::test]
 async fn an_adopted_file_follows_its_deletes_until_it_is_gone() {
     let lake = Lake::new();
-    let files = vec![lake.add("a.parquet", &many(), true).await, lake.add("b.parquet", LATE, false).await];
-    lake.create(files).await;
+    let first = lake.add("a.parquet", &many(), true).await;
+    lake.create(vec![first.clone(), lake.add("b.parquet", LATE, false).await]).await;
     lake.steps(&["plan", "approve", "dual-write", "backfill"]).await;
-    let mut more = lake.add("a.parquet", &many(), true).await;
-    more["add"]["deletionVector"]["pathOrInlineDv"] = json!(MORE_VECTOR);
-    more["add"]["deletionVector"]["cardinality"] = json!(MORE_DELETED.len());
-    more["add"]["deletionVector"]["sizeInBytes"] = json!(48);
-    lake.commit(1, &[remove("a.parquet"), more]).await;
+    let mut more = first.clone();
+    more["add"]["deletionVector"] =
+        json!({ "storageType": "i", "pathOrInlineDv": MORE_VECTOR, "sizeInBytes": 48, "cardinality": MORE_DELETED.len() });
+    lake.commit(1, &[remove_of(&first), more.clone()]).await;
     lake.steps(&["mirror", "validate"]).await;
     assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(&many(), &MORE_DELETED), rows(LATE, &[])]));
     let restored = lake.add("a.parquet", &many(), false).await;
-    lake.commit(2, &[remove("a.parquet"), restored]).await;
+    lake.commit(2, &[remove_of(&more), restored.clone()]).await;
     lake.steps(&["mirror", "validate"]).await;
     assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(&many(), &[]), rows(LATE, &[])]));
-    lake.commit(3, &[remove("a.parquet")]).await;
+    lake.commit(3, &[remove_of(&restored)]).await;
     lake.steps(&["mirror", "validate", "cutover"]).await;
     assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(LATE, &[]), vec![]]));
     assert!(lake.written().await.iter().all(|deletes| *deletes));

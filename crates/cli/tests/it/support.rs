@@ -149,7 +149,7 @@ impl World {
     }
 
     /// The paths of all objects below a folder of the root.
-    pub async fn objects(&self, folder: &str) -> Vec<String> {
+    pub async fn objects_below(&self, folder: &str) -> Vec<String> {
         let folder = self.path(&format!("{}/{folder}", self.root));
         let objects: Vec<object_store::ObjectMeta> = self.store.list(Some(&folder)).try_collect().await.unwrap();
         objects.into_iter().map(|object| object.location.to_string()).collect()
