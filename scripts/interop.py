@@ -27,7 +27,9 @@ from duckdb_extensions import import_extension
 from playbook import PROJECT, SINCE_BACKFILL, UNTIL_BACKFILL, Migration, named, scratch, spec, write_days
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import StaticTable
+from pyiceberg.transforms import BucketTransform
 from pyiceberg.types import LongType
+from pyroaring import BitMap64
 
 COLUMNS = "date, delay, distance, origin, destination, flight_date"
 LATE = PROJECT / "testdata" / "flights-late"
@@ -274,11 +276,11 @@ def half_year(checks: Checks, duck: Duck, lakeshift: str, root: pathlib.Path, fl
 
 EVOLVED = """
 apiVersion: lakeshift/v1
-name: evolved
+name: evolved-{target}
 control: ../../lake/control
 source: {{format: iceberg, location: {table}}}
-target: {{format: delta, location: {table}-moved}}
-cutover: {{alias: evolved}}
+target: {{format: {target}, location: {table}-{target}}}
+cutover: {{alias: evolved-{target}}}
 """
 
 
@@ -305,11 +307,89 @@ def evolved(checks: Checks, lakeshift: str, root: pathlib.Path) -> None:
     metadata = pathlib.Path(table.metadata_location.removeprefix("file://"))
     shutil.copy(metadata, metadata.with_name("v1.metadata.json"))
     folder = metadata.parent.parent
-    migration = Migration(lakeshift, root, "evolved", EVOLVED.format(table=folder))
-    migration.steps(UNTIL_BACKFILL + SINCE_BACKFILL)
-    found = DeltaTable(f"{folder}-moved").to_pyarrow_table().to_pylist()
-    same = sorted(map(repr, found)) == sorted(map(repr, ({name: row[name] for name in found[0]} for row in expected)))
-    checks.that(same, "evolved Iceberg table, moved to Delta: deltalake reads pyiceberg's rows", f"{len(found)} rows")
+    for target in ("delta", "iceberg"):
+        migration = Migration(lakeshift, root, f"evolved-{target}", EVOLVED.format(table=folder, target=target))
+        migration.steps(UNTIL_BACKFILL + SINCE_BACKFILL)
+    by_deltalake = DeltaTable(f"{folder}-delta").to_pyarrow_table()
+    by_pyiceberg = StaticTable.from_metadata(str(newest_metadata(pathlib.Path(f"{folder}-iceberg")))).scan().to_arrow()
+    for reader, rows in (("Delta: deltalake", by_deltalake), ("Iceberg: pyiceberg", by_pyiceberg)):
+        found = rows.to_pylist()
+        same = sorted(map(repr, found)) == sorted(map(repr, ({name: row[name] for name in found[0]} for row in expected)))
+        checks.that(same, f"evolved Iceberg table, moved to {reader} reads pyiceberg's rows", f"{len(found)} rows")
+
+
+DELETED = """
+apiVersion: lakeshift/v1
+name: {name}
+control: ../../lake/control
+source: {{format: delta, location: {source}}}
+target: {{format: iceberg, location: {target}, format_version: {version}, sort: [n], snapshots: {{keep: 5, max_age: 7d}}}}
+backfill: {{strategy: adopt}}
+cutover: {{alias: {name}}}
+"""
+
+
+def vector(rows: list[int]) -> dict:
+    """Delta's inline deletion vector of an even number of rows, of which no two are neighbours (Z85 takes whole words)."""
+    data = (1681511377).to_bytes(4, "little") + BitMap64(rows).serialize()
+    alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+    words = [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4)]
+    text = "".join(alphabet[word // 85**power % 85] for word in words for power in (4, 3, 2, 1, 0))
+    return {"storageType": "i", "pathOrInlineDv": text, "sizeInBytes": len(data), "cardinality": len(rows)}
+
+
+def delete_rows(table: pathlib.Path, version: int, rows: list[int]) -> None:
+    """Deletes rows of the table's only file by a deletion vector, as Spark does and deltalake cannot."""
+    log = table / "_delta_log"
+    lines = [json.loads(line) for one in sorted(log.glob("*.json")) for line in one.read_text().splitlines()]
+    add = [line["add"] for line in lines if "add" in line][-1]
+    features = ["deletionVectors"]
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features}
+    # The log knows a file by its path and its vector.
+    of = {"deletionVector": add["deletionVector"]} if add.get("deletionVector") else {}
+    remove = {"path": add["path"], "deletionTimestamp": 0, "dataChange": True, **of}
+    actions = [{"protocol": protocol}, {"remove": remove}, {"add": {**add, "deletionVector": vector(rows)}}]
+    (log / f"{version:020}.json").write_text("\n".join(json.dumps(action) for action in actions))
+
+
+def deleted(checks: Checks, duck: Duck, lakeshift: str, root: pathlib.Path) -> None:
+    """A Delta table with deleted rows is adopted by Iceberg v2 and v3 with its deletes; more rows are deleted meanwhile. Then
+    pyiceberg changes the partitioning under the mirror."""
+    migrations = {}
+    for version in (2, 3):
+        name = f"deleted-v{version}"
+        source, target = root / "lake" / name, root / "lake" / f"{name}-iceberg"
+        write_deltalake(str(source), pa.table({"n": range(100), "text": [f"row {n}" for n in range(100)]}))
+        delete_rows(source, 1, [0, 2, 50, 99])
+        text = DELETED.format(name=name, source=source, target=target, version=version)
+        migration = migrations[version] = Migration(lakeshift, root, name, text)
+        migration.steps([*UNTIL_BACKFILL, "backfill"])
+        delete_rows(source, 2, [0, 2, 4, 50, 52, 54, 97, 99])
+        migration.steps(["mirror", "validate"])
+        expected = [n for n in range(100) if n not in {0, 2, 4, 50, 52, 54, 97, 99}]
+        label, metadata = f"deleted rows, Iceberg v{version}", newest_metadata(target)
+        moved = [path for path in target.rglob("*.parquet") if "deletes" not in path.name]
+        checks.that(not moved, f"{label}: no data file was written", len(moved))
+        with checks.guarded(f"{label}: pyiceberg reads the table"):
+            found = sorted(StaticTable.from_metadata(str(metadata)).scan().to_arrow()["n"].to_pylist())
+            checks.that(found == expected, f"{label}: pyiceberg reads what is left", len(found))
+        with checks.guarded(f"{label}: DuckDB reads the table"):
+            found = duck.connection.sql(f"SELECT n FROM iceberg_scan('{metadata}') ORDER BY n").fetchall()
+            checks.that([n for (n,) in found] == expected, f"{label}: DuckDB reads what is left", len(found))
+    with checks.guarded("pyiceberg changes a partition spec"):
+        catalog = SqlCatalog("respec", uri=f"sqlite:///{root}/respec.db", warehouse=f"file://{root}/respec")
+        catalog.create_namespace("lake")
+        metadata = newest_metadata(root / "lake" / "deleted-v2-iceberg")
+        registered = catalog.register_table("lake.t", f"file://{metadata}")
+        with registered.update_spec() as update:
+            update.add_field("n", BucketTransform(4), "n_bucket")
+        theirs = pathlib.Path(registered.metadata_location.removeprefix("file://"))
+        number = int(metadata.name.split(".")[0][1:]) + 1
+        shutil.copy(theirs, metadata.with_name(f"v{number}.metadata.json"))
+        theirs.unlink()
+        delete_rows(root / "lake" / "deleted-v2", 3, [0, 2, 4, 6, 50, 52, 54, 95, 97, 99])
+        told = migrations[2].step("mirror", expected=4).stderr
+        checks.that("partition spec" in told, "the mirror refuses to write under a partition spec that pyiceberg has changed")
 
 
 def find_flights_3m() -> pathlib.Path | None:
@@ -330,6 +410,7 @@ def main() -> None:
     checks, duck = Checks(), Duck(root / "duckdb-extensions")
     january(checks, duck, lakeshift, root)
     evolved(checks, lakeshift, root)
+    deleted(checks, duck, lakeshift, root)
     flights_3m = find_flights_3m()
     if flights_3m:
         half_year(checks, duck, lakeshift, root, flights_3m)

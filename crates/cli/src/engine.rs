@@ -5,6 +5,7 @@
 
 pub mod abort;
 pub mod backfill;
+pub mod carry;
 pub mod commit;
 pub mod compare;
 pub mod dual_write;

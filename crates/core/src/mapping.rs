@@ -4,6 +4,7 @@
 
 use crate::partition::{PartitionSpec, Transform};
 use crate::schema::{DataType, Field, TableSchema, TimeUnit};
+use crate::spec::SortColumn;
 use crate::table::Format;
 
 /// How one column is carried over.
@@ -62,6 +63,36 @@ pub fn map_schema(schema: &TableSchema, format: Format) -> Result<(TableSchema, 
     if refused.is_empty() { Ok((TableSchema { fields }, mappings)) } else { Err(refused) }
 }
 
+/// Gives the target's columns the field ids of the source's columns of the same names, at every level: files that are
+/// adopted have these ids in them.
+pub fn keep_ids(target: &mut TableSchema, source: &TableSchema) {
+    for field in &mut target.fields {
+        if let Some(same) = source.field(&field.name) {
+            keep_field_ids(field, same);
+        }
+    }
+}
+
+fn keep_field_ids(target: &mut Field, source: &Field) {
+    use DataType as T;
+    target.id = source.id;
+    match (&mut target.data_type, &source.data_type) {
+        (T::Struct { fields }, T::Struct { fields: same }) => {
+            for field in fields {
+                if let Some(same) = same.iter().find(|same| same.name == field.name) {
+                    keep_field_ids(field, same);
+                }
+            }
+        }
+        (T::List { element }, T::List { element: same }) => keep_field_ids(element, same),
+        (T::Map { key, value }, T::Map { key: same_key, value: same_value }) => {
+            keep_field_ids(key, same_key);
+            keep_field_ids(value, same_value);
+        }
+        _ => {}
+    }
+}
+
 /// Partition fields that the target cannot have.
 pub fn check_partition(schema: &TableSchema, partition: &PartitionSpec, format: Format) -> Vec<String> {
     let check = |field: &crate::partition::PartitionField| match schema.field(&field.column) {
@@ -73,6 +104,18 @@ pub fn check_partition(schema: &TableSchema, partition: &PartitionSpec, format: 
         Some(column) => field.transform.result_type(&column.data_type).err().map(|error| error.to_string()),
     };
     partition.fields.iter().filter_map(check).collect()
+}
+
+/// Columns that the target's rows cannot be sorted by.
+pub fn check_sort(schema: &TableSchema, sort: &[SortColumn]) -> Vec<String> {
+    let check = |by: &SortColumn| match schema.field(&by.column).map(|column| &column.data_type) {
+        None => Some(format!("sort column {} is not among the target's columns", by.column)),
+        Some(DataType::Struct { .. } | DataType::List { .. } | DataType::Map { .. }) => {
+            Some(format!("sort column {} is nested; sort by columns of single values", by.column))
+        }
+        Some(_) => None,
+    };
+    sort.iter().filter_map(check).collect()
 }
 
 /// Names that are one and the same to the format, or that it cannot write.
@@ -166,6 +209,19 @@ mod tests {
             assert_eq!(schema.fields[0].data_type, DataType::Decimal { precision: 20, scale: 0 });
             assert!(mappings[0].rule.is_some());
         }
+    }
+
+    #[test]
+    fn columns_keep_their_field_ids_at_every_level() {
+        let numbered = |name: &str, id, data_type| Field { id: Some(id), ..Field::new(name, data_type, true) };
+        let list = DataType::List { element: Box::new(numbered("element", 9, DataType::Int16)) };
+        let source = TableSchema { fields: vec![numbered("b", 7, DataType::Int64), numbered("a", 4, list)] };
+        let (mut target, _) = map_schema(&source, Format::Iceberg).unwrap();
+        target.fields.push(Field::new("new", DataType::Int64, true));
+        keep_ids(&mut target, &source);
+        assert_eq!(target.fields.iter().map(|field| field.id).collect::<Vec<_>>(), [Some(7), Some(4), None]);
+        let DataType::List { element } = &target.fields[1].data_type else { panic!("{target:?}") };
+        assert_eq!((element.id, &element.data_type), (Some(9), &DataType::Int32));
     }
 
     #[test]

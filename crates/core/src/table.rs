@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::partition::PartitionSpec;
 use crate::schema::TableSchema;
+use crate::spec::SortColumn;
 use crate::value::Value;
 
 /// The formats that Lakeshift speaks.
@@ -119,7 +120,8 @@ pub struct FileEntry {
     pub rows: Option<u64>,
     /// A typed value for every field of the snapshot's partition spec, in its order; `None` is null.
     pub partition: Vec<Option<Value>>,
-    /// Whether the table has deletes that apply to this file ([`TableFormat::deleted_rows`]); such a file is never adopted.
+    /// Whether the table has deletes that apply to this file ([`TableFormat::deleted_rows`]); such a file is adopted only
+    /// together with them ([`CommitRequest::deletes`]).
     pub has_deletes: bool,
 }
 
@@ -134,6 +136,11 @@ pub fn with_deletes(identity: &str, deletes: &str) -> String {
 /// The deletes in an identity that [`with_deletes`] made; `None` where no deletes apply.
 pub fn deletes_in(identity: &str) -> Option<&str> {
     identity.split_once(DELETES_MARK).map(|(_, deletes)| deletes)
+}
+
+/// An identity that [`with_deletes`] may have made, without the deletes: what the store says of the content.
+pub fn without_deletes(identity: &str) -> &str {
+    identity.split_once(DELETES_MARK).map_or(identity, |(content, _)| content)
 }
 
 /// Rows of one data file that the table has deleted, by their positions in the file; the first row is 0.
@@ -168,6 +175,19 @@ impl DeletedRows {
     pub fn count(&self) -> u64 {
         self.count
     }
+
+    /// The positions, ascending.
+    pub fn positions(&self) -> impl Iterator<Item = u64> + '_ {
+        self.ranges.iter().cloned().flatten()
+    }
+
+    /// Those of the rows that are not in `earlier`; `None` where `earlier` has rows that these lack: rows do not come back.
+    pub fn since(&self, earlier: &Self) -> Option<Self> {
+        let mut before = earlier.positions().peekable();
+        let new = self.positions().filter(|position| before.next_if_eq(position).is_none());
+        let new = Self::from_ascending(new.collect::<Vec<_>>())?;
+        (new.count + earlier.count == self.count).then_some(new)
+    }
 }
 
 /// A data file's sound facts, read from its footer.
@@ -182,6 +202,9 @@ pub struct FileFacts {
     pub bounds: BTreeMap<String, (Value, Value)>,
     /// For each top-level column where every row group tells: the number of nulls.
     pub null_counts: BTreeMap<String, u64>,
+    /// Whether [`TableFormat::deleted_rows`] tells every row that the table has deleted from the file. Where a delete names
+    /// rows by their values it does not.
+    pub deletes_by_position: bool,
 }
 
 /// What is wrong with an object that stands in a table's folder and is not plainly data or plainly not.
@@ -220,6 +243,10 @@ pub struct CreateRequest {
     pub schema: TableSchema,
     /// Partitioning.
     pub partition: PartitionSpec,
+    /// How the rows of a file are to be sorted, for formats that write it down; the most significant column first.
+    pub sort: Vec<SortColumn>,
+    /// The version of the format, where it has several that are written (Iceberg: 2 or 3); its default when absent.
+    pub format_version: Option<u8>,
     /// Table properties to set beside Lakeshift's own.
     pub properties: BTreeMap<String, String>,
 }
@@ -276,6 +303,16 @@ pub struct CommitRequest {
     pub add: Vec<NewFile>,
     /// Paths of live files to remove, as [`FileEntry::path`].
     pub remove: Vec<String>,
+    /// Rows to delete from files that stay or that this commit adds, by path. Rows that are deleted already stay deleted. An
+    /// adapter that cannot write deletes answers [`TableError::Unsupported`].
+    pub deletes: BTreeMap<String, DeletedRows>,
+}
+
+impl CommitRequest {
+    /// Whether the commit changes no row: it leaves its marks and by that fences older runners.
+    pub fn is_fence(&self) -> bool {
+        self.add.is_empty() && self.remove.is_empty() && self.deletes.is_empty()
+    }
 }
 
 /// What a commit came to.
@@ -434,8 +471,20 @@ mod tests {
     }
 
     #[test]
+    fn rows_deleted_since_are_told_unless_some_came_back() {
+        let rows = |positions: &[u64]| DeletedRows::from_ascending(positions.iter().copied()).unwrap();
+        let later = rows(&[0, 1, 5, 6, 9]);
+        assert_eq!(later.since(&rows(&[])), Some(later.clone()));
+        assert_eq!(later.since(&rows(&[1, 6])), Some(rows(&[0, 5, 9])));
+        assert_eq!(later.since(&later), Some(rows(&[])));
+        assert_eq!(later.since(&rows(&[1, 2])), None);
+        assert_eq!(later.since(&rows(&[10])), None);
+    }
+
+    #[test]
     fn an_identity_tells_its_deletes() {
         assert_eq!(deletes_in(&with_deletes("modified:5", "{}")), Some("{}"));
         assert_eq!(deletes_in("modified:5"), None);
+        assert_eq!(without_deletes(&with_deletes("modified:5", "{}")), without_deletes("modified:5"));
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Nothing here scans rows: adapters speak of files, footers and versions.
 
+mod bitmap;
 mod changes;
 pub mod delta;
 pub mod footer;

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::migration::{Phase, Work};
 use lakeshift_core::plan::{PlannedFile, Strategy, data_file_stem};
-use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot, UnitId, deletes_in};
+use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId, deletes_in};
 use lakeshift_exec::plan_file::{self, PlanFileError};
 use lakeshift_exec::splice::SpliceOutcome;
 
@@ -18,7 +18,7 @@ use super::commit::{Delta, commit};
 use super::compare::SourceSums;
 use super::rows::{RewriteTask, Rows};
 use super::tables::Tables;
-use super::{mirror, plans};
+use super::{carry, mirror, plans};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -170,7 +170,7 @@ pub async fn run_unit(
     let mut changed = 0;
     for _ in 0..ATTEMPTS_MAX {
         let result = match unit.strategy {
-            Strategy::Adopt => Ok((adopt(tables, &unit), Read::default())),
+            Strategy::Adopt => carry::adopt(tables, &unit.files).await.map(|delta| (delta, Read::default())),
             Strategy::Splice => splice(session, tables, rows, source, sums, &unit).await,
             Strategy::Rewrite => rewrite(session, tables, rows, source, sums, &unit).await,
         };
@@ -186,17 +186,6 @@ pub async fn run_unit(
         unit.files = still;
     }
     Err(Error::Restless { files: changed, attempts: ATTEMPTS_MAX })
-}
-
-fn adopt(tables: &Tables, unit: &Unit) -> Delta {
-    let in_place = tables.source.location() == tables.target.location();
-    let add = unit.files.iter().map(|file| NewFile {
-        path: if in_place { file.path.clone() } else { tables.source_storage.url_of(&file.path) },
-        size_bytes: file.size_bytes,
-        partition: file.target_partition.clone().unwrap_or_default(),
-        rows: file.rows,
-    });
-    Delta { add: add.collect(), remove: Vec::new(), bytes_written: 0 }
 }
 
 /// Source files with their sums.
@@ -222,7 +211,7 @@ async fn splice(
     match rows.splice(tables, &task, key).await? {
         SpliceOutcome::Written(add) => {
             let bytes_written = add.iter().map(|file| file.size_bytes).sum();
-            Ok((Delta { add, remove: Vec::new(), bytes_written }, Read::default()))
+            Ok((Delta { add, bytes_written, ..Delta::default() }, Read::default()))
         }
         SpliceOutcome::NotPossible { file, reason } => {
             tracing::info!(unit = unit.id.0, file, reason, "the unit cannot be spliced and is rewritten");
@@ -254,11 +243,12 @@ async fn rewrite(
     let task = task(session, source, sums, unit);
     let written = rows.rewrite(tables, &task).await?;
     let bytes_written = written.files.iter().map(|file| file.size_bytes).sum();
-    let delta = Delta { add: written.files, remove: Vec::new(), bytes_written };
+    let delta = Delta { add: written.files, bytes_written, ..Delta::default() };
     Ok((delta, Read { files: task.files, sums: written.sums }))
 }
 
-fn entry(file: &PlannedFile) -> FileEntry {
+/// A planned file as its table lists it.
+pub(super) fn entry(file: &PlannedFile) -> FileEntry {
     FileEntry {
         path: file.path.clone(),
         size_bytes: file.size_bytes,

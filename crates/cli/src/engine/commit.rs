@@ -4,8 +4,10 @@
 //! giving the same number to an empty commit of its own, higher epoch: either the number is in the table already, and the
 //! work is done; or the empty commit takes it, and the lost one can no longer come.
 
+use std::collections::BTreeMap;
+
 use lakeshift_core::migration::{Event, Settled, Work};
-use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, NewFile, TableVersion};
+use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, DeletedRows, NewFile, TableVersion};
 
 use super::tables::Tables;
 use crate::error::Error;
@@ -18,6 +20,8 @@ pub struct Delta {
     pub add: Vec<NewFile>,
     /// Paths to remove.
     pub remove: Vec<String>,
+    /// Rows to delete, by the path of their file.
+    pub deletes: BTreeMap<String, DeletedRows>,
     /// Bytes that were written for it.
     pub bytes_written: u64,
 }
@@ -63,5 +67,6 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
 }
 
 fn request(session: &Session, number: CommitNumber, delta: Delta) -> CommitRequest {
-    CommitRequest { migration: session.id().clone(), number, epoch: session.epoch(), add: delta.add, remove: delta.remove }
+    let Delta { add, remove, deletes, bytes_written: _ } = delta;
+    CommitRequest { migration: session.id().clone(), number, epoch: session.epoch(), add, remove, deletes }
 }

@@ -47,6 +47,8 @@ async fn create(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(
         epoch: session.epoch(),
         schema,
         partition: session.spec.target.partitioning.clone(),
+        sort: session.spec.target.sort.clone(),
+        format_version: session.spec.target.format_version,
         properties: session.spec.target.properties.clone(),
     };
     match tables.target.create(&request).await? {

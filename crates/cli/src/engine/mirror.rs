@@ -1,7 +1,8 @@
 //! The mirror: what has changed in the source since the version that the target holds, in one commit a round.
 //!
 //! A file that is gone or replaced is *superseded*. If its unit is not in the target yet, the backfill drops the file. If
-//! it is, an adopted file is removed, and a rewritten unit is taken out whole and run again on the files that are left.
+//! it is, an adopted file is removed, and a rewritten unit is taken out whole and run again on the files that are left. An
+//! adopted file from which rows were deleted stays, and its deletes are carried over ([`carry`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,9 +15,9 @@ use lakeshift_stream::{Batch, Lag, Tail};
 use super::backfill::{group, run_unit};
 use super::commit::{Delta, commit};
 use super::planning::plan_files;
-use super::plans;
 use super::rows::Rows;
 use super::tables::Tables;
+use super::{carry, plans};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -58,8 +59,10 @@ pub async fn round(session: &mut Session, tables: &Tables, rows: &Rows) -> Resul
         for unit in group(planning.files) {
             let done = run_unit(session, tables, rows, &batch.to, None, unit).await?;
             delta.add.extend(done.add);
+            delta.deletes.extend(done.deletes);
             delta.bytes_written += done.bytes_written;
         }
+        carry::keep_in_place(tables, &batch.changes, &mut delta).await?;
         Ok::<_, Error>(delta)
     };
     let delta = session.while_renewing(session.context.stop.or_drop(work)).await???;
@@ -100,12 +103,10 @@ async fn superseded(session: &Session, tables: &Tables, batch: &Batch) -> Result
     }
     let saved = saved_plans(session);
     let owners = owners(session, &saved, &removed).await?;
-    let in_place = tables.source.location() == tables.target.location();
     let mut units: HashSet<Owner> = HashSet::new();
     for ((path, _), (owner, strategy)) in owners {
         match strategy {
-            Strategy::Adopt if in_place => superseded.remove.push(path),
-            Strategy::Adopt => superseded.remove.push(tables.source_storage.url_of(&path)),
+            Strategy::Adopt => superseded.remove.push(carry::adopted_path(tables, &path)),
             Strategy::Splice | Strategy::Rewrite => drop(units.insert(owner)),
         }
     }

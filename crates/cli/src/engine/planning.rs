@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
-use lakeshift_core::mapping::{ColumnMapping, check_partition, map_schema};
+use lakeshift_core::mapping::{ColumnMapping, check_partition, check_sort, keep_ids, map_schema};
 use lakeshift_core::plan::{
     Assumptions, ChooseContext, PlanRef, PlannedFile, Strategy, UnitLimits, choose, into_units, summarize,
 };
@@ -40,8 +40,12 @@ pub struct Planning {
 /// Every column and partition field that the target cannot have.
 pub async fn target_schema(spec: &Spec, rows: &Rows, source: &Snapshot) -> Result<(TableSchema, Vec<ColumnMapping>), Error> {
     let logical = rows.output_schema(&source.schema).await?;
-    let (schema, mappings) = map_schema(&logical, spec.target.format)?;
-    let reasons = check_partition(&schema, &spec.target.partitioning, spec.target.format);
+    let (mut schema, mappings) = map_schema(&logical, spec.target.format)?;
+    if spec.target.format == Format::Iceberg {
+        keep_ids(&mut schema, &source.schema);
+    }
+    let mut reasons = check_partition(&schema, &spec.target.partitioning, spec.target.format);
+    reasons.extend(check_sort(&schema, &spec.target.sort));
     if reasons.is_empty() { Ok((schema, mappings)) } else { Err(Error::PlanRefused { reasons }) }
 }
 
@@ -103,6 +107,7 @@ fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema
         target_schema,
         target_partition: spec.target.partitioning.clone(),
         target_can_refer: in_place || spec.target.format == Format::Iceberg,
+        target_carries_deletes: spec.target.format == Format::Iceberg,
         renames: spec.source.columns.clone(),
         rows_change: spec.transform.is_some() || spec.scope.is_some(),
         forced: match spec.backfill.strategy {

@@ -47,7 +47,10 @@ impl Tables {
             Some(hive) => Arc::new(hive.clone()),
             None => open(spec.source.format, context, source_storage.clone(), &target_storage),
         };
-        let target = open(spec.target.format, context, target_storage.clone(), &source_storage);
+        let target = match spec.target.snapshots {
+            Some(rule) => Arc::new(iceberg(context, target_storage.clone(), &source_storage).with_snapshot_rule(rule)),
+            None => open(spec.target.format, context, target_storage.clone(), &source_storage),
+        };
         Ok(Self { source, source_storage, target, target_storage, hive })
     }
 
@@ -77,11 +80,10 @@ pub fn open(format: Format, context: &Context, storage: Storage, other: &Storage
     match format {
         Format::Hive => Arc::new(HiveTable::new(storage)),
         Format::Delta => Arc::new(DeltaTable::new(storage, context.clock.clone())),
-        Format::Iceberg => Arc::new(
-            IcebergTable::new(storage)
-                .with_files_in(other.clone())
-                .with_clock(context.clock.clone())
-                .with_rng(context.rng.clone()),
-        ),
+        Format::Iceberg => Arc::new(iceberg(context, storage, other)),
     }
+}
+
+fn iceberg(context: &Context, storage: Storage, other: &Storage) -> IcebergTable {
+    IcebergTable::new(storage).with_files_in(other.clone()).with_clock(context.clock.clone()).with_rng(context.rng.clone())
 }

@@ -10,6 +10,10 @@ use crate::support::{Flight, Target, World, day_file, rows_of};
 const VECTOR: &str = "^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L";
 const DELETED: [usize; 6] = [3, 4, 7, 11, 18, 29];
 
+/// As [`VECTOR`], and the rows 30 and 31.
+const MORE_VECTOR: &str = "^Bg9^0rr910000000000iXQKl0rr91000l75c8Xg0@@D72lkbi5=-{L9SNnZ";
+const MORE_DELETED: [usize; 8] = [3, 4, 7, 11, 18, 29, 30, 31];
+
 const LATE: &[Flight] = &[(60, "ORD", Some(12)), (61, "ORD", None)];
 
 /// Forty flights of which none is like another.
@@ -26,6 +30,13 @@ impl Lake {
         let delta = spec.replace("format: hive", "format: delta").replace("[month(at), 'bucket(2, origin)']", "[month(at)]");
         std::fs::write(world.spec(), delta).unwrap();
         Self(world)
+    }
+
+    /// Asks for a version of Iceberg.
+    fn set_version(&self, version: u8) {
+        let spec = std::fs::read_to_string(self.0.spec()).unwrap();
+        let named = spec.replace("format: iceberg", &format!("format: iceberg\n  format_version: {version}"));
+        std::fs::write(self.0.spec(), named).unwrap();
     }
 
     async fn commit(&self, version: u64, actions: &[Value]) {
@@ -69,6 +80,12 @@ impl Lake {
         assert_eq!(answer.exit_code, 0, "{command}: {}", answer.text);
     }
 
+    /// The data and delete files that the target has written, whether each is one of deletes.
+    async fn written(&self) -> Vec<bool> {
+        let objects = self.0.objects_below("flights_iceberg/data").await;
+        objects.iter().map(|path| path.contains(".deletes.")).collect()
+    }
+
     async fn steps(&self, commands: &[&str]) {
         for command in commands {
             self.step(command).await;
@@ -78,6 +95,15 @@ impl Lake {
 
 fn remove(path: &str) -> Value {
     json!({ "remove": { "path": path, "deletionTimestamp": 6, "dataChange": true } })
+}
+
+/// The log knows a file by its path and its vector.
+fn remove_of(add: &Value) -> Value {
+    let mut removed = remove(add["add"]["path"].as_str().unwrap());
+    if let Some(vector) = add["add"].get("deletionVector") {
+        removed["remove"]["deletionVector"] = vector.clone();
+    }
+    removed
 }
 
 /// What is left, as text.
@@ -98,17 +124,22 @@ async fn rows_that_were_deleted_before_the_migration_stay_deleted() {
     let files = vec![lake.add("a.parquet", &many(), true).await, lake.add("b.parquet", LATE, false).await];
     lake.create(files).await;
     let plan = lake.0.run(&["plan", "SPEC"]).await.unwrap();
-    assert!(plan.text.contains("rewrite") && plan.text.contains("rows of the file are deleted"), "{}", plan.text);
+    assert!(plan.text.contains("its deleted rows are carried over as deletes"), "{}", plan.text);
     assert_eq!(plan.json["plan"]["summary"]["total"]["rows"], 36);
     lake.steps(&["approve", "dual-write", "backfill", "mirror", "validate", "cutover"]).await;
     assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(&many(), &DELETED), rows(LATE, &[])]));
+    assert_eq!(lake.written().await, [true]);
 }
 
-/// The vector comes before the backfill has moved the file, and after.
+/// The vector comes before the backfill has moved the file, and after. Either way no row is written again.
 #[rstest]
 #[tokio::test]
-async fn rows_that_are_deleted_during_the_migration_vanish_from_the_new_table(#[values(true, false)] moved: bool) {
+async fn rows_that_are_deleted_during_the_migration_vanish_from_the_new_table(
+    #[values(true, false)] moved: bool,
+    #[values(2, 3)] version: u8,
+) {
     let lake = Lake::new();
+    lake.set_version(version);
     let files = vec![lake.add("a.parquet", &many(), false).await, lake.add("b.parquet", LATE, false).await];
     lake.create(files).await;
     lake.steps(&["plan", "approve", "dual-write"]).await;
@@ -122,4 +153,28 @@ async fn rows_that_are_deleted_during_the_migration_vanish_from_the_new_table(#[
     lake.commit(2, &[gone, new]).await;
     lake.steps(&["backfill", "mirror", "validate", "cutover"]).await;
     assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(&many(), &DELETED), rows(&LATE[..1], &[])]));
+    assert_eq!(lake.written().await, [true]);
+}
+
+/// More rows are deleted, then all come back, then the file goes.
+#[tokio::test]
+async fn an_adopted_file_follows_its_deletes_until_it_is_gone() {
+    let lake = Lake::new();
+    let first = lake.add("a.parquet", &many(), true).await;
+    lake.create(vec![first.clone(), lake.add("b.parquet", LATE, false).await]).await;
+    lake.steps(&["plan", "approve", "dual-write", "backfill"]).await;
+    let mut more = first.clone();
+    more["add"]["deletionVector"] =
+        json!({ "storageType": "i", "pathOrInlineDv": MORE_VECTOR, "sizeInBytes": 48, "cardinality": MORE_DELETED.len() });
+    lake.commit(1, &[remove_of(&first), more.clone()]).await;
+    lake.steps(&["mirror", "validate"]).await;
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(&many(), &MORE_DELETED), rows(LATE, &[])]));
+    let restored = lake.add("a.parquet", &many(), false).await;
+    lake.commit(2, &[remove_of(&more), restored.clone()]).await;
+    lake.steps(&["mirror", "validate"]).await;
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(&many(), &[]), rows(LATE, &[])]));
+    lake.commit(3, &[remove_of(&restored)]).await;
+    lake.steps(&["mirror", "validate", "cutover"]).await;
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(LATE, &[]), vec![]]));
+    assert!(lake.written().await.iter().all(|deletes| *deletes));
 }

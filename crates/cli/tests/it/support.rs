@@ -1,5 +1,6 @@
 //! A small world: a Hive-style table of flights on some store, a spec, and commands run as the binary runs them.
 
+use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -147,6 +148,13 @@ impl World {
         self.store.delete(&self.source_path(day, file)).await.unwrap();
     }
 
+    /// The paths of all objects below a folder of the root.
+    pub async fn objects_below(&self, folder: &str) -> Vec<String> {
+        let folder = self.path(&format!("{}/{folder}", self.root));
+        let objects: Vec<object_store::ObjectMeta> = self.store.list(Some(&folder)).try_collect().await.unwrap();
+        objects.into_iter().map(|object| object.location.to_string()).collect()
+    }
+
     /// Rows of the target's live files as text, sorted: its adapter lists them, the parquet crate alone reads them.
     pub async fn target_rows(&self, target: Target) -> Vec<String> {
         let stores = Stores::new().with_store(self.root.clone(), self.store.clone());
@@ -169,7 +177,12 @@ impl World {
         for file in files {
             let place = if file.path.contains("://") { &source } else { &storage };
             let bytes = self.store.get(&place.resolve(&file.path).unwrap()).await.unwrap().bytes().await.unwrap();
-            for row in rows_of(bytes) {
+            let deleted = match file.has_deletes {
+                true => table.deleted_rows(&file).await.unwrap().positions().collect(),
+                false => BTreeSet::new(),
+            };
+            let rows_left = rows_of(bytes).into_iter().zip(0..).filter(|(_, row)| !deleted.contains(row));
+            for (row, _) in rows_left {
                 let value = || file.partition[0].as_ref().unwrap().to_string();
                 rows.push(match target {
                     Target::Iceberg | Target::IcebergSpliced => row,

@@ -25,6 +25,8 @@ pub struct ChooseContext {
     pub target_partition: PartitionSpec,
     /// Whether the target can refer to files where the source keeps them.
     pub target_can_refer: bool,
+    /// Whether the target can hold, for a file that it registers, which of its rows are deleted.
+    pub target_carries_deletes: bool,
     /// Columns that the spec renames, file name to table name; a file that has one is rewritten.
     pub renames: BTreeMap<String, String>,
     /// Whether the spec has new logic or a row filter, so that every row must be looked at.
@@ -49,12 +51,22 @@ pub fn choose(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> C
     if target_partition.is_none() {
         return choice(Strategy::Rewrite, unproven(context, file, facts), None);
     }
-    match displacement(context, facts) {
-        Some(reason) => choice(Strategy::Splice, reason, target_partition),
-        None if context.forced == Some(Strategy::Splice) => {
-            choice(Strategy::Splice, "backfill.strategy forces splice".to_owned(), target_partition)
+    let forced = || (context.forced == Some(Strategy::Splice)).then(|| "backfill.strategy forces splice".to_owned());
+    match displacement(context, facts).or_else(forced) {
+        // Positions hold in the file that they were counted in, and in no other.
+        Some(reason) if file.has_deletes => {
+            choice(Strategy::Rewrite, format!("rows of the file are deleted, and {reason}"), target_partition)
         }
-        None => choice(Strategy::Adopt, "same columns and types, one target partition".to_owned(), target_partition),
+        Some(reason) => choice(Strategy::Splice, reason, target_partition),
+        None => choice(Strategy::Adopt, adoptable(file), target_partition),
+    }
+}
+
+fn adoptable(file: &FileEntry) -> String {
+    let reason = "same columns and types, one target partition";
+    match file.has_deletes {
+        true => format!("{reason}; its deleted rows are carried over as deletes"),
+        false => reason.to_owned(),
     }
 }
 
@@ -74,8 +86,11 @@ fn change(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Optio
     if context.rows_change {
         return Some("transform.sql or scope.where looks at every row".to_owned());
     }
-    if file.has_deletes {
+    if file.has_deletes && !context.target_carries_deletes {
         return Some("rows of the file are deleted".to_owned());
+    }
+    if file.has_deletes && !facts.deletes_by_position {
+        return Some("rows of the file are deleted by their values".to_owned());
     }
     if let Some((from, to)) = context.renames.iter().find(|(from, _)| facts.schema.field(from).is_some()) {
         return Some(format!("column {from} is renamed to {to}"));
@@ -249,6 +264,7 @@ mod tests {
             },
             target_partition: PartitionSpec { fields: target_partition },
             target_can_refer: true,
+            target_carries_deletes: false,
             renames: BTreeMap::new(),
             rows_change: false,
             forced: None,
@@ -273,7 +289,7 @@ mod tests {
             ("origin".to_owned(), (Value::String("ATL".into()), Value::String("SFO".into()))),
         ]);
         let null_counts = BTreeMap::from([("at".to_owned(), 0), ("origin".to_owned(), 0)]);
-        (entry, FileFacts { rows: 2, schema, bounds, null_counts })
+        (entry, FileFacts { rows: 2, schema, bounds, null_counts, deletes_by_position: true })
     }
 
     fn identity() -> Vec<PartitionField> {
@@ -318,6 +334,25 @@ mod tests {
             let mut facts = facts.clone();
             spoil(&mut facts);
             assert_eq!(choose(&context(fields.clone()), &entry, &facts).strategy, Strategy::Rewrite);
+        }
+    }
+
+    #[test]
+    fn a_file_is_adopted_with_its_deletes_where_they_are_positions_that_the_target_can_hold() {
+        let (mut entry, facts) = file();
+        entry.has_deletes = true;
+        let carrying = ChooseContext { target_carries_deletes: true, ..context(identity()) };
+        let choice = choose(&carrying, &entry, &facts);
+        assert_eq!(choice.strategy, Strategy::Adopt);
+        assert!(choice.reason.contains("carried over as deletes"), "{}", choice.reason);
+        let by_value = FileFacts { deletes_by_position: false, ..facts.clone() };
+        let forced = ChooseContext { forced: Some(Strategy::Splice), ..carrying.clone() };
+        let elsewhere = ChooseContext { target_can_refer: false, ..carrying.clone() };
+        let cases = [(&carrying, &by_value, "by their values"), (&forced, &facts, "forces"), (&elsewhere, &facts, "below")];
+        for (context, facts, reason) in cases {
+            let choice = choose(context, &entry, facts);
+            assert_eq!(choice.strategy, Strategy::Rewrite, "{reason}");
+            assert!(choice.reason.contains(reason), "{}", choice.reason);
         }
     }
 

@@ -5,15 +5,18 @@ use std::cmp::Ordering;
 use lakeshift_journal::Epoch;
 
 use super::{PlannedFile, Strategy};
-use crate::table::{MigrationId, UnitId};
+use crate::table::{MigrationId, UnitId, deletes_in};
 use crate::value::Value;
+
+/// A file with deletes counts for so many files of an adopted unit.
+const DELETES_WEIGHT: usize = 50;
 
 /// How large a unit may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnitLimits {
     /// Source bytes of a spliced or rewritten unit, unless a single file is larger.
     pub rewrite_bytes_max: u64,
-    /// Files of an adopted unit.
+    /// Files of an adopted unit; one with deletes counts for 50.
     pub adopt_files_max: usize,
 }
 
@@ -31,7 +34,7 @@ pub fn into_units(mut files: Vec<PlannedFile>, newest_first: bool, limits: UnitL
             let (before, file) = (&files[index - 1], &files[index]);
             before.strategy == file.strategy
                 && match file.strategy {
-                    Strategy::Adopt => count < limits.adopt_files_max,
+                    Strategy::Adopt => count + weight(file) <= limits.adopt_files_max,
                     Strategy::Splice | Strategy::Rewrite => {
                         bytes.saturating_add(file.size_bytes) <= limits.rewrite_bytes_max
                             && before.target_partition == file.target_partition
@@ -42,10 +45,15 @@ pub fn into_units(mut files: Vec<PlannedFile>, newest_first: bool, limits: UnitL
             (number, bytes, count) = (number + 1, 0, 0);
         }
         bytes = bytes.saturating_add(files[index].size_bytes);
-        count += 1;
+        count += weight(&files[index]);
         files[index].unit = UnitId(format!("{prefix}{number:06}"));
     }
     files
+}
+
+/// How many files a file to be adopted counts for. The deleted rows of a whole unit are held in memory.
+fn weight(file: &PlannedFile) -> usize {
+    if deletes_in(&file.identity).is_some() { DELETES_WEIGHT } else { 1 }
 }
 
 /// Null first, then by value; values of different kinds (never within one table) count as equal.
@@ -128,6 +136,18 @@ mod tests {
         let files = vec![adopt(1), adopt(2), adopt(3), file(4, Strategy::Rewrite, 1, 0)];
         let numbers: Vec<_> = units(files, true).into_iter().map(|(_, unit)| unit).collect();
         assert_eq!(numbers, ["b000001", "b000002", "b000002", "b000003"]);
+    }
+
+    #[test]
+    fn a_unit_adopts_fewer_files_that_have_deletes() {
+        let deleted = |day| PlannedFile {
+            identity: crate::table::with_deletes("modified:5", "{}"),
+            ..file(day, Strategy::Adopt, 10, 0)
+        };
+        let files = vec![deleted(1), deleted(2), deleted(3), file(4, Strategy::Adopt, 10, 0)];
+        let limits = UnitLimits { rewrite_bytes_max: 100, adopt_files_max: 101 };
+        let numbers = into_units(files, false, limits, "b").into_iter().map(|file| file.unit.0);
+        assert_eq!(numbers.collect::<Vec<_>>(), ["b000001", "b000001", "b000002", "b000002"]);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use super::check_validation::validation;
 use super::error::{Problem, shown};
 use super::guard::{Step, path};
 use super::locations::Location;
-use super::model::{Spec, Strategy, Sunset, SunsetDisposition};
+use super::model::{Spec, Strategy, Sunset, SunsetDisposition, Target};
 use super::secret::{Secret, is_credential};
-use super::sizes::ByteSize;
+use super::sizes::{ByteSize, Span};
 use super::text;
 use crate::partition::{PartitionField, Transform};
 use crate::table::Format;
@@ -26,6 +26,9 @@ pub(super) type Checked = Result<(), Finding>;
 
 const CONCURRENCY_MAX: u32 = 256;
 const UNIT_MEMORY_MIN: ByteSize = ByteSize::mib(16);
+/// Versions of Iceberg that are written.
+const ICEBERG_VERSIONS: [u8; 2] = [2, 3];
+const SNAPSHOT_AGE_MIN: Span = Span::seconds(3600);
 
 /// Makes every location a URL; relative paths start from the folder of `file`.
 pub(super) fn resolve_locations(spec: &mut Spec, file: &Path) -> Checked {
@@ -54,7 +57,9 @@ pub(super) fn check(spec: &Spec) -> Checked {
     places(spec)?;
     in_place(spec)?;
     hive_only(spec)?;
+    iceberg_only(spec)?;
     partitioning(spec)?;
+    sort(spec)?;
     columns(spec)?;
     validation(&spec.validation)?;
     statements(spec)?;
@@ -172,6 +177,32 @@ fn hive_only(spec: &Spec) -> Checked {
         }
     }
     Ok(())
+}
+
+fn iceberg_only(spec: &Spec) -> Checked {
+    let Target { format, format_version, snapshots, .. } = &spec.target;
+    let used = [("format_version", format_version.is_some()), ("snapshots", snapshots.is_some())];
+    if let Some((key, _)) = used.iter().find(|(_, used)| *used && *format != Format::Iceberg) {
+        let what = format!("target.{key} is for iceberg targets, and this one is {format}");
+        return Err(contradiction(&format!("target.{key}"), what, format!("remove `{key}`")));
+    }
+    if let Some(version) = format_version.filter(|version| !ICEBERG_VERSIONS.contains(version)) {
+        return Err(value("target.format_version", &version.to_string(), "2 or 3"));
+    }
+    let Some(rule) = snapshots else { return Ok(()) };
+    if rule.keep == 0 {
+        return Err(value("target.snapshots.keep", "0", "1 or more: the current snapshot stays"));
+    }
+    if rule.max_age < SNAPSHOT_AGE_MIN {
+        let expected = format!("{SNAPSHOT_AGE_MIN} or more: a validation reads one snapshot for as long as it runs");
+        return Err(value("target.snapshots.max_age", &rule.max_age.to_string(), expected));
+    }
+    Ok(())
+}
+
+fn sort(spec: &Spec) -> Checked {
+    let columns: Vec<&str> = spec.target.sort.iter().map(|column| column.column.as_str()).collect();
+    unique("target.sort", &columns)
 }
 
 fn partitioning(spec: &Spec) -> Checked {

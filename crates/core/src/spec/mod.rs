@@ -13,16 +13,18 @@ mod model;
 mod read;
 mod secret;
 mod sizes;
+mod sort;
 mod template;
 mod text;
 
 pub use error::{Problem, SpecError};
 pub use locations::{Location, LocationError};
 pub use model::{
-    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, RuleUnit, Scope, Source, Spec,
-    SqlTransform, Strategy, Sunset, SunsetDisposition, Target, Validation,
+    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, RuleUnit, Scope, SnapshotRule,
+    Source, Spec, SqlTransform, Strategy, Sunset, SunsetDisposition, Target, Validation,
 };
 pub use read::SPEC_BYTES_MAX;
 pub use secret::{MissingVariable, Place, Secret};
 pub use sizes::{ByteSize, Span};
+pub use sort::SortColumn;
 pub use template::{TemplateInput, template};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::locations::Location;
 use super::secret::Secret;
 use super::sizes::{ByteSize, Span};
+use super::sort::SortColumn;
 use super::text;
 use crate::equivalence::{AcceptRule, FloatZeros, MapOrder};
 use crate::partition::PartitionSpec;
@@ -113,12 +114,35 @@ pub struct Target {
     #[serde(default, with = "text::partitioning")]
     #[schemars(schema_with = "text::partitioning_schema")]
     pub partitioning: PartitionSpec,
+    /// How the rows of each written file are sorted, most significant column first: `column`, or `column desc`. An Iceberg
+    /// table keeps it as its sort order, for those who write to it later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sort: Vec<SortColumn>,
+    /// Iceberg only: the version of the format, 2 (the default) or 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 3))]
+    pub format_version: Option<u8>,
+    /// Iceberg only: which snapshots the table keeps; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<SnapshotRule>,
     /// Table properties to set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
     /// Options of the target's object store, over those of the top-level `storage`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage: BTreeMap<String, Secret>,
+}
+
+/// Which snapshots stay in the table's metadata after a commit. One that is both beyond `keep` and older than `max_age` is
+/// dropped, unless a branch or tag names it. No file is deleted: the old table may share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotRule {
+    /// The newest snapshots, which stay whatever their age; 1 or more.
+    #[schemars(range(min = 1))]
+    pub keep: u32,
+    /// Age up to which snapshots stay, however many there are; 1h or more.
+    pub max_age: Span,
 }
 
 /// New logic for the rows.

@@ -50,6 +50,7 @@ impl Spec {
         for table in ["source", "target"] {
             if let Value::Object(parts) = &mut json[table] {
                 parts.remove("storage");
+                parts.remove("snapshots");
             }
         }
         let digest = Sha256::digest(sorted(json).to_string());

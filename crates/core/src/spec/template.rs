@@ -102,6 +102,11 @@ fn write_target(out: &mut String, input: &TemplateInput<'_>) -> std::fmt::Result
             writeln!(out, "    - {}", quoted(&text::print_field(field)))?;
         }
     }
+    writeln!(out, "  # sort: [column, column desc]   # the order of the rows in each written file")?;
+    if format == Format::Iceberg {
+        writeln!(out, "  # format_version: 3")?;
+        writeln!(out, "  # snapshots: {{keep: 20, max_age: 7d}}   # older ones leave the metadata; all stay without it")?;
+    }
     writeln!(out, "  # properties: {{name: value}}\n")
 }
 

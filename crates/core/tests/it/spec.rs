@@ -48,6 +48,9 @@ target:
   format: iceberg
   location: s3://lake/flights
   partitioning: [month(flight_date), \"bucket(16, origin)\", carrier, 'truncate(4, tail)']
+  sort: [origin, 'flight_date desc']
+  format_version: 3
+  snapshots: {keep: 20, max_age: 7d}
   properties: {write.format.default: parquet}
 transform:
   sql: SELECT *, upper(origin) AS o FROM source
@@ -175,6 +178,14 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("delta_with_month", edited("format: iceberg", "format: delta\n  partitioning: [a, month(d)]")),
         ("twice_in_time", edited("format: iceberg", "format: iceberg\n  partitioning: [month(d), day(d)]")),
         ("partition_twice", edited("format: iceberg", "format: iceberg\n  partitioning: [a, A]")),
+        ("sort_twice", edited("format: iceberg", "format: iceberg\n  sort: [a, A desc]")),
+        ("sort_by_nothing", edited("format: iceberg", "format: iceberg\n  sort: ['']")),
+        ("old_format_version", edited("format: iceberg", "format: iceberg\n  format_version: 1")),
+        ("format_version_of_delta", edited("format: iceberg", "format: delta\n  format_version: 3")),
+        ("snapshots_of_delta", edited("format: iceberg", "format: delta\n  snapshots: {keep: 1, max_age: 1d}")),
+        ("no_snapshot", edited("format: iceberg", "format: iceberg\n  snapshots:\n    keep: 0\n    max_age: 1d")),
+        ("young_snapshots", edited("format: iceberg", "format: iceberg\n  snapshots:\n    keep: 9\n    max_age: 59m")),
+        ("half_a_snapshot_rule", edited("format: iceberg", "format: iceberg\n  snapshots: {keep: 9}")),
         (
             "hive_partition_twice",
             edited("format: hive", "format: hive\n  partitions: [{name: d, type: date}, {name: D, type: date}]"),
@@ -399,6 +410,10 @@ fn the_digest_knows_the_meaning_and_neither_the_layout_nor_the_pace() {
     assert_eq!(digest(MINIMAL), digest(&same));
     assert_eq!(digest(MINIMAL), digest(&format!("{MINIMAL}backfill: {{memory: 513MiB}}\n")));
     assert_ne!(digest(MINIMAL), digest(&format!("{MINIMAL}scope: {{where: a = 1}}\n")));
+    let target = |more: &str| digest(&edited("format: iceberg", &format!("format: iceberg\n  {more}")));
+    assert_eq!(digest(MINIMAL), target("snapshots: {keep: 1, max_age: 1d}"));
+    assert_ne!(digest(MINIMAL), target("format_version: 3"));
+    assert_ne!(digest(MINIMAL), target("sort: [a]"));
 }
 
 #[test]

@@ -76,6 +76,10 @@ fn check_partition(table: &DeltaTable, request: &CreateRequest) -> Result<(), Ta
 
 /// Commits, see [`lakeshift_core::table::TableFormat::commit`].
 pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
+    if let Some(path) = request.deletes.keys().next() {
+        let advice = "rewrite the file without the rows; nothing was committed";
+        return Err(unsupported(path, "deleted rows of a file that stays (Lakeshift writes no deletion vectors)", advice));
+    }
     let request = &with_relative_paths(table, request)?;
     let mut footers = None;
     for _ in 0..ATTEMPTS_MAX {

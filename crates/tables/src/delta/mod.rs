@@ -86,8 +86,9 @@ impl DeltaTable {
         let mut facts = read_footer_with(store, &object, file.size_bytes, Int96::Instants).await?.facts();
         if let Some(vector) = vector_of(file)? {
             facts.rows = live::remaining(&file.path, Some(facts.rows), vector.cardinality)?.unwrap_or_default();
-            // How many of the deleted rows were null is not told.
-            facts.null_counts.clear();
+            // How many of the deleted rows were null is not told, but where none was, none is left.
+            facts.null_counts.retain(|_, nulls| *nulls == 0);
+            facts.deletes_by_position = true;
         }
         Ok(facts)
     }

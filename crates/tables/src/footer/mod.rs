@@ -51,7 +51,7 @@ impl Footer {
         let top = || self.columns.iter().filter_map(|column| Some((column.top_level()?, column)));
         let bounds = top().filter_map(|(name, column)| Some((name.to_owned(), column.bounds.clone()?))).collect();
         let null_counts = top().filter_map(|(name, column)| Some((name.to_owned(), column.nulls?))).collect();
-        FileFacts { rows: self.rows, schema: self.schema.clone(), bounds, null_counts }
+        FileFacts { rows: self.rows, schema: self.schema.clone(), bounds, null_counts, deletes_by_position: false }
     }
 
     /// Sound bounds of a top-level primitive column.

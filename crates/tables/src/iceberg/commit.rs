@@ -1,26 +1,27 @@
 //! Commits: validate against the current metadata, write manifests, swap in the next metadata file; when another writer was
 //! first, start again from what it wrote.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use iceberg::spec::{DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, Snapshot, TableMetadata, TableMetadataBuilder};
+use iceberg::spec::{
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, Snapshot, Summary,
+    TableMetadata, TableMetadataBuilder,
+};
 use lakeshift_core::table::{CommitOutcome, CommitRequest, TableError, TableVersion};
 use lakeshift_journal::RngExt;
 
 use super::catalog::{Base, Published};
-use super::create::METADATA_CODEC;
+use super::change::Change;
+use super::create::{self, METADATA_CODEC};
 use super::fault::{bad_json, damaged, unsupported};
-use super::manifests::{self, Loaded, Writer};
+use super::manifests::{self, List, Loaded, Writer};
 use super::metrics::Target;
-use super::{IcebergTable, marks, summary};
+use super::summary::Changes;
+use super::{IcebergTable, delete_files, expire, marks, schema, sizing, summary};
 
 /// How often a commit that lost its race is validated and tried anew.
 const ATTEMPTS_MAX: usize = 10;
-/// Data manifests beyond this number are merged.
-const MANIFESTS_MAX: usize = 100;
-/// Manifests from this size on are not merged.
-const MANIFEST_BYTES_TARGET: i64 = 8 * 1024 * 1024;
 
 /// New files as metadata describes them, and for which schema and spec.
 struct Described {
@@ -32,7 +33,8 @@ impl IcebergTable {
     pub(super) async fn commit_files(&self, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
         let added = || request.add.iter().map(|file| self.places.canonical(&file.path));
         let removed = || request.remove.iter().map(|path| self.places.canonical(path));
-        if let Some(path) = named_twice(added()).or_else(|| named_twice(removed())) {
+        let marked = request.deletes.keys().map(|path| self.places.canonical(path));
+        if let Some(path) = named_twice(added()).or_else(|| named_twice(removed())).or_else(|| named_twice(marked)) {
             return Ok(CommitOutcome::Conflict { reason: format!("the request names {path} twice; nothing was changed") });
         }
         let mut described = None;
@@ -42,8 +44,11 @@ impl IcebergTable {
                 return Ok(answer);
             }
             self.check_writable(&base)?;
+            if let Some(reason) = moved_spec(&base.metadata, request) {
+                return Ok(CommitOutcome::Conflict { reason });
+            }
             let live = self.manifests_of(&base.metadata, request).await?;
-            let change = match Change::new(self, request, &live) {
+            let change = match Change::new(self, request, &base.metadata, &live)? {
                 Ok(change) => change,
                 Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
             };
@@ -59,7 +64,7 @@ impl IcebergTable {
     /// The manifests to validate against; a commit that only fences needs none.
     async fn manifests_of(&self, metadata: &TableMetadata, request: &CommitRequest) -> Result<Vec<Loaded>, TableError> {
         match metadata.current_snapshot() {
-            Some(snapshot) if !is_fence(request) => {
+            Some(snapshot) if !request.is_fence() => {
                 manifests::read_snapshot(&self.places, metadata.format_version(), snapshot).await
             }
             _ => Ok(Vec::new()),
@@ -96,22 +101,25 @@ impl IcebergTable {
         let now_ms = self.clock.now().timestamp_millis().max(metadata.last_updated_ms() + 1);
         let mut builder =
             TableMetadataBuilder::new_from_metadata(metadata.clone(), Some(self.places.below_root(&base.file)));
-        let mut writer = Writer::new(&self.places, snapshot_id, nonce);
-        if !is_fence(request) {
-            let manifests = self.write_manifests(&mut writer, metadata, live, change, files).await?;
-            let list = writer.list(metadata.current_snapshot_id(), metadata.last_sequence_number() + 1, manifests).await?;
-            let parent = metadata.current_snapshot();
-            let summary = summary::summary(request, live, files, &change.removed, parent.map(|snapshot| snapshot.summary()));
+        let mut writer = Writer::new(&self.places, metadata, snapshot_id, nonce);
+        if !request.is_fence() {
+            let written = self.write_files(&mut writer, request, metadata, live, change, files).await?;
             let snapshot = Snapshot::builder()
                 .with_snapshot_id(snapshot_id)
                 .with_parent_snapshot_id(metadata.current_snapshot_id())
                 .with_sequence_number(metadata.last_sequence_number() + 1)
                 .with_timestamp_ms(now_ms)
-                .with_manifest_list(list)
-                .with_summary(summary)
-                .with_schema_id(metadata.current_schema_id())
-                .build();
+                .with_manifest_list(written.list.path)
+                .with_summary(written.summary)
+                .with_schema_id(metadata.current_schema_id());
+            let snapshot = match written.list.row_range {
+                Some((first_row_id, added_rows)) => snapshot.with_row_range(first_row_id, added_rows).build(),
+                None => snapshot.build(),
+            };
             builder = builder.set_branch_snapshot(snapshot, MAIN_BRANCH).map_err(|source| self.refused(source))?;
+            if let Some(rule) = &self.snapshots {
+                builder = expire::apply(builder, self.name(), metadata, rule, now_ms)?;
+            }
         }
         let properties = HashMap::from([
             (marks::commit_key(&request.migration), request.number.to_string()),
@@ -132,32 +140,31 @@ impl IcebergTable {
         }
     }
 
-    /// The new snapshot's manifests: what is new, then what changed, then the rest as it is.
-    async fn write_manifests(
+    /// Writes all that the new snapshot refers to, up to its manifest list.
+    async fn write_files(
         &self,
         writer: &mut Writer<'_>,
+        request: &CommitRequest,
         metadata: &TableMetadata,
         live: &[Loaded],
         change: &Change<'_>,
         files: &[DataFile],
-    ) -> Result<Vec<ManifestFile>, TableError> {
+    ) -> Result<Written, TableError> {
+        let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
+        let marked = change.marked(&self.places, request, files, spec)?;
+        let (deletes, delete_manifests) = delete_files::write(writer, &self.places, request, schema, &marked).await?;
         let mut manifests = Vec::new();
-        if !files.is_empty() {
-            let (schema, spec) = (metadata.current_schema().clone(), metadata.default_partition_spec());
-            manifests.push(writer.added(schema, spec, files.to_vec()).await?);
+        for group in sizing::split(files) {
+            manifests.push(writer.added(ManifestContentType::Data, schema.clone(), spec, group.to_vec()).await?);
         }
-        let paths: HashSet<&str> = change.removed.iter().map(|file| file.file_path()).collect();
-        let touched = |loaded: &&Loaded| loaded.is_data() && loaded.live().any(|entry| paths.contains(entry.file_path()));
-        let (touched, mut carried): (Vec<&Loaded>, Vec<&Loaded>) = live.iter().partition(touched);
-        for loaded in touched {
-            manifests.push(writer.rewritten(&[loaded], &paths).await?);
-        }
-        for group in mergeable(&carried) {
-            carried.retain(|loaded| !group.iter().any(|merged| std::ptr::eq(*merged, *loaded)));
-            manifests.push(writer.rewritten(&group, &paths).await?);
-        }
-        manifests.extend(carried.into_iter().map(|loaded| loaded.file.clone()));
-        Ok(manifests)
+        manifests.extend(delete_manifests);
+        manifests.extend(carry_on(writer, live, change).await?);
+        let parent = metadata.current_snapshot();
+        let changes = Changes { request, live, change, added: files, deletes: &deletes };
+        let summary = summary::summary(&changes, parent.map(|snapshot| snapshot.summary()));
+        let sequence = metadata.last_sequence_number() + 1;
+        let list = writer.list(metadata.current_snapshot_id(), sequence, manifests).await?;
+        Ok(Written { list, summary })
     }
 
     /// The next metadata file's content, with our clock's time where the library put its own, and snapshots in order.
@@ -188,12 +195,16 @@ impl IcebergTable {
             return Err(unsupported(self.name(), "a fixed metadata file (it is only read)", advice));
         }
         let version = base.metadata.format_version();
-        if version != FormatVersion::V2 {
-            return Err(unsupported(
-                self.name(),
-                format!("format {version}"),
-                "Lakeshift writes Iceberg v2 only; upgrade or rewrite the table",
-            ));
+        if version < FormatVersion::V2 {
+            let advice = "Lakeshift writes Iceberg v2 and v3; upgrade or rewrite the table";
+            return Err(unsupported(self.name(), format!("format {version}"), advice));
+        }
+        if base.metadata.encryption_keys_iter().len() > 0 {
+            return Err(unsupported(self.name(), "encryption keys", "decrypt the table first"));
+        }
+        if let Some(column) = schema::with_default(base.metadata.current_schema()) {
+            let feature = format!("a default value of column {column}, which files without the column would show");
+            return Err(unsupported(self.name(), feature, "drop the default by the table's own writer first"));
         }
         let codec = base.metadata.properties().get(METADATA_CODEC).filter(|codec| codec.as_str() != "none");
         if codec.is_some() || base.file.ends_with(".gz.metadata.json") {
@@ -208,68 +219,47 @@ impl IcebergTable {
     }
 }
 
-/// A commit that changes no file: it writes its marks and by that fences older runners.
-fn is_fence(request: &CommitRequest) -> bool {
-    request.add.is_empty() && request.remove.is_empty()
+/// What an attempt has written for its snapshot.
+struct Written {
+    list: List,
+    summary: Summary,
+}
+
+/// The manifests of the files that stay: those that changed and those to be merged anew, the rest as it is.
+async fn carry_on(writer: &mut Writer<'_>, live: &[Loaded], change: &Change<'_>) -> Result<Vec<ManifestFile>, TableError> {
+    let takes_out = |entry: &ManifestEntry| change.takes_out(entry);
+    let touched = |loaded: &&Loaded| loaded.live().any(takes_out);
+    let (touched, mut carried): (Vec<&Loaded>, Vec<&Loaded>) = live.iter().partition(touched);
+    let mut manifests = Vec::new();
+    for loaded in touched {
+        manifests.push(writer.rewritten(&[loaded], &takes_out).await?);
+    }
+    for group in sizing::mergeable(&carried) {
+        carried.retain(|loaded| !group.iter().any(|merged| std::ptr::eq(*merged, *loaded)));
+        manifests.push(writer.rewritten(&group, &takes_out).await?);
+    }
+    manifests.extend(carried.into_iter().map(|loaded| loaded.file.clone()));
+    Ok(manifests)
+}
+
+/// Why new files do not fit any more: a table that the migration created has the spec 0 of its plan, which the files'
+/// partition values are of; somebody has made another spec the table's.
+fn moved_spec(metadata: &TableMetadata, request: &CommitRequest) -> Option<String> {
+    let spec = metadata.default_partition_spec();
+    let moved = spec.spec_id() != create::SPEC_ID && marks::is_created_by(metadata, &request.migration);
+    (moved && !request.is_fence()).then(|| {
+        let fields = spec.fields().iter().map(|field| format!("{}({})", field.transform, field.name));
+        format!(
+            "somebody has changed the table's partition spec from {} to {}, now [{}]; nothing was changed. Make the former the \
+             default again by the program that changed it, or abort and plan a migration to the new partitioning",
+            create::SPEC_ID,
+            spec.spec_id(),
+            fields.collect::<Vec<_>>().join(", ")
+        )
+    })
 }
 
 fn named_twice(mut paths: impl Iterator<Item = String>) -> Option<String> {
     let mut seen = BTreeSet::new();
     paths.find(|path| !seen.insert(path.clone()))
-}
-
-/// What a commit does to the files that are live.
-struct Change<'a> {
-    removed: Vec<&'a DataFile>,
-}
-
-impl<'a> Change<'a> {
-    /// Checks a request against the live files; the error is the conflict's reason.
-    fn new(table: &IcebergTable, request: &CommitRequest, live: &'a [Loaded]) -> Result<Self, String> {
-        let remove: HashSet<String> = request.remove.iter().map(|path| table.places.canonical(path)).collect();
-        let add: HashSet<String> = request.add.iter().map(|file| table.places.canonical(&file.path)).collect();
-        let (mut removed, mut gone) = (Vec::new(), remove.clone());
-        for entry in live.iter().filter(|loaded| loaded.is_data()).flat_map(Loaded::live) {
-            let path = table.places.to_entry(entry.file_path());
-            if remove.contains(&path) {
-                gone.remove(&path);
-                removed.push(entry.data_file());
-            } else if add.contains(&path) {
-                return Err(format!("{path} is in the table already; nothing was changed"));
-            }
-        }
-        match gone.iter().min() {
-            Some(path) => Err(format!(
-                "{path}, which was to be removed, is no longer in the table ({} such files); nothing was changed",
-                gone.len()
-            )),
-            None => Ok(Self { removed }),
-        }
-    }
-}
-
-/// Groups of small data manifests of one spec and schema to merge, when there are too many.
-fn mergeable<'a>(carried: &[&'a Loaded]) -> Vec<Vec<&'a Loaded>> {
-    let small = |loaded: &&&Loaded| loaded.is_data() && loaded.file.manifest_length < MANIFEST_BYTES_TARGET;
-    let small: Vec<&Loaded> = carried.iter().filter(small).copied().collect();
-    if small.len() <= MANIFESTS_MAX {
-        return Vec::new();
-    }
-    let mut groups: Vec<(i64, Vec<&Loaded>)> = Vec::new();
-    for loaded in small {
-        let alike = |first: &&Loaded| {
-            first.file.partition_spec_id == loaded.file.partition_spec_id
-                && first.metadata.schema_id == loaded.metadata.schema_id
-        };
-        let open =
-            |(bytes, group): &&mut (i64, Vec<&Loaded>)| *bytes < MANIFEST_BYTES_TARGET && group.first().is_some_and(&alike);
-        match groups.iter_mut().find(open) {
-            Some((bytes, group)) => {
-                *bytes += loaded.file.manifest_length;
-                group.push(loaded);
-            }
-            None => groups.push((loaded.file.manifest_length, vec![loaded])),
-        }
-    }
-    groups.into_iter().map(|(_, group)| group).filter(|group| group.len() > 1).collect()
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, TableMetadata};
+use iceberg::spec::{
+    DEFAULT_SCHEMA_NAME_MAPPING, NullOrder, Schema, SortDirection, SortField, SortOrder, TableMetadata, Transform,
+};
+use lakeshift_core::spec::SortColumn;
 use lakeshift_core::table::{CreateOutcome, CreateRequest, TableError};
 use lakeshift_journal::RngExt;
 use serde_json::json;
@@ -14,6 +17,12 @@ use super::{IcebergTable, marks, partition, schema};
 
 /// The property that would move metadata out of reach of the compare-and-swap on `vN.metadata.json`.
 pub(super) const METADATA_CODEC: &str = "write.metadata.compression-codec";
+/// The partition spec that a table is created with.
+pub(super) const SPEC_ID: i32 = 0;
+/// The format's version where the request names none.
+const FORMAT_VERSION_DEFAULT: u8 = 2;
+/// The sort order that a table is created with, where it has one; 0 is that of unsorted files.
+const SORT_ORDER_ID: i64 = 1;
 /// Iceberg numbers partition fields from 1000; this stands for "none yet".
 const NO_PARTITION_FIELD: i32 = 999;
 
@@ -55,9 +64,13 @@ impl IcebergTable {
         let table = self.name();
         let schema = schema::to_iceberg(table, &request.schema)?;
         let spec = partition::to_iceberg(table, &request.partition, &schema)?;
+        let order = sort_order(table, &request.sort, &schema)?;
+        let mut orders = vec![SortOrder::unsorted_order()];
+        orders.extend((!order.is_unsorted()).then(|| order.clone()));
+        let version = request.format_version.unwrap_or(FORMAT_VERSION_DEFAULT);
         let name_mapping = serde_json::to_string(&schema::name_mapping(&schema)).map_err(|error| bad_json(table, error))?;
-        let metadata = json!({
-            "format-version": 2,
+        let mut metadata = json!({
+            "format-version": version,
             "table-uuid": self.rng.uuid(),
             "location": self.places.root_in_metadata(),
             "last-sequence-number": 0,
@@ -65,13 +78,21 @@ impl IcebergTable {
             "last-column-id": schema.highest_field_id(),
             "current-schema-id": 0,
             "schemas": [&schema],
-            "default-spec-id": 0,
+            "default-spec-id": SPEC_ID,
             "partition-specs": [&spec],
             "last-partition-id": spec.highest_field_id().unwrap_or(NO_PARTITION_FIELD),
-            "default-sort-order-id": 0,
-            "sort-orders": [{"order-id": 0, "fields": []}],
+            "default-sort-order-id": order.order_id,
+            "sort-orders": orders,
             "properties": properties(table, request, name_mapping)?,
         });
+        match version {
+            2 => {}
+            3 => metadata["next-row-id"] = 0.into(),
+            other => {
+                let feature = format!("version {other} of the format in a new table");
+                return Err(unsupported(table, feature, "write target.format_version 2 or 3"));
+            }
+        }
         // Read it as any reader will, before anybody can see it.
         let read: TableMetadata = serde_json::from_value(metadata.clone()).map_err(|error| bad_json(table, error))?;
         read.default_partition_spec()
@@ -80,6 +101,26 @@ impl IcebergTable {
         let text = serde_json::to_vec_pretty(&metadata).map_err(|error| bad_json(table, error))?;
         Ok(text.into())
     }
+}
+
+/// The order in which new files are to be sorted. Nulls come first where a column ascends, last where it descends.
+fn sort_order(table: &str, sort: &[SortColumn], schema: &Schema) -> Result<SortOrder, TableError> {
+    let field = |by: &SortColumn| {
+        let column = schema.as_struct().fields().iter().find(|column| column.name == by.column).ok_or_else(|| {
+            let feature = format!("sort column {}, which it does not have", by.column);
+            unsupported(table, feature, "sort by top-level columns of the table")
+        })?;
+        let (direction, null_order) = match by.descending {
+            true => (SortDirection::Descending, NullOrder::Last),
+            false => (SortDirection::Ascending, NullOrder::First),
+        };
+        let field = SortField::builder().source_id(column.id).transform(Transform::Identity);
+        Ok(field.direction(direction).null_order(null_order).build())
+    };
+    let fields = sort.iter().map(field).collect::<Result<Vec<_>, TableError>>()?;
+    let order_id = if fields.is_empty() { 0 } else { SORT_ORDER_ID };
+    let order = SortOrder::builder().with_order_id(order_id).with_fields(fields).build(schema);
+    order.map_err(|source| damaged(table, "its columns cannot be sorted by as the spec says", source))
 }
 
 fn describe(base: &Base) -> String {

@@ -3,22 +3,20 @@
 //! The library's writers want its own file abstraction. They get one in memory, and the bytes go to the store from here,
 //! so that there is one storage configuration and every write is seen by the fault-injecting store.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataFile, FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList, ManifestListWriter,
     ManifestMetadata, ManifestStatus, ManifestWriter, ManifestWriterBuilder, PartitionSpec, SchemaRef, SnapshotRef,
-    UNASSIGNED_SEQUENCE_NUMBER,
+    TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use lakeshift_core::table::TableError;
 use object_store::ObjectStoreExt;
 
 use super::fault::{corrupt, damaged, unreadable, unsupported};
 use super::location::Places;
-use super::partition;
+use super::{lineage, partition};
 use crate::storage::{outside_error, store_error};
 
 /// Manifests that are read at one time.
@@ -100,11 +98,23 @@ async fn read(places: &Places, metadata_path: &str) -> Result<Bytes, TableError>
     place.storage.store().get(&place.path).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
-/// Writes the manifests and the list of one snapshot, and knows what it wrote.
+/// A manifest list that was written.
+#[derive(Debug)]
+pub(super) struct List {
+    /// Its path in metadata spelling.
+    pub path: String,
+    /// The row ids that it has assigned (version 3): the first, and how many.
+    pub row_range: Option<(u64, u64)>,
+}
+
+/// Writes the files of one snapshot, and knows what it wrote.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     places: &'a Places,
     scratch: FileIO,
+    version: FormatVersion,
+    /// The first row id that is free (version 3).
+    next_row_id: u64,
     snapshot_id: i64,
     /// Makes the names of this attempt's files unlike any other's.
     nonce: uuid::Uuid,
@@ -112,18 +122,31 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(places: &'a Places, snapshot_id: i64, nonce: uuid::Uuid) -> Self {
-        Self { places, scratch: FileIO::new_with_memory(), snapshot_id, nonce, written: Vec::new() }
+    pub fn new(places: &'a Places, before: &TableMetadata, snapshot_id: i64, nonce: uuid::Uuid) -> Self {
+        let (version, next_row_id) = (before.format_version(), before.next_row_id());
+        let scratch = FileIO::new_with_memory();
+        Self { places, scratch, version, next_row_id, snapshot_id, nonce, written: Vec::new() }
+    }
+
+    /// Makes names of this attempt's files unlike any other's.
+    pub fn nonce(&self) -> uuid::Uuid {
+        self.nonce
+    }
+
+    /// Whether deleted rows are written as deletion vectors. From version 3 on nothing else is allowed.
+    pub fn writes_vectors(&self) -> bool {
+        self.version >= FormatVersion::V3
     }
 
     /// A manifest of new files.
     pub async fn added(
         &mut self,
+        content: ManifestContentType,
         schema: SchemaRef,
         spec: &PartitionSpec,
         files: Vec<DataFile>,
     ) -> Result<ManifestFile, TableError> {
-        let (name, mut manifest) = self.manifest(schema, spec)?;
+        let (name, mut manifest) = self.manifest(content, schema, spec)?;
         for file in files {
             // The sequence number is inherited: it is known only once the commit is.
             manifest.add_file(file, UNASSIGNED_SEQUENCE_NUMBER).map_err(|source| self.refused(&name, source))?;
@@ -131,40 +154,62 @@ impl<'a> Writer<'a> {
         self.finish(name, manifest).await
     }
 
-    /// One manifest in place of `group`, whose manifests share schema and spec: live entries are carried as they are,
-    /// those whose path is in `removed` are marked as deleted now, those deleted before are dropped.
-    pub async fn rewritten(&mut self, group: &[&Loaded], removed: &HashSet<&str>) -> Result<ManifestFile, TableError> {
+    /// One manifest in place of `group`, whose manifests share content, schema and spec: live entries are carried as they
+    /// are, those that `leaves` names are marked as deleted now, those deleted before are dropped.
+    pub async fn rewritten(
+        &mut self,
+        group: &[&Loaded],
+        leaves: &impl Fn(&ManifestEntry) -> bool,
+    ) -> Result<ManifestFile, TableError> {
         let Some(first) = group.first() else { return Err(corrupt("manifest", "a group of none was to be rewritten")) };
-        let (name, mut manifest) = self.manifest(first.metadata.schema.clone(), &first.metadata.partition_spec)?;
-        for (loaded, entry) in group.iter().flat_map(|loaded| loaded.live().map(move |entry| (*loaded, entry))) {
-            let (Some(snapshot_id), Some(sequence)) = (entry.snapshot_id, entry.sequence_number) else {
-                return Err(corrupt(&loaded.file.manifest_path, "an existing entry has no snapshot id or sequence number"));
-            };
-            let file = entry.data_file.clone();
-            let carried = match removed.contains(entry.file_path()) {
-                true => manifest.add_delete_file(file, sequence, entry.file_sequence_number),
-                false => manifest.add_existing_file(file, snapshot_id, sequence, entry.file_sequence_number),
-            };
-            carried.map_err(|source| self.refused(&name, source))?;
+        let (schema, spec) = (first.metadata.schema.clone(), &first.metadata.partition_spec);
+        let (name, mut manifest) = self.manifest(first.file.content, schema, spec)?;
+        let mut all_have_row_ids = first.is_data() && self.version >= FormatVersion::V3;
+        for loaded in group {
+            let first_row_ids = lineage::first_row_ids(loaded);
+            let live = loaded.entries.iter().zip(first_row_ids).filter(|(entry, _)| entry.is_alive());
+            for (entry, first_row_id) in live {
+                let (Some(snapshot_id), Some(sequence)) = (entry.snapshot_id, entry.sequence_number) else {
+                    let reason = "an existing entry has no snapshot id or sequence number";
+                    return Err(corrupt(&loaded.file.manifest_path, reason));
+                };
+                let file = lineage::with_first_row_id(entry.data_file(), first_row_id)?;
+                let carried = match leaves(entry) {
+                    true => manifest.add_delete_file(file, sequence, entry.file_sequence_number),
+                    false => {
+                        all_have_row_ids &= first_row_id.is_some();
+                        manifest.add_existing_file(file, snapshot_id, sequence, entry.file_sequence_number)
+                    }
+                };
+                carried.map_err(|source| self.refused(&name, source))?;
+            }
         }
-        self.finish(name, manifest).await
+        let mut file = self.finish(name, manifest).await?;
+        // Without a first row id the list would give the manifest one, and skip as many ids as it has rows.
+        file.first_row_id = all_have_row_ids.then_some(self.next_row_id);
+        Ok(file)
     }
 
-    /// The manifest list; its path in metadata spelling.
+    /// The manifest list.
     pub async fn list(
         &mut self,
         parent: Option<i64>,
         sequence: i64,
         manifests: Vec<ManifestFile>,
-    ) -> Result<String, TableError> {
+    ) -> Result<List, TableError> {
         let name = format!("metadata/snap-{}-1-{}.avro", self.snapshot_id, self.nonce);
         let refused = |source| self.refused(&name, source);
         let output = self.scratch.new_output(&name).map_err(refused)?.writer().await.map_err(refused)?;
-        let mut list = ManifestListWriter::v2(output, self.snapshot_id, parent, sequence);
+        let first_row_id = (self.version >= FormatVersion::V3).then_some(self.next_row_id);
+        let mut list = match first_row_id {
+            Some(_) => ManifestListWriter::v3(output, self.snapshot_id, parent, sequence, first_row_id),
+            None => ManifestListWriter::v2(output, self.snapshot_id, parent, sequence),
+        };
         list.add_manifests(manifests.into_iter()).map_err(refused)?;
+        let row_range = first_row_id.zip(list.next_row_id()).map(|(first, next)| (first, next - first));
         list.close().await.map_err(refused)?;
         self.upload(&name).await?;
-        Ok(self.places.below_root(&name))
+        Ok(List { path: self.places.below_root(&name), row_range })
     }
 
     /// Deletes what was written, as far as the store lets it: for an attempt that is known to have lost.
@@ -177,12 +222,23 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn manifest(&self, schema: SchemaRef, spec: &PartitionSpec) -> Result<(String, ManifestWriter), TableError> {
+    fn manifest(
+        &self,
+        content: ManifestContentType,
+        schema: SchemaRef,
+        spec: &PartitionSpec,
+    ) -> Result<(String, ManifestWriter), TableError> {
         let name = format!("metadata/{}-m{}.avro", self.nonce, self.written.len());
         let output = self.scratch.new_output(&name).map_err(|source| self.refused(&name, source))?;
         let spec = partition::in_avro(spec, &schema).map_err(|source| self.refused(&name, source))?;
         let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec);
-        Ok((name, builder.build_v2_data()))
+        let writer = match (self.version >= FormatVersion::V3, content) {
+            (false, ManifestContentType::Data) => builder.build_v2_data(),
+            (false, ManifestContentType::Deletes) => builder.build_v2_deletes(),
+            (true, ManifestContentType::Data) => builder.build_v3_data(),
+            (true, ManifestContentType::Deletes) => builder.build_v3_deletes(),
+        };
+        Ok((name, writer))
     }
 
     async fn finish(&mut self, name: String, manifest: ManifestWriter) -> Result<ManifestFile, TableError> {
@@ -196,6 +252,11 @@ impl<'a> Writer<'a> {
         let refused = |source| self.refused(name, source);
         let bytes = self.scratch.new_input(name).map_err(refused)?.read().await.map_err(refused)?;
         self.scratch.delete(name).await.map_err(refused)?;
+        self.put(name, bytes).await
+    }
+
+    /// Writes a file of the snapshot; `name` is relative to the table's root.
+    pub async fn put(&mut self, name: &str, bytes: Bytes) -> Result<(), TableError> {
         let path = self.places.root().resolve(name).map_err(outside_error)?;
         let put = self.places.root().store().put(&path, bytes.into()).await;
         put.map_err(|error| store_error("write", &self.places.below_root(name), error))?;

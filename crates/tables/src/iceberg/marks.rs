@@ -68,6 +68,18 @@ pub(super) fn is_created_by(metadata: &TableMetadata, migration: &MigrationId) -
     metadata.properties().get(MIGRATION) == Some(&migration.0)
 }
 
+/// The sequence number of the migration's last snapshot: what others have committed since has a greater one. `None` where the
+/// migration has done nothing yet, so that the table's history is its own.
+pub(super) fn last_sequence(metadata: &TableMetadata, migration: &MigrationId) -> Option<i64> {
+    let ours = metadata.snapshots().filter(|snapshot| is_of(snapshot, migration));
+    let last = ours.map(|snapshot| snapshot.sequence_number()).max();
+    last.or_else(|| is_created_by(metadata, migration).then_some(0))
+}
+
+fn is_of(snapshot: &SnapshotRef, migration: &MigrationId) -> bool {
+    snapshot.summary().additional_properties.get(MIGRATION) == Some(&migration.0)
+}
+
 /// The migration's marks.
 pub(super) fn marks(table: &str, metadata: &TableMetadata, migration: &MigrationId) -> Result<Marks, TableError> {
     let (number, epoch) = numbers(table, metadata, migration)?;
@@ -77,7 +89,7 @@ pub(super) fn marks(table: &str, metadata: &TableMetadata, migration: &Migration
 /// Snapshots that others have put on top of the migration's last one, oldest first. When the migration's last one is no
 /// ancestor of the current snapshot, somebody has set the table back: then the current snapshot is foreign too.
 fn foreign(metadata: &TableMetadata, migration: &MigrationId) -> Vec<TableVersion> {
-    let is_ours = |snapshot: &SnapshotRef| snapshot.summary().additional_properties.get(MIGRATION) == Some(&migration.0);
+    let is_ours = |snapshot: &SnapshotRef| is_of(snapshot, migration);
     let last_ours =
         metadata.snapshots().filter(|snapshot| is_ours(snapshot)).max_by_key(|snapshot| snapshot.sequence_number());
     if last_ours.is_none() && !is_created_by(metadata, migration) {

@@ -1,15 +1,19 @@
 //! Apache Iceberg, read and written by path: [`IcebergTable`] over the filesystem catalogue.
 //!
 //! The catalogue is `metadata/vN.metadata.json`, create-only; see [`catalog`]. Reading takes versions 1 to 3 of the format,
-//! writing is version 2. The `iceberg` crate gives the specification's types, parsers and writers; commits, their
+//! writing versions 2 and 3. The `iceberg` crate gives the specification's types, parsers and writers; commits, their
 //! validation and all I/O are here, over the one storage configuration. A table that a catalogue keeps is read at a metadata
 //! file named by [`IcebergTable::with_metadata_file`].
 
 mod catalog;
+mod change;
 mod commit;
 mod compat;
 mod create;
+mod delete_files;
+mod expire;
 mod fault;
+mod lineage;
 mod live;
 mod location;
 mod manifests;
@@ -17,6 +21,7 @@ mod marks;
 mod metrics;
 mod partition;
 mod schema;
+mod sizing;
 mod summary;
 mod values;
 
@@ -26,6 +31,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, SnapshotRef};
+use lakeshift_core::spec::SnapshotRule;
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
     Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, FileFacts, Format, Marks, MigrationId,
@@ -43,6 +49,7 @@ use crate::footer::read_footer;
 pub struct IcebergTable {
     places: Places,
     catalog: Catalog,
+    snapshots: Option<SnapshotRule>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
 }
@@ -53,6 +60,7 @@ impl IcebergTable {
         Self {
             places: Places::new(root.clone()),
             catalog: Catalog::new(root),
+            snapshots: None,
             clock: Arc::new(SystemClock::new()),
             rng: Arc::new(SystemRng),
         }
@@ -71,6 +79,13 @@ impl IcebergTable {
     #[must_use]
     pub fn with_metadata_file(mut self, file: impl Into<String>) -> Self {
         self.catalog.fix(file.into());
+        self
+    }
+
+    /// Drops snapshots from the metadata by `rule` whenever one is added. Without it all stay.
+    #[must_use]
+    pub fn with_snapshot_rule(mut self, rule: SnapshotRule) -> Self {
+        self.snapshots = Some(rule);
         self
     }
 

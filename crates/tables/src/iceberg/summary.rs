@@ -1,10 +1,11 @@
 //! The summary of a snapshot: the operation, what it changed, what there is now, and the migration's name on it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use iceberg::spec::{DataFile, Operation, Struct, Summary};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat, ManifestEntry, Operation, Struct, Summary};
 use lakeshift_core::table::CommitRequest;
 
+use super::change::Change;
 use super::manifests::Loaded;
 use super::marks;
 
@@ -26,54 +27,81 @@ impl Tally {
     }
 }
 
-/// The summary of a commit that adds `added` and removes `removed` from what `before` holds. `previous` is the parent's:
-/// the totals of delete files, which these commits do not touch, are carried from it.
-pub(super) fn summary(
-    request: &CommitRequest,
-    before: &[Loaded],
-    added: &[DataFile],
-    removed: &[&DataFile],
-    previous: Option<&Summary>,
-) -> Summary {
-    let (plus, minus) = (Tally::of(added.iter()), Tally::of(removed.iter().copied()));
-    let live =
-        Tally::of(before.iter().filter(|loaded| loaded.is_data()).flat_map(Loaded::live).map(|entry| entry.data_file()));
-    let partitions: HashSet<&Struct> = added.iter().chain(removed.iter().copied()).map(DataFile::partition).collect();
-    let changes = [
+/// What a commit changes.
+#[derive(Debug)]
+pub(super) struct Changes<'a> {
+    pub request: &'a CommitRequest,
+    /// All that was live before.
+    pub live: &'a [Loaded],
+    pub change: &'a Change<'a>,
+    /// New data files.
+    pub added: &'a [DataFile],
+    /// New delete files.
+    pub deletes: &'a [DataFile],
+}
+
+/// The summary of a commit. `previous` is the parent's: the total of equality deletes, which these commits do not write, is
+/// carried from it.
+pub(super) fn summary(changes: &Changes<'_>, previous: Option<&Summary>) -> Summary {
+    let Changes { request, live, change, added, deletes } = changes;
+    let live_of = |data: bool| live.iter().filter(move |loaded| loaded.is_data() == data).flat_map(Loaded::live);
+    let (plus, minus) = (Tally::of(added.iter()), Tally::of(change.removed.iter().copied()));
+    let data = Tally::of(live_of(true).map(ManifestEntry::data_file));
+    let positions = |entry: &&ManifestEntry| entry.content_type() == DataContentType::PositionDeletes;
+    let leaving = || live_of(false).filter(|entry| change.takes_out(entry)).filter(positions).map(ManifestEntry::data_file);
+    let vectors = |file: &&DataFile| file.file_format() == DataFileFormat::Puffin;
+    let (new, new_vectors) = (Tally::of(deletes.iter()), Tally::of(deletes.iter().filter(vectors)));
+    let (old, old_vectors) = (Tally::of(leaving()), Tally::of(leaving().filter(vectors)));
+    let delete_files = Tally::of(live_of(false).map(ManifestEntry::data_file));
+    let deleted_rows = Tally::of(live_of(false).filter(positions).map(ManifestEntry::data_file));
+    let touched = added.iter().chain(change.removed.iter().copied()).chain(deletes.iter());
+    let partitions: HashSet<&Struct> = touched.map(DataFile::partition).collect();
+    let counts = [
         ("added-data-files", plus.files),
         ("added-records", plus.rows),
-        ("added-files-size", plus.bytes),
+        ("added-files-size", plus.bytes + new.bytes),
         ("deleted-data-files", minus.files),
         ("deleted-records", minus.rows),
-        ("removed-files-size", minus.bytes),
+        ("removed-files-size", minus.bytes + old.bytes),
+        ("added-delete-files", new.files),
+        ("added-position-delete-files", new.files - new_vectors.files),
+        ("added-dvs", new_vectors.files),
+        ("added-position-deletes", new.rows),
+        ("removed-delete-files", old.files),
+        ("removed-position-delete-files", old.files - old_vectors.files),
+        ("removed-dvs", old_vectors.files),
+        ("removed-position-deletes", old.rows),
         ("changed-partition-count", partitions.len() as u64),
     ];
+    let total = |before: u64, plus: u64, minus: u64| (before + plus).saturating_sub(minus);
     let totals = [
-        ("total-data-files", (live.files + plus.files).saturating_sub(minus.files)),
-        ("total-records", (live.rows + plus.rows).saturating_sub(minus.rows)),
-        ("total-files-size", (live.bytes + plus.bytes).saturating_sub(minus.bytes)),
+        ("total-data-files", total(data.files, plus.files, minus.files)),
+        ("total-records", total(data.rows, plus.rows, minus.rows)),
+        ("total-files-size", total(data.bytes + delete_files.bytes, plus.bytes + new.bytes, minus.bytes + old.bytes)),
+        ("total-delete-files", total(delete_files.files, new.files, old.files)),
+        ("total-position-deletes", total(deleted_rows.rows, new.rows, old.rows)),
     ];
-    let deletes = ["total-delete-files", "total-position-deletes", "total-equality-deletes"];
-    let carried = deletes.map(|key| {
-        let before = previous.and_then(|summary| summary.additional_properties.get(key));
-        (key, before.cloned().unwrap_or_else(|| "0".to_owned()))
-    });
+    let equality = "total-equality-deletes";
+    let carried = previous.and_then(|summary| summary.additional_properties.get(equality)).cloned();
     let marks = [
+        (equality, carried.unwrap_or_else(|| "0".to_owned())),
         (marks::MIGRATION, request.migration.0.clone()),
         (marks::COMMIT, request.number.to_string()),
         (marks::EPOCH, request.epoch.to_string()),
         ("engine-name", "lakeshift".to_owned()),
     ];
-    let changes = changes.into_iter().filter(|(_, number)| *number > 0);
-    let counts = changes.chain(totals).map(|(key, number)| (key, number.to_string()));
-    let properties: HashMap<_, _> = counts.chain(carried).chain(marks).map(|(key, value)| (key.to_owned(), value)).collect();
-    Summary { operation: operation(added, removed), additional_properties: properties }
+    let counts = counts.into_iter().filter(|(_, number)| *number > 0).chain(totals);
+    let counts = counts.map(|(key, number)| (key, number.to_string()));
+    let additional_properties = counts.chain(marks).map(|(key, value)| (key.to_owned(), value)).collect();
+    Summary { operation: operation(changes), additional_properties }
 }
 
-fn operation(added: &[DataFile], removed: &[&DataFile]) -> Operation {
-    match (added.is_empty(), removed.is_empty()) {
-        (_, true) => Operation::Append,
-        (true, false) => Operation::Delete,
-        (false, false) => Operation::Overwrite,
+/// As the reference implementation names them: whoever reads appends only must see no other.
+fn operation(changes: &Changes<'_>) -> Operation {
+    let takes = !changes.change.removed.is_empty() || !changes.deletes.is_empty();
+    match (changes.added.is_empty(), takes) {
+        (_, false) => Operation::Append,
+        (true, true) => Operation::Delete,
+        (false, true) => Operation::Overwrite,
     }
 }

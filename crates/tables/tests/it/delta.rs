@@ -45,7 +45,15 @@ fn by_place() -> PartitionSpec {
 
 fn creation(schema: TableSchema, partition: PartitionSpec) -> CreateRequest {
     let properties = BTreeMap::from([("owner".to_owned(), "tests".to_owned())]);
-    CreateRequest { migration: MigrationId("m".into()), epoch: Epoch(1), schema, partition, properties }
+    CreateRequest {
+        migration: MigrationId("m".into()),
+        epoch: Epoch(1),
+        schema,
+        partition,
+        sort: Vec::new(),
+        format_version: None,
+        properties,
+    }
 }
 
 async fn created(storage: &Storage) -> DeltaTable {
@@ -65,7 +73,14 @@ async fn new_file(storage: &Storage, path: &str, rows: i64, place: Option<&str>)
 
 fn request(number: u64, epoch: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest {
     let remove = remove.iter().map(|path| (*path).to_owned()).collect();
-    CommitRequest { migration: MigrationId("m".into()), number: CommitNumber(number), epoch: Epoch(epoch), add, remove }
+    CommitRequest {
+        migration: MigrationId("m".into()),
+        number: CommitNumber(number),
+        epoch: Epoch(epoch),
+        add,
+        remove,
+        deletes: BTreeMap::new(),
+    }
 }
 
 fn committed(outcome: CommitOutcome) -> u64 {
@@ -579,4 +594,15 @@ async fn the_whole_life_of_a_table_also_works_on_s3() {
     assert_eq!(committed(table.commit(&request(2, 1, vec![], &["place=S%C3%A3o%20P/f g.parquet"])).await.unwrap()), 2);
     let first = table.snapshot(Some(&TableVersion("1".into()))).await.unwrap();
     assert_eq!(entries(&table, &first).await[0].partition, [Some(Value::String("São P".into()))]);
+}
+
+#[tokio::test]
+async fn deleted_rows_of_a_file_that_stays_are_refused() {
+    use lakeshift_core::table::DeletedRows;
+    let folder = folder();
+    let table = DeltaTable::new(folder.storage.clone(), Arc::new(ManualClock::new()));
+    assert!(matches!(table.create(&creation(schema(), by_place())).await.unwrap(), CreateOutcome::Created(_)));
+    let rows = DeletedRows::from_ascending([0]).unwrap();
+    let deleting = CommitRequest { deletes: [("a.parquet".to_owned(), rows)].into(), ..request(1, 1, vec![], &[]) };
+    assert!(matches!(table.commit(&deleting).await, Err(TableError::Unsupported { .. })));
 }

@@ -60,9 +60,11 @@ async fn a_flow_that_is_broken_off_anywhere_is_taken_up_again(#[case] plan: fn(u
             return;
         }
         flow(&lake.table(1_000 + point), &files).await.unwrap_or_else(|error| panic!("at operation {point}: {error:?}"));
-        assert_eq!(paths(&lake.table(1)).await, ["data/b.parquet"], "at operation {point}");
-        assert_eq!(lake.metadata(3)["snapshots"].as_array().unwrap().len(), 2, "at operation {point}");
-        assert!(!lake.path("metadata/v4.metadata.json").exists(), "at operation {point}");
+        let files = live(&lake.table(1)).await;
+        let found: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.has_deletes)).collect();
+        assert_eq!(found, [("data/b.parquet", true)], "at operation {point}");
+        assert_eq!(lake.metadata(4)["snapshots"].as_array().unwrap().len(), 3, "at operation {point}");
+        assert!(!lake.path("metadata/v5.metadata.json").exists(), "at operation {point}");
     }
 }
 
@@ -72,7 +74,8 @@ async fn flow(table: &dyn TableFormat, files: &[lakeshift_core::table::NewFile; 
         CreateOutcome::Created(_) | CreateOutcome::AlreadyCreated(_) => {}
         other @ CreateOutcome::Foreign { .. } => return Err(format!("{other:?}")),
     }
-    for commit in [request(1, vec![files[0].clone()], &[]), request(2, vec![files[1].clone()], &["data/a.parquet"])] {
+    let replace = request(2, vec![files[1].clone()], &["data/a.parquet"]);
+    for commit in [request(1, vec![files[0].clone()], &[]), replace, deleting(3, &[("data/b.parquet", &[1])])] {
         match table.commit(&commit).await.map_err(text)? {
             CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => {}
             other => return Err(format!("{other:?}")),

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ::iceberg::spec::{DataFile, FormatVersion, Manifest, ManifestContentType, ManifestFile, ManifestList};
 use deltalake::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use futures::TryStreamExt;
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
-    CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, MigrationId, NewFile, TableFormat,
-    TableVersion,
+    CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, DeletedRows, FileEntry, MigrationId, NewFile,
+    TableFormat, TableVersion,
 };
 use lakeshift_core::value::Value;
 use lakeshift_journal::Epoch;
@@ -55,6 +56,31 @@ impl Lake {
     pub fn metadata(&self, number: u64) -> serde_json::Value {
         let bytes = std::fs::read(self.path(&format!("metadata/v{number}.metadata.json"))).unwrap();
         serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// The manifests of the newest snapshot of a version, as Iceberg's own parser reads them, with their lines in the list.
+    pub fn manifests(&self, number: u64) -> Vec<(ManifestFile, Manifest)> {
+        let read = |url: &str| std::fs::read(url.strip_prefix("file://").unwrap()).unwrap();
+        let metadata = self.metadata(number);
+        let snapshot = metadata["snapshots"].as_array().unwrap().last().unwrap();
+        let version = if metadata["format-version"] == 3 { FormatVersion::V3 } else { FormatVersion::V2 };
+        let list = read(snapshot["manifest-list"].as_str().unwrap());
+        let list = ManifestList::parse_with_version(&list, version).unwrap();
+        let parse = |file: ManifestFile| {
+            let manifest = Manifest::parse_avro(&read(&file.manifest_path)).unwrap();
+            (file, manifest)
+        };
+        list.consume_entries().into_iter().map(parse).collect()
+    }
+
+    /// The live data files (or delete files) of a version, with their manifests' lines in the list.
+    pub fn files_in(&self, number: u64, content: ManifestContentType) -> Vec<(ManifestFile, DataFile)> {
+        let manifests = self.manifests(number).into_iter().filter(|(file, _)| file.content == content);
+        let live = |(file, manifest): (ManifestFile, Manifest)| {
+            let entries = manifest.entries().iter().filter(|entry| entry.is_alive());
+            entries.map(|entry| (file.clone(), entry.data_file().clone())).collect::<Vec<_>>()
+        };
+        manifests.flat_map(live).collect()
     }
 
     /// Writes a file of rows (id, name) and describes it as one of `day`.
@@ -104,6 +130,8 @@ pub fn create_request() -> CreateRequest {
             ],
         },
         partition: PartitionSpec { fields: vec![PartitionField::new("day", Transform::Identity)] },
+        sort: Vec::new(),
+        format_version: None,
         properties: BTreeMap::new(),
     }
 }
@@ -111,14 +139,33 @@ pub fn create_request() -> CreateRequest {
 /// Commit `number` of epoch 1.
 pub fn request(number: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest {
     let remove = remove.iter().map(|path| (*path).to_owned()).collect();
-    CommitRequest { migration: migration(), number: CommitNumber(number), epoch: Epoch(1), add, remove }
+    CommitRequest {
+        migration: migration(),
+        number: CommitNumber(number),
+        epoch: Epoch(1),
+        add,
+        remove,
+        deletes: BTreeMap::new(),
+    }
+}
+
+/// As [`request`], but for deleting rows at positions in files.
+pub fn deleting(number: u64, deletes: &[(&str, &[u64])]) -> CommitRequest {
+    let rows = |positions: &[u64]| DeletedRows::from_ascending(positions.iter().copied()).unwrap();
+    let deletes = deletes.iter().map(|(path, positions)| ((*path).to_owned(), rows(positions))).collect();
+    CommitRequest { deletes, ..request(number, vec![], &[]) }
 }
 
 /// A lake with the created, empty table.
 pub async fn created() -> (Lake, IcebergTable) {
+    created_as(None).await
+}
+
+/// As [`created`], of a version of the format.
+pub async fn created_as(format_version: Option<u8>) -> (Lake, IcebergTable) {
     let lake = Lake::new();
     let table = lake.table(1);
-    let outcome = table.create(&create_request()).await.unwrap();
+    let outcome = table.create(&CreateRequest { format_version, ..create_request() }).await.unwrap();
     assert_eq!(outcome, CreateOutcome::Created(TableVersion("iceberg:none".to_owned())));
     (lake, table)
 }
