@@ -17,6 +17,8 @@ use tokio::sync::OnceCell;
 
 /// The bucket that the server has.
 pub const BUCKET: &str = "lake";
+/// The bucket of the tables that the server's REST catalogue keeps; also the warehouse's name.
+pub const WAREHOUSE: &str = "warehouse";
 const REGION: &str = "us-east-1";
 /// How long the server may take to answer.
 const START_MAX: Duration = Duration::from_secs(90);
@@ -33,6 +35,7 @@ static SHARED: OnceCell<Result<S3Server, String>> = OnceCell::const_new();
 pub struct S3Server {
     keeper: Child,
     port: u16,
+    catalog_port: u16,
     access_key: String,
     secret_key: String,
     directory: PathBuf,
@@ -103,7 +106,7 @@ impl S3Server {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let server = Self { keeper, port: ports[0], access_key, secret_key, directory };
+        let server = Self { keeper, port: ports[0], catalog_port: ports[2], access_key, secret_key, directory };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -112,6 +115,13 @@ impl S3Server {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The port of its Iceberg REST catalogue on 127.0.0.1. Who holds the access key may use it: `access key:secret key` is
+    /// a credential.
+    #[must_use]
+    pub fn catalog_port(&self) -> u16 {
+        self.catalog_port
     }
 
     /// The access key id; made up for this server.
@@ -144,6 +154,14 @@ impl S3Server {
     /// When the configuration is refused.
     pub fn store(&self) -> object_store::Result<AmazonS3> {
         self.builder().build()
+    }
+
+    /// As [`store`](Self::store), for the bucket of the catalogue's tables.
+    ///
+    /// # Errors
+    /// When the configuration is refused.
+    pub fn warehouse(&self) -> object_store::Result<AmazonS3> {
+        self.builder().with_bucket_name(WAREHOUSE).build()
     }
 
     fn builder(&self) -> AmazonS3Builder {

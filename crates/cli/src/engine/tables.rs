@@ -31,7 +31,7 @@ impl Tables {
     /// Opens both; reads nothing yet. `folder` is the migration's own, where pinned inventories are kept.
     ///
     /// # Errors
-    /// A location that no store serves.
+    /// A location that no store serves; a variable of a catalogue's credentials that is not set.
     pub fn open(context: &Context, spec: &Spec, folder: &Storage) -> Result<Self, Error> {
         let source_storage = context.open(spec, Place::Source)?;
         let target_storage = context.open(spec, Place::Target)?;
@@ -45,9 +45,9 @@ impl Tables {
         });
         let source = match &hive {
             Some(hive) => Arc::new(hive.clone()),
-            None => open(spec.source.format, context, source_storage.clone(), &target_storage),
+            None => open_of(context, spec, Place::Source, source_storage.clone(), &target_storage)?,
         };
-        let target = open(spec.target.format, context, target_storage.clone(), &source_storage);
+        let target = open_of(context, spec, Place::Target, target_storage.clone(), &source_storage)?;
         Ok(Self { source, source_storage, target, target_storage, hive })
     }
 
@@ -72,16 +72,31 @@ pub struct Quarantined {
     pub reason: String,
 }
 
+/// One of a spec's tables, by its folder or in its catalogue.
+fn open_of(
+    context: &Context,
+    spec: &Spec,
+    place: Place,
+    storage: Storage,
+    other: &Storage,
+) -> Result<Arc<dyn TableFormat>, Error> {
+    let Some(catalog) = spec.catalog(place) else {
+        let format = if place == Place::Source { spec.source.format } else { spec.target.format };
+        return Ok(open(format, context, storage, other));
+    };
+    let credentials = spec.catalog_credentials(place, context.env)?;
+    Ok(Arc::new(iceberg(context, storage, other).with_catalog(catalog, &credentials)))
+}
+
 /// The table at `storage`. `other` is where the migration's other table lies: its files may be registered in this one.
 pub fn open(format: Format, context: &Context, storage: Storage, other: &Storage) -> Arc<dyn TableFormat> {
     match format {
         Format::Hive => Arc::new(HiveTable::new(storage)),
         Format::Delta => Arc::new(DeltaTable::new(storage, context.clock.clone())),
-        Format::Iceberg => Arc::new(
-            IcebergTable::new(storage)
-                .with_files_in(other.clone())
-                .with_clock(context.clock.clone())
-                .with_rng(context.rng.clone()),
-        ),
+        Format::Iceberg => Arc::new(iceberg(context, storage, other)),
     }
+}
+
+fn iceberg(context: &Context, storage: Storage, other: &Storage) -> IcebergTable {
+    IcebergTable::new(storage).with_files_in(other.clone()).with_clock(context.clock.clone()).with_rng(context.rng.clone())
 }
