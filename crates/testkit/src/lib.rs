@@ -5,11 +5,16 @@
 //! - [`contract`]: the suites that a store must pass before journals and leases may live on it, and (feature `catalogs`) the
 //!   one that a table must pass before a migration may write to it.
 //! - [`s3`] (feature `s3`): a real S3 server, with a REST catalogue.
+//! - [`azure`] (feature `azure`): the Azure Blob API.
 //! - [`postgres`] and [`CutProxy`] (feature `catalogs`): a real PostgreSQL, and a proxy that loses one response.
 
+#[cfg(feature = "azure")]
+pub mod azure;
 mod clock;
 pub mod contract;
 mod fault;
+#[cfg(any(feature = "azure", feature = "catalogs", feature = "s3"))]
+mod kept;
 #[cfg(feature = "catalogs")]
 pub mod postgres;
 #[cfg(feature = "catalogs")]

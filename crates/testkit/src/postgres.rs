@@ -1,15 +1,16 @@
 //! [`PostgresServer`]: a real PostgreSQL for tests, from the system's packages, in a folder of its own.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lakeshift_journal::{Clock, RngExt, SystemClock, SystemRng};
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use crate::kept::{Kept, free_ports};
 
 /// The database that the server has.
 pub const DATABASE: &str = "lake";
@@ -18,19 +19,15 @@ pub const USER: &str = "lakeshift";
 /// How long the server may take to answer.
 const START_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
-/// Ends the server when this process closes the pipe, by intent or by dying in any way, and clears its folder.
-const KEEPER: &str =
-    r#"trap : HUP INT TERM; dir=$1; shift; "$@" & server=$!; read -r _; kill -9 $server; wait $server; rm -rf "$dir""#;
 
 static SHARED: OnceCell<Result<PostgresServer, String>> = OnceCell::const_new();
 
 /// A running server. It ends when this value is dropped, or with the process.
 #[derive(Debug)]
 pub struct PostgresServer {
-    keeper: Child,
+    kept: Kept,
     port: u16,
     password: String,
-    directory: PathBuf,
 }
 
 /// The server of this test process, started at the first call; nothing where PostgreSQL is not installed, said on stderr.
@@ -71,23 +68,23 @@ impl PostgresServer {
     /// # Errors
     /// When it cannot be made or does not answer within 60 seconds; the message has its log.
     pub async fn start(bin: &Path) -> io::Result<Self> {
-        let directory = TempDir::with_prefix("lakeshift-postgres-")?.keep();
+        let directory = Kept::folder("lakeshift-postgres-")?;
         let password = format!("{:032x}", SystemRng.nonce128());
         let (data, secret) = (directory.join("data"), directory.join("password"));
         std::fs::write(&secret, &password)?;
-        let server = unprivileged(&directory)?;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let runner = Runner::of_folder(&directory)?;
+        let port = free_ports(1)?[0];
         let mut initdb = Command::new(bin.join("initdb"));
         initdb.args(["--no-sync", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "-U", USER]);
         initdb.arg("--pgdata").arg(&data).arg("--pwfile").arg(&secret);
-        run(server.of(initdb))?;
+        runner.runs(&mut initdb);
+        run(&mut initdb)?;
         std::fs::remove_file(&secret)?;
-        let log = std::fs::File::create(directory.join("postgres.log"))?;
-        let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "keeper"]).args([directory.as_os_str(), bin.join("postgres").as_os_str()]);
-        keeper.arg("-D").arg(&data).args(["-p", &port.to_string(), "-k", "", "-F", "-c", "listen_addresses=127.0.0.1"]);
-        keeper.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
-        let server = Self { keeper: server.of(keeper).spawn()?, port, password, directory };
+        let kept = Kept::spawn(directory, &bin.join("postgres"), |command| {
+            command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-k", "", "-F", "-c", "listen_addresses=127.0.0.1"]);
+            runner.runs(command);
+        })?;
+        let server = Self { kept, port, password };
         server.create_database(bin).await?;
         Ok(server)
     }
@@ -129,16 +126,7 @@ impl PostgresServer {
             }
             clock.sleep(POLL).await;
         }
-        let log = std::fs::read_to_string(self.directory.join("postgres.log")).unwrap_or_default();
-        Err(io::Error::other(format!("no answer within {START_MAX:?}: {last}\n{log}")))
-    }
-}
-
-impl Drop for PostgresServer {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        // The keeper's exit status says nothing about a test.
-        let _ = self.keeper.wait();
+        Err(io::Error::other(format!("no answer within {START_MAX:?}: {last}\n{}", self.kept.log_tail())))
     }
 }
 
@@ -148,37 +136,35 @@ struct Runner {
 }
 
 impl Runner {
-    fn of(&self, mut command: Command) -> Command {
+    /// Hands the folder to who runs the server.
+    fn of_folder(directory: &Path) -> io::Result<Self> {
+        if std::fs::metadata("/proc/self")?.uid() != 0 {
+            return Ok(Self { ids: None });
+        }
+        let users = std::fs::read_to_string("/etc/passwd")?;
+        let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == "postgres");
+        let id = |at: usize| fields.as_ref().and_then(|fields| fields.get(at)?.parse().ok());
+        let (Some(user), Some(group)) = (id(2), id(3)) else {
+            return Err(io::Error::other("running as root, and there is no user `postgres` to run the server as"));
+        };
+        chown(directory, Some(user), Some(group))?;
+        for entry in std::fs::read_dir(directory)? {
+            chown(entry?.path(), Some(user), Some(group))?;
+        }
+        Ok(Self { ids: Some((user, group)) })
+    }
+
+    fn runs(&self, command: &mut Command) {
         if let Some((user, group)) = self.ids {
             command.uid(user).gid(group);
         }
         command.current_dir("/");
-        command
     }
-}
-
-/// Hands the folder to who runs the server.
-fn unprivileged(directory: &Path) -> io::Result<Runner> {
-    use std::os::unix::fs::{MetadataExt, chown};
-    if std::fs::metadata("/proc/self")?.uid() != 0 {
-        return Ok(Runner { ids: None });
-    }
-    let users = std::fs::read_to_string("/etc/passwd")?;
-    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == "postgres");
-    let id = |at: usize| fields.as_ref().and_then(|fields| fields.get(at)?.parse().ok());
-    let (Some(user), Some(group)) = (id(2), id(3)) else {
-        return Err(io::Error::other("running as root, and there is no user `postgres` to run the server as"));
-    };
-    chown(directory, Some(user), Some(group))?;
-    for entry in std::fs::read_dir(directory)? {
-        chown(entry?.path(), Some(user), Some(group))?;
-    }
-    Ok(Runner { ids: Some((user, group)) })
 }
 
 /// Runs a command to its end; its output, or its complaint as the error.
-fn run(mut command: impl std::borrow::BorrowMut<Command>) -> io::Result<String> {
-    let output = command.borrow_mut().stdin(Stdio::null()).output()?;
+fn run(command: &mut Command) -> io::Result<String> {
+    let output = command.stdin(Stdio::null()).output()?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())),

@@ -2,9 +2,8 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,9 @@ use futures::TryStreamExt;
 use lakeshift_journal::{Clock, RngExt, SystemClock, SystemRng};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use crate::kept::{Kept, free_ports};
 
 /// The bucket that the server has.
 pub const BUCKET: &str = "lake";
@@ -23,22 +23,16 @@ const REGION: &str = "us-east-1";
 /// How long the server may take to answer.
 const START_MAX: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(200);
-/// Ends the server when this process closes the pipe, by intent or by dying in any way, and clears its folder. A signal
-/// to the whole process group (Ctrl-C) ends the `read` and so does the same.
-const KEEPER: &str =
-    r#"trap : HUP INT TERM; dir=$1; shift; "$@" & server=$!; read -r _; kill -9 $server; wait $server; rm -rf "$dir""#;
-
 static SHARED: OnceCell<Result<S3Server, String>> = OnceCell::const_new();
 
 /// A running server. It ends when this value is dropped, or with the process.
 #[derive(Debug)]
 pub struct S3Server {
-    keeper: Child,
+    kept: Kept,
     port: u16,
     catalog_port: u16,
     access_key: String,
     secret_key: String,
-    directory: PathBuf,
 }
 
 /// The server of this test process, started at the first call; nothing when `weed` is not installed, said on stderr.
@@ -91,22 +85,15 @@ impl S3Server {
     /// # Errors
     /// When it cannot be spawned, or does not answer within 90 seconds; the message has the end of its log.
     pub async fn start(weed: &Path) -> io::Result<Self> {
-        let directory = TempDir::with_prefix("lakeshift-s3-")?.keep();
+        let directory = Kept::folder("lakeshift-s3-")?;
         let access_key = format!("test{:016x}", SystemRng.nonce());
         let secret_key = format!("{:032x}", SystemRng.nonce128());
         let ports = free_ports(PORT_FLAGS.len())?;
-        let log = std::fs::File::create(directory.join("weed.log"))?;
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper"])
-            .args([directory.as_os_str(), weed.as_os_str()])
-            .args(arguments(&directory, &ports))
-            .env("AWS_ACCESS_KEY_ID", &access_key)
-            .env("AWS_SECRET_ACCESS_KEY", &secret_key)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        let server = Self { keeper, port: ports[0], catalog_port: ports[2], access_key, secret_key, directory };
+        let arguments = arguments(&directory, &ports);
+        let kept = Kept::spawn(directory, weed, |command| {
+            command.args(arguments).env("AWS_ACCESS_KEY_ID", &access_key).env("AWS_SECRET_ACCESS_KEY", &secret_key);
+        })?;
+        let server = Self { kept, port: ports[0], catalog_port: ports[2], access_key, secret_key };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -186,18 +173,7 @@ impl S3Server {
             }
             clock.sleep(POLL).await;
         }
-        let log = std::fs::read_to_string(self.directory.join("weed.log")).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(20).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().collect();
-        Err(io::Error::other(format!("no answer within {START_MAX:?}; its log ends with\n{}", tail.join("\n"))))
-    }
-}
-
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        // The keeper's exit status says nothing about a test.
-        let _ = self.keeper.wait();
+        Err(io::Error::other(format!("no answer within {START_MAX:?}; its log ends with\n{}", self.kept.log_tail())))
     }
 }
 
@@ -237,10 +213,4 @@ fn arguments(directory: &Path, ports: &[u16]) -> Vec<OsString> {
     ];
     let ports = PORT_FLAGS.iter().zip(ports).map(|(flag, port)| OsString::from(format!("-{flag}={port}")));
     [OsString::from("mini"), dir].into_iter().chain(fixed.map(OsString::from)).chain(ports).collect()
-}
-
-/// Ports that are free now. Another process may take one before the server does; the server then does not get ready.
-fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let held: io::Result<Vec<TcpListener>> = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
-    held?.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

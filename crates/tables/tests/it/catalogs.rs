@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lakeshift_core::spec::{Catalog, CatalogCredentials, CatalogKind};
-use lakeshift_core::table::{CreateOutcome, MigrationId, TableError, TableFormat, TableVersion};
+use lakeshift_core::table::{
+    CommitRequest, CreateOutcome, CreateRequest, MigrationId, TableError, TableFormat, TableVersion,
+};
 use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_testkit::postgres::{self, DATABASE, PostgresServer, USER};
 use lakeshift_testkit::s3::{S3Server, WAREHOUSE};
@@ -132,9 +134,9 @@ async fn who_writes_past_the_catalogue_is_foreign_and_what_stands_in_the_folder_
     table.forget().await.unwrap();
     table.forget().await.unwrap();
     assert!(matches!(table.snapshot(None).await, Err(TableError::NotFound { .. })));
-    let other = MigrationId("other".to_owned());
-    let taken = in_sqlite(&lake, 2).create(&lakeshift_core::table::CreateRequest { migration: other, ..create_request() });
-    assert!(matches!(taken.await.unwrap(), CreateOutcome::Foreign { .. }));
+    let of_another = CreateRequest { migration: MigrationId("other".to_owned()), ..create_request() };
+    let taken = in_sqlite(&lake, 2).create(&of_another).await.unwrap();
+    assert!(matches!(taken, CreateOutcome::Foreign { .. }), "{taken:?}");
     // What this migration itself has left, a crash between file and row say, is in nobody's way.
     assert!(matches!(in_sqlite(&lake, 3).create(&create_request()).await.unwrap(), CreateOutcome::Created(_)));
 }
@@ -146,10 +148,7 @@ async fn a_lost_race_leaves_no_metadata_file_behind() {
     let mut racers = Vec::new();
     for racer in 0..4_u64 {
         let file = lake.file(&format!("data/{racer}.parquet"), Some(DAY), &[(1, None)]).await;
-        let commit = lakeshift_core::table::CommitRequest {
-            migration: MigrationId(format!("m{racer}")),
-            ..request(1, vec![file], &[])
-        };
+        let commit = CommitRequest { migration: MigrationId(format!("m{racer}")), ..request(1, vec![file], &[]) };
         let table = in_sqlite(&lake, 10 + racer);
         racers.push(tokio::spawn(async move { committed(&table, &commit).await }));
     }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lakeshift_core::spec::{Catalog as CatalogSpec, CatalogCredentials};
-use sqlx::any::{AnyConnectOptions, AnyConnection, AnyQueryResult, AnyRow};
-use sqlx::{ConnectOptions, Connection, Row as _};
+use sqlx::any::{AnyConnectOptions, AnyQueryResult, AnyRow};
+use sqlx::{AnyConnection, ConnectOptions, Connection, Row as _};
 use url::Url;
 
 /// A statement that takes longer counts as lost.
