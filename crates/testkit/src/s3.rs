@@ -161,14 +161,16 @@ impl S3Server {
             .with_secret_access_key(&self.secret_key)
     }
 
-    /// Ready is when an object can be written, listed and deleted: the S3 port answers before the volumes do.
+    /// Ready is when an object can be written, listed and deleted, and both buckets are there: the S3 port answers before the
+    /// volumes do.
     async fn wait_until_ready(&self) -> io::Result<()> {
         let clock = SystemClock::new();
         let retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let options = ClientOptions::new().with_allow_http(true).with_timeout(Duration::from_secs(5));
-        let store = self.builder().with_retry(retries).with_client_options(options).build()?;
+        let builder = self.builder().with_retry(retries).with_client_options(options);
+        let (store, warehouse) = (builder.clone().build()?, builder.with_bucket_name(WAREHOUSE).build()?);
         while clock.elapsed() < START_MAX {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && is_ready(&store).await.is_ok() {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && is_ready(&store, &warehouse).await.is_ok() {
                 return Ok(());
             }
             clock.sleep(POLL).await;
@@ -177,11 +179,13 @@ impl S3Server {
     }
 }
 
-async fn is_ready(store: &AmazonS3) -> object_store::Result<()> {
+async fn is_ready(store: &AmazonS3, warehouse: &AmazonS3) -> object_store::Result<()> {
     let probe = object_store::path::Path::from("probe/ready");
     store.put(&probe, "ready".into()).await?;
     store.list(None).try_collect::<Vec<_>>().await?;
-    store.delete(&probe).await
+    store.delete(&probe).await?;
+    // Made after the other bucket.
+    warehouse.list(None).try_collect::<Vec<_>>().await.map(|_| ())
 }
 
 /// Every port of the server, so that two servers never meet; the S3 port first.
