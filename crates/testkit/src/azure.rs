@@ -1,5 +1,6 @@
 //! [`AzureServer`]: the Azure Blob API for tests, Azurite from the npm package `azurite`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,14 +103,29 @@ impl AzureServer {
         Err(io::Error::other(format!("no answer within {START_MAX:?}; its log ends with\n{}", server.kept.log_tail())))
     }
 
+    /// What opens the server by a URL such as `az://lake/folder`.
+    #[must_use]
+    pub fn options(&self) -> BTreeMap<String, String> {
+        let options = [
+            ("account_name", ACCOUNT.to_owned()),
+            ("access_key", self.key.clone()),
+            ("endpoint", self.endpoint()),
+            ("allow_http", "true".to_owned()),
+        ];
+        options.map(|(key, value)| (key.to_owned(), value)).into()
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}/{ACCOUNT}", self.port)
+    }
+
     /// A new client. Clients belong to the runtime they are used in, so every test makes its own.
     ///
     /// # Errors
     /// When the configuration is refused.
     pub fn store(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
-        let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", self.port);
         let builder = MicrosoftAzureBuilder::new().with_account(ACCOUNT).with_access_key(&self.key);
-        let store = builder.with_endpoint(endpoint).with_allow_http(true).with_container_name(CONTAINER).build()?;
+        let store = builder.with_endpoint(self.endpoint()).with_allow_http(true).with_container_name(CONTAINER).build()?;
         Ok(Arc::new(store))
     }
 }

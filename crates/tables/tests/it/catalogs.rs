@@ -118,6 +118,37 @@ async fn a_view_is_no_table_and_a_table_elsewhere_is_not_taken() {
     let error = other.snapshot(None).await.unwrap_err();
     assert!(matches!(error, TableError::Elsewhere { .. }), "{error}");
     assert!(matches!(other.create(&create_request()).await, Err(TableError::Elsewhere { .. })));
+
+    // A metadata file of this folder that is of a table elsewhere.
+    let location = table.metadata_location().await.unwrap();
+    let metadata = std::fs::read_to_string(location.strip_prefix("file://").unwrap()).unwrap();
+    std::fs::write(lake.path("metadata/00007-a.metadata.json"), metadata.replace("/table\"", "/moved\"")).unwrap();
+    select(
+        &lake,
+        "UPDATE iceberg_tables SET metadata_location = replace(metadata_location, '00000-', '00007-a.metadata.json?')",
+    )
+    .await;
+    let cut =
+        "UPDATE iceberg_tables SET metadata_location = substr(metadata_location, 1, instr(metadata_location, '?') - 1)";
+    select(&lake, cut).await;
+    assert!(matches!(table.snapshot(None).await, Err(TableError::Elsewhere { .. })));
+}
+
+#[tokio::test]
+async fn a_table_that_a_rest_catalogue_keeps_elsewhere_is_not_taken() {
+    let Some(server) = lakeshift_testkit::s3::shared().await else { return };
+    let (catalog, credentials) = rest_catalog(server, "elsewhere.t");
+    let table = |folder: &str| {
+        let url = url::Url::parse(&format!("s3://{WAREHOUSE}/elsewhere/{folder}")).unwrap();
+        let prefix = object_store::path::Path::from_url_path(url.path()).unwrap();
+        let storage = lakeshift_core::storage::Storage::new(url, Arc::new(server.warehouse().unwrap()), prefix);
+        IcebergTable::new(storage).with_catalog(&catalog, &credentials)
+    };
+    assert!(matches!(table("t").create(&create_request()).await.unwrap(), CreateOutcome::Created(_)));
+    assert!(matches!(table("t2").snapshot(None).await, Err(TableError::Elsewhere { .. })));
+    assert!(matches!(table("t2").create(&create_request()).await, Err(TableError::Elsewhere { .. })));
+    table("t2").forget().await.unwrap();
+    assert!(matches!(table("t").snapshot(None).await, Err(TableError::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -187,6 +218,43 @@ async fn a_database_that_refuses_or_is_not_there_tells_no_password() {
         let error = table.snapshot(None).await.unwrap_err();
         assert!(matches!(error, TableError::Store { .. }), "{error}");
         says_no_secret(&table, &error, &["hunter2", server.password()]);
+    }
+}
+
+/// A server that refuses every request, and says the whole of it.
+fn tell_tale() -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            connection.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            while let Ok(count @ 1..) = connection.read(&mut buffer) {
+                request.extend_from_slice(&buffer[..count]);
+            }
+            let message = String::from_utf8_lossy(&request).into_owned();
+            let body = serde_json::json!({"error": {"message": message, "type": "TellTale", "code": 400}}).to_string();
+            let head = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            connection.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_rest_catalogue_that_repeats_what_it_was_told_gives_no_credential_away() {
+    let lake = Lake::new();
+    let catalog = catalog(CatalogKind::Rest, format!("http://127.0.0.1:{}", tell_tale()), "a.t");
+    let token = CatalogCredentials { token: Some("hunter2-token".to_owned()), ..CatalogCredentials::default() };
+    let credential = CatalogCredentials { credential: Some("me:hunter2+/%".to_owned()), ..CatalogCredentials::default() };
+    for credentials in [token, credential] {
+        let table = lake.table(1).with_catalog(&catalog, &credentials);
+        let error = table.snapshot(None).await.unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("TellTale") && cause.contains("HTTP/1.1"), "the message is shown: {cause}");
+        says_no_secret(&table, &error, &["hunter2"]);
     }
 }
 

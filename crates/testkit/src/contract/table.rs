@@ -61,7 +61,9 @@ async fn is_created_once(world: &dyn TableWorld) {
     assert!(matches!(other, CreateOutcome::Foreign { .. }), "{other:?}");
     let snapshot = world.open().snapshot(None).await.expect("the new table");
     let names: Vec<&str> = snapshot.schema.fields.iter().map(|field| field.name.as_str()).collect();
-    assert_eq!(names, ["id", "day", "name", "list"]);
+    assert_eq!(names, ["id", "list", "day", "name"]);
+    let misnamed = snapshot.schema.fields.iter().find(|field| field.aliases.iter().any(|alias| *alias != field.name));
+    assert_eq!(misnamed, None, "files without field ids are read by the table's own names");
     assert_eq!(snapshot.partition, create_request("a").partition);
     assert_eq!(paths(world).await, Vec::<String>::new(), "a new table has no files");
     let marks = world.open().marks(&MigrationId("a".to_owned())).await.expect("marks");
@@ -216,10 +218,10 @@ fn create_request(migration: &str) -> CreateRequest {
         schema: TableSchema {
             fields: vec![
                 Field::new("id", DataType::Int64, true),
+                // Servers number what is nested, and what comes after it, in orders of their own.
+                Field::new("list", list, true),
                 Field::new("day", DataType::Date, true),
                 Field::new("name", DataType::String, true),
-                // Servers number what is nested in orders of their own.
-                Field::new("list", list, true),
             ],
         },
         partition: PartitionSpec { fields: vec![PartitionField::new("day", Transform::Identity)] },

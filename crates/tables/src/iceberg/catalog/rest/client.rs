@@ -14,6 +14,7 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
+use url::form_urlencoded;
 
 use super::messages::{Config, ErrorBody, Token};
 
@@ -248,8 +249,11 @@ impl Client {
         let secret = credential.and_then(|credential| credential.split_once(':')).map(|(_, secret)| secret);
         let held = self.token.try_lock().ok().and_then(|token| token.clone());
         let secrets = [credential, secret, self.credentials.token.as_deref(), held.as_deref()];
-        let masked = secrets.into_iter().flatten().filter(|secret| !secret.is_empty());
-        let text = masked.fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
+        let secrets = secrets.into_iter().flatten().filter(|secret| !secret.is_empty());
+        // A form that is repeated has them in its own spelling.
+        let spelled =
+            secrets.flat_map(|secret| [secret.to_owned(), form_urlencoded::byte_serialize(secret.as_bytes()).collect()]);
+        let text = spelled.fold(text.to_owned(), |text, secret| text.replace(&secret, "***"));
         text.chars().take(MESSAGE_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 
