@@ -1,6 +1,7 @@
 //! Whole lives of tables in catalogues: a SQLite file, and the REST catalogue of a real server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures::TryStreamExt;
 use lakeshift::error::with_causes;
@@ -9,6 +10,7 @@ use lakeshift_core::table::{FileEntry, TableFormat};
 use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_tables::storage::Stores;
 use lakeshift_testkit::s3::WAREHOUSE;
+use lakeshift_testkit::{Counted, FaultPlan, FaultStore};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use rstest::rstest;
@@ -119,6 +121,48 @@ async fn an_aborted_table_leaves_its_catalogue_and_can_be_made_again() {
     std::fs::write(world.spec(), spec.replace("name: flights\n", "name: again\n")).unwrap();
     world.live(&LIFE[before("plan").len()..before("sunset").len()]).await;
     assert_eq!(target_rows(&world).await, world.source_rows().await);
+}
+
+/// Creates and fills the table over a store that fails once by `plan`, and goes on as an operator would; `None` where the
+/// plan was never reached.
+async fn filled_with(plan: FaultPlan) -> Option<Vec<String>> {
+    let world = World::in_memory(Target::Iceberg);
+    sqlite(&world);
+    world.live(before("dual-write")).await;
+    let faulty = Arc::new(FaultStore::new(world.store.clone(), plan).with_counted(Counted::Mutations));
+    for step in &LIFE[before("dual-write").len()..before("validate").len()] {
+        let Step::Command(command) = step else {
+            world.step(*step).await.unwrap();
+            continue;
+        };
+        if world.run_on(faulty.clone(), command).await.is_err() {
+            assert!(faulty.has_struck(), "{plan:?} {command:?}");
+            world.wait(120);
+            if let Err(error) = world.run(command).await {
+                panic!("{plan:?} {command:?}: {}", with_causes(&error));
+            }
+        }
+    }
+    world.live(&LIFE[before("validate").len()..before("rollback").len()]).await;
+    faulty.has_struck().then_some(())?;
+    Some(target_rows(&world).await)
+}
+
+/// What the store does between a metadata file and the row that names it is not done twice and not lost.
+#[tokio::test]
+async fn a_sqlite_catalogues_table_is_the_same_whichever_write_to_the_store_fails() {
+    let kinds: [fn(u64) -> FaultPlan; 3] = [FaultPlan::CrashBefore, FaultPlan::CrashAfter, FaultPlan::LostResponse];
+    let mut expected = None;
+    for kind in kinds {
+        for number in 1.. {
+            let Some(rows) = filled_with(kind(number)).await else {
+                assert!(number > 20, "only {number} writes");
+                break;
+            };
+            assert_eq!(rows.len(), 8);
+            assert_eq!(*expected.get_or_insert_with(|| rows.clone()), rows, "{:?}", kind(number));
+        }
+    }
 }
 
 /// The target lies in the server's bucket of tables, and everything else on another store.

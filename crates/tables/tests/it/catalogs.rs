@@ -87,6 +87,22 @@ async fn the_row_of_a_sql_catalogue_is_as_other_writers_have_it() {
 }
 
 #[tokio::test]
+async fn a_postgresql_catalogue_has_the_same_row() {
+    let Some(server) = postgres::shared().await else { return };
+    let lake = Lake::new();
+    let (catalog, credentials) = postgres_catalog(server, "a.b.row");
+    let table = lake.table(1).with_catalog(&catalog, &credentials);
+    assert!(matches!(table.snapshot(None).await, Err(TableError::NotFound { .. })), "no tables, or no row: no table");
+    assert!(matches!(table.create(&create_request()).await.unwrap(), CreateOutcome::Created(_)));
+    let query = "SELECT catalog_name, table_namespace, iceberg_type, metadata_location FROM iceberg_tables \
+                 WHERE table_name = 'row'";
+    let row = server.query(query).unwrap();
+    assert_eq!(row, format!("test|a.b|TABLE|{}", table.metadata_location().await.unwrap()));
+    table.forget().await.unwrap();
+    assert_eq!(server.query(query).unwrap(), "");
+}
+
+#[tokio::test]
 async fn a_database_without_the_column_of_types_is_read_and_written() {
     let lake = Lake::new();
     let v0 = "CREATE TABLE iceberg_tables (catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT NULL, \
