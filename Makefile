@@ -32,7 +32,7 @@ lake/flights lake/flights-daily:
 
 ## Check it
 .PHONY: test test-fast lint fmt interop bench bench-validate bench-backfill venv
-test: ## Run every test; the S3 ones are skipped, and say so, where `weed` is absent (`make venv` installs it)
+test: ## Run every test; those on S3, PostgreSQL and Azure are skipped, and say so, where the server is absent
 	@$(CARGO) test --workspace --locked
 
 test-fast: ## Run the tests of journal and core only: seconds, no DataFusion

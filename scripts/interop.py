@@ -392,6 +392,52 @@ def deleted(checks: Checks, duck: Duck, lakeshift: str, root: pathlib.Path) -> N
         checks.that("partition spec" in told, "the mirror refuses to write under a partition spec that pyiceberg has changed")
 
 
+IN_CATALOGUE = """{table}
+  catalog: {{type: sql, uri: "sqlite:///{database}", name: interop, table: lake.{name}}}"""
+ONWARD = """
+apiVersion: lakeshift/v1
+name: {name}
+control: ../../lake/control
+source: {{format: iceberg, location: {table}, catalog: {{type: sql, uri: "sqlite:///{database}", name: interop, table: lake.{name}}}}}
+target: {{format: delta, location: {table}-moved}}
+cutover: {{alias: {name}}}
+"""
+
+
+def catalogued(checks: Checks, duck: Duck, lakeshift: str, root: pathlib.Path) -> None:
+    """Lakeshift and pyiceberg share a SQLite catalogue, each as the writer of a table that the other reads."""
+    database = root / "catalogue.db"
+    catalog = SqlCatalog("interop", uri=f"sqlite:///{database}", warehouse=f"file://{root}/warehouse")
+    catalog.create_namespace("lake")
+    shutil.copytree(PROJECT / "testdata" / "flights", root / "lake" / "flights-shared", dirs_exist_ok=True)
+    target = IN_CATALOGUE.format(table="lake/flights-in-catalogue", database=database, name="flights")
+    moved = {"lake/flights$": "lake/flights-shared", "lake/flights-iceberg$": target}
+    name = "flights-to-catalogue"
+    migration = Migration(lakeshift, root, name, spec("flights-to-iceberg", {**named(name), **moved}))
+    migration.steps(UNTIL_BACKFILL + SINCE_BACKFILL)
+    source = hive(root / "lake" / "flights-shared")
+    with checks.guarded("catalogue: pyiceberg loads what Lakeshift has migrated"):
+        table = catalog.load_table("lake.flights")
+        duck.connection.register("by_catalogue", table.scan().to_arrow())
+        differing = duck.differences(source, "by_catalogue")
+        checks.that(differing == 0, "catalogue: pyiceberg reads the source's rows", f"{duck.count(source)} rows")
+        table.append(ONE_MORE.cast(table.schema().as_arrow()))
+        told = migration.step("rollback", expected=4).stderr
+        checks.that("lacks" in told, "catalogue: Lakeshift sees the row that pyiceberg appended, and will not lose it")
+
+    made = catalog.create_table("lake.made", ONE_MORE.schema)
+    made.append(ONE_MORE)
+    made.append(ONE_MORE)
+    text = ONWARD.format(name="made", table=made.location().removeprefix("file://"), database=database)
+    onward = Migration(lakeshift, root, "made", text)
+    onward.steps(UNTIL_BACKFILL)
+    made.append(ONE_MORE)
+    onward.steps(SINCE_BACKFILL)
+    with checks.guarded("catalogue: deltalake reads what came from pyiceberg's table"):
+        counted = DeltaTable(f"{made.location().removeprefix('file://')}-moved").to_pyarrow_table().num_rows
+        checks.that(counted == 3, "catalogue: pyiceberg's table, moved to Delta with what it appended meanwhile", counted)
+
+
 def find_flights_3m() -> pathlib.Path | None:
     """The large data set, where there is one."""
     named = os.environ.get("LAKESHIFT_FLIGHTS_3M")
@@ -411,6 +457,7 @@ def main() -> None:
     january(checks, duck, lakeshift, root)
     evolved(checks, lakeshift, root)
     deleted(checks, duck, lakeshift, root)
+    catalogued(checks, duck, lakeshift, root)
     flights_3m = find_flights_3m()
     if flights_3m:
         half_year(checks, duck, lakeshift, root, flights_3m)

@@ -126,9 +126,17 @@ impl Storage {
     }
 }
 
-/// What tells one content of an object from the next: its ETag, or its modification time where the store has none.
+/// Begins an identity that is a modification time.
+pub const MODIFIED: &str = "modified:";
+/// Begins an ETag of Azure's.
+const AZURE_ETAG: &str = "0x";
+
+/// What tells one content of an object from the next: its ETag, or its modification time where the store has none. The same
+/// text however the store was asked: Azure puts quotes around an ETag when asked for one object, and none in a listing.
 pub fn identity(meta: &ObjectMeta) -> String {
-    meta.e_tag.clone().unwrap_or_else(|| format!("modified-{}", meta.last_modified.timestamp_millis()))
+    let Some(etag) = &meta.e_tag else { return format!("{MODIFIED}{}", meta.last_modified.timestamp_millis()) };
+    let bare = etag.trim_matches('"');
+    if bare.starts_with(AZURE_ETAG) { bare.to_owned() } else { etag.clone() }
 }
 
 impl From<OutsideError> for TableError {
@@ -162,6 +170,17 @@ mod tests {
         let resolved = storage().resolve(path).unwrap();
         assert_eq!(resolved.as_ref(), object);
         assert_eq!(storage().resolve(&storage().relative(&resolved).unwrap()).unwrap(), resolved);
+    }
+
+    #[rstest]
+    #[case(Some("\"0x8DCA\""), "0x8DCA")]
+    #[case(Some("0x8DCA"), "0x8DCA")]
+    #[case(Some("\"9e107d9d\""), "\"9e107d9d\"")]
+    #[case(None, "modified:0")]
+    fn an_identity_is_the_same_however_the_store_was_asked(#[case] etag: Option<&str>, #[case] expected: &str) {
+        let (location, last_modified) = (Path::from("a"), Default::default());
+        let meta = ObjectMeta { location, last_modified, size: 1, e_tag: etag.map(str::to_owned), version: None };
+        assert_eq!(identity(&meta), expected);
     }
 
     #[test]

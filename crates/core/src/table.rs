@@ -388,6 +388,19 @@ pub enum TableError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A catalogue keeps a table of this name at another location.
+    #[error(
+        "{table} lies at {found} by its catalogue, not at {location}; write that location or another table in the spec: \
+         nothing was changed"
+    )]
+    Elsewhere {
+        /// The table and its catalogue.
+        table: String,
+        /// Its location in the catalogue.
+        found: String,
+        /// The location in the spec.
+        location: String,
+    },
     /// A path leads outside of the table's location.
     #[error("{path} lies outside of {location}; Lakeshift reads and writes only below the locations that the spec names")]
     Outside {
@@ -452,6 +465,12 @@ pub trait TableFormat: fmt::Debug + Send + Sync {
     /// Adds and removes files in one atomic commit. Conflicts are found by validation against the current version, never
     /// by blind retry: a commit that raced with another is validated anew, a bounded number of times.
     async fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, TableError>;
+
+    /// Takes the table out of the catalogue that keeps it, before its files are deleted; where the table's own folder is the
+    /// catalogue there is nothing to do. A table that is not there is no error.
+    async fn forget(&self) -> Result<(), TableError> {
+        Ok(())
+    }
 
     /// What `migration` has left in the table's current metadata.
     async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError>;

@@ -164,7 +164,9 @@ impl NumberedLog {
             let listing = self.store.list_with_offset(Some(&self.prefix), &self.path(number));
             let last = listing
                 .try_fold(None, |last: Option<u64>, object| {
-                    std::future::ready(Ok(last.max(self.number_of(&object.location))))
+                    // Checked here too: a store may list from the beginning whatever it is told (Azurite does).
+                    let found = self.number_of(&object.location).filter(|found| *found > number);
+                    std::future::ready(Ok(last.max(found)))
                 })
                 .await;
             match last {

@@ -1,11 +1,13 @@
-//! The suites that an object store must pass before journals and leases may live on it. Each works under a prefix that
-//! must be empty, and panics on the first breach.
+//! The suites that an object store must pass before journals and leases may live on it, and the one of tables. Each works
+//! under a prefix that must be empty, and panics on the first breach.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a suite reports a breach by panicking, as a test does")]
 
 mod journal;
 mod lease;
 mod log;
+#[cfg(feature = "catalogs")]
+mod table;
 
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use crate::ManualClock;
 pub use journal::journal_contract;
 pub use lease::lease_contract;
 pub use log::log_contract;
+#[cfg(feature = "catalogs")]
+pub use table::{Deaf, TableWorld, table_contract};
 
 /// Contenders in a race. Few: SeaweedFS lets them wait for one another in steps of a second.
 const RACERS: usize = 5;

@@ -2,16 +2,29 @@
 //!
 //! - [`ManualClock`] and [`SeededRng`]: time and randomness that a test controls.
 //! - [`FaultStore`]: any object store, with every operation counted and one of them made to fail.
-//! - [`contract`]: the suites that a store must pass before journals and leases may live on it.
-//! - [`s3`] (feature `s3`): a real S3 server.
+//! - [`contract`]: the suites that a store must pass before journals and leases may live on it, and (feature `catalogs`) the
+//!   one that a table must pass before a migration may write to it.
+//! - [`s3`] (feature `s3`): a real S3 server, with a REST catalogue.
+//! - [`azure`] (feature `azure`): the Azure Blob API.
+//! - [`postgres`] and [`CutProxy`] (feature `catalogs`): a real PostgreSQL, and a proxy that loses one response.
 
+#[cfg(feature = "azure")]
+pub mod azure;
 mod clock;
 pub mod contract;
 mod fault;
+#[cfg(any(feature = "azure", feature = "catalogs", feature = "s3"))]
+mod kept;
+#[cfg(feature = "catalogs")]
+pub mod postgres;
+#[cfg(feature = "catalogs")]
+mod proxy;
 mod rng;
 #[cfg(feature = "s3")]
 pub mod s3;
 
 pub use clock::ManualClock;
 pub use fault::{Counted, FaultPlan, FaultStore, Operation, OperationKind};
+#[cfg(feature = "catalogs")]
+pub use proxy::CutProxy;
 pub use rng::SeededRng;

@@ -2,9 +2,8 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,30 +11,28 @@ use futures::TryStreamExt;
 use lakeshift_journal::{Clock, RngExt, SystemClock, SystemRng};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use crate::kept::{Kept, free_ports};
 
 /// The bucket that the server has.
 pub const BUCKET: &str = "lake";
+/// The bucket of the tables that the server's REST catalogue keeps; also the warehouse's name.
+pub const WAREHOUSE: &str = "warehouse";
 const REGION: &str = "us-east-1";
 /// How long the server may take to answer.
 const START_MAX: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(200);
-/// Ends the server when this process closes the pipe, by intent or by dying in any way, and clears its folder. A signal
-/// to the whole process group (Ctrl-C) ends the `read` and so does the same.
-const KEEPER: &str =
-    r#"trap : HUP INT TERM; dir=$1; shift; "$@" & server=$!; read -r _; kill -9 $server; wait $server; rm -rf "$dir""#;
-
 static SHARED: OnceCell<Result<S3Server, String>> = OnceCell::const_new();
 
 /// A running server. It ends when this value is dropped, or with the process.
 #[derive(Debug)]
 pub struct S3Server {
-    keeper: Child,
+    kept: Kept,
     port: u16,
+    catalog_port: u16,
     access_key: String,
     secret_key: String,
-    directory: PathBuf,
 }
 
 /// The server of this test process, started at the first call; nothing when `weed` is not installed, said on stderr.
@@ -88,22 +85,15 @@ impl S3Server {
     /// # Errors
     /// When it cannot be spawned, or does not answer within 90 seconds; the message has the end of its log.
     pub async fn start(weed: &Path) -> io::Result<Self> {
-        let directory = TempDir::with_prefix("lakeshift-s3-")?.keep();
+        let directory = Kept::folder("lakeshift-s3-")?;
         let access_key = format!("test{:016x}", SystemRng.nonce());
         let secret_key = format!("{:032x}", SystemRng.nonce128());
         let ports = free_ports(PORT_FLAGS.len())?;
-        let log = std::fs::File::create(directory.join("weed.log"))?;
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper"])
-            .args([directory.as_os_str(), weed.as_os_str()])
-            .args(arguments(&directory, &ports))
-            .env("AWS_ACCESS_KEY_ID", &access_key)
-            .env("AWS_SECRET_ACCESS_KEY", &secret_key)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        let server = Self { keeper, port: ports[0], access_key, secret_key, directory };
+        let arguments = arguments(&directory, &ports);
+        let kept = Kept::spawn(directory, weed, |command| {
+            command.args(arguments).env("AWS_ACCESS_KEY_ID", &access_key).env("AWS_SECRET_ACCESS_KEY", &secret_key);
+        })?;
+        let server = Self { kept, port: ports[0], catalog_port: ports[2], access_key, secret_key };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -112,6 +102,13 @@ impl S3Server {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The port of its Iceberg REST catalogue on 127.0.0.1. Who holds the access key may use it: `access key:secret key` is
+    /// a credential.
+    #[must_use]
+    pub fn catalog_port(&self) -> u16 {
+        self.catalog_port
     }
 
     /// The access key id; made up for this server.
@@ -146,6 +143,14 @@ impl S3Server {
         self.builder().build()
     }
 
+    /// As [`store`](Self::store), for the bucket of the catalogue's tables.
+    ///
+    /// # Errors
+    /// When the configuration is refused.
+    pub fn warehouse(&self) -> object_store::Result<AmazonS3> {
+        self.builder().with_bucket_name(WAREHOUSE).build()
+    }
+
     fn builder(&self) -> AmazonS3Builder {
         AmazonS3Builder::new()
             .with_endpoint(self.endpoint())
@@ -156,38 +161,31 @@ impl S3Server {
             .with_secret_access_key(&self.secret_key)
     }
 
-    /// Ready is when an object can be written, listed and deleted: the S3 port answers before the volumes do.
+    /// Ready is when an object can be written, listed and deleted, and both buckets are there: the S3 port answers before the
+    /// volumes do.
     async fn wait_until_ready(&self) -> io::Result<()> {
         let clock = SystemClock::new();
         let retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let options = ClientOptions::new().with_allow_http(true).with_timeout(Duration::from_secs(5));
-        let store = self.builder().with_retry(retries).with_client_options(options).build()?;
+        let builder = self.builder().with_retry(retries).with_client_options(options);
+        let (store, warehouse) = (builder.clone().build()?, builder.with_bucket_name(WAREHOUSE).build()?);
         while clock.elapsed() < START_MAX {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && is_ready(&store).await.is_ok() {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && is_ready(&store, &warehouse).await.is_ok() {
                 return Ok(());
             }
             clock.sleep(POLL).await;
         }
-        let log = std::fs::read_to_string(self.directory.join("weed.log")).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(20).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().collect();
-        Err(io::Error::other(format!("no answer within {START_MAX:?}; its log ends with\n{}", tail.join("\n"))))
+        Err(io::Error::other(format!("no answer within {START_MAX:?}; its log ends with\n{}", self.kept.log_tail())))
     }
 }
 
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        // The keeper's exit status says nothing about a test.
-        let _ = self.keeper.wait();
-    }
-}
-
-async fn is_ready(store: &AmazonS3) -> object_store::Result<()> {
+async fn is_ready(store: &AmazonS3, warehouse: &AmazonS3) -> object_store::Result<()> {
     let probe = object_store::path::Path::from("probe/ready");
     store.put(&probe, "ready".into()).await?;
     store.list(None).try_collect::<Vec<_>>().await?;
-    store.delete(&probe).await
+    store.delete(&probe).await?;
+    // Made after the other bucket.
+    warehouse.list(None).try_collect::<Vec<_>>().await.map(|_| ())
 }
 
 /// Every port of the server, so that two servers never meet; the S3 port first.
@@ -219,10 +217,4 @@ fn arguments(directory: &Path, ports: &[u16]) -> Vec<OsString> {
     ];
     let ports = PORT_FLAGS.iter().zip(ports).map(|(flag, port)| OsString::from(format!("-{flag}={port}")));
     [OsString::from("mini"), dir].into_iter().chain(fixed.map(OsString::from)).chain(ports).collect()
-}
-
-/// Ports that are free now. Another process may take one before the server does; the server then does not get ready.
-fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let held: io::Result<Vec<TcpListener>> = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
-    held?.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

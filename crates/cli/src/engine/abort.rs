@@ -62,8 +62,10 @@ async fn creator(tables: &Tables) -> Result<Option<Option<String>>, Error> {
     }
 }
 
-/// Data files first, metadata last: a table that is half dropped is still recognised as this migration's.
+/// Data files first, metadata last: a table that is half dropped is still recognised as this migration's. One of a
+/// catalogue leaves that before all else, so that it never names what is gone.
 async fn drop_target(session: &Session, tables: &Tables) -> Result<Dropped, Error> {
+    tables.target.forget().await?;
     let storage = &tables.target_storage;
     let metadata = match tables.target.format() {
         Format::Delta => "_delta_log/",

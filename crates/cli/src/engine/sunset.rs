@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::migration::{Event, Phase, State};
-use lakeshift_core::spec::{Spec, SunsetDisposition};
+use lakeshift_core::spec::{Catalog, Spec, SunsetDisposition};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{MigrationId, TableFormat, TableVersion};
 use object_store::ObjectStoreExt;
@@ -191,6 +191,12 @@ async fn other_migrations(session: &Session) -> Result<Vec<(Spec, Storage)>, Err
                 spec.storage = session.spec.storage.clone();
                 spec.source.storage.clear();
                 spec.target.storage.clear();
+                let own = &session.spec;
+                for catalog in [&mut spec.source.catalog, &mut spec.target.catalog].into_iter().flatten() {
+                    let of = |other: &&Catalog| other.uri == catalog.uri;
+                    let same = own.source.catalog.as_ref().filter(of).or(own.target.catalog.as_ref());
+                    catalog.take_credentials(same);
+                }
                 others.push((spec, folder));
             }
             _ => {}

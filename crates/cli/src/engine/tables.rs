@@ -31,7 +31,7 @@ impl Tables {
     /// Opens both; reads nothing yet. `folder` is the migration's own, where pinned inventories are kept.
     ///
     /// # Errors
-    /// A location that no store serves.
+    /// A location that no store serves; a variable of a catalogue's credentials that is not set.
     pub fn open(context: &Context, spec: &Spec, folder: &Storage) -> Result<Self, Error> {
         let source_storage = context.open(spec, Place::Source)?;
         let target_storage = context.open(spec, Place::Target)?;
@@ -45,12 +45,9 @@ impl Tables {
         });
         let source = match &hive {
             Some(hive) => Arc::new(hive.clone()),
-            None => open(spec.source.format, context, source_storage.clone(), &target_storage),
+            None => open_of(context, spec, Place::Source, source_storage.clone(), &target_storage)?,
         };
-        let target = match spec.target.snapshots {
-            Some(rule) => Arc::new(iceberg(context, target_storage.clone(), &source_storage).with_snapshot_rule(rule)),
-            None => open(spec.target.format, context, target_storage.clone(), &source_storage),
-        };
+        let target = open_of(context, spec, Place::Target, target_storage.clone(), &source_storage)?;
         Ok(Self { source, source_storage, target, target_storage, hive })
     }
 
@@ -73,6 +70,28 @@ pub struct Quarantined {
     pub path: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// One of a spec's tables, with all that the spec says of it; an Iceberg table by its folder or in its catalogue.
+fn open_of(
+    context: &Context,
+    spec: &Spec,
+    place: Place,
+    storage: Storage,
+    other: &Storage,
+) -> Result<Arc<dyn TableFormat>, Error> {
+    let format = if place == Place::Source { spec.source.format } else { spec.target.format };
+    if format != Format::Iceberg {
+        return Ok(open(format, context, storage, other));
+    }
+    let mut table = iceberg(context, storage, other);
+    if let Some(catalog) = spec.catalog(place) {
+        table = table.with_catalog(catalog, &spec.catalog_credentials(place, context.env)?);
+    }
+    if let Some(rule) = spec.target.snapshots.filter(|_| place == Place::Target) {
+        table = table.with_snapshot_rule(rule);
+    }
+    Ok(Arc::new(table))
 }
 
 /// The table at `storage`. `other` is where the migration's other table lies: its files may be registered in this one.

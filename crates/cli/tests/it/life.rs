@@ -132,6 +132,16 @@ async fn a_migration_lives_on_an_s3_server(#[values(Target::Iceberg, Target::Del
     assert_eq!(world.target_rows(target).await.len(), 8);
 }
 
+#[rstest]
+#[tokio::test]
+async fn a_migration_lives_on_azure(#[values(Target::Iceberg, Target::DeltaInPlace)] target: Target) {
+    let Some(server) = lakeshift_testkit::azure::shared().await else { return };
+    let world = World::on(server.store().unwrap(), &format!("az://lake/{target:?}"), target);
+    world.live(LIFE).await;
+    assert_eq!(world.status().await["phase"], "completed");
+    assert_eq!(world.target_rows(target).await.len(), 8);
+}
+
 /// The files have the column under different names, before and after dual write began.
 #[rstest]
 #[tokio::test]

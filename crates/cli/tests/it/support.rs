@@ -1,8 +1,8 @@
 //! A small world: a Hive-style table of flights on some store, a spec, and commands run as the binary runs them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -49,6 +49,14 @@ pub struct World {
     pub root: String,
     folder: tempfile::TempDir,
     seed: std::sync::atomic::AtomicU64,
+}
+
+/// The environment of every world's commands; a process has one, so that tests choose names that are theirs.
+pub static ENVIRONMENT: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// A variable of [`ENVIRONMENT`].
+pub fn environment(name: &str) -> Option<String> {
+    ENVIRONMENT.lock().unwrap().get(name).cloned()
 }
 
 /// One flight: (minute of the day, origin, delay).
@@ -227,7 +235,7 @@ impl World {
             stores: Stores::new().with_store(self.root.clone(), store),
             clock: self.clock.clone(),
             rng: Arc::new(SeededRng::new(seed)),
-            env: |_| None,
+            env: environment,
             holder: format!("test@here:{seed}"),
             progress: Progress::Quiet,
             stop: Stop::never(),

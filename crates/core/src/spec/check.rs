@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::catalog;
 use super::check_validation::validation;
 use super::error::{Problem, shown};
 use super::guard::{Step, path};
@@ -39,6 +40,9 @@ pub(super) fn resolve_locations(spec: &mut Spec, file: &Path) -> Checked {
         ("source.location", &mut spec.source.location),
         ("target.location", &mut spec.target.location),
     ];
+    for catalog in [&mut spec.source.catalog, &mut spec.target.catalog].into_iter().flatten() {
+        catalog.resolve(base);
+    }
     for (key, location) in locations {
         *location = location.resolve(base).map_err(|source| Finding {
             path: path(key),
@@ -58,6 +62,7 @@ pub(super) fn check(spec: &Spec) -> Checked {
     in_place(spec)?;
     hive_only(spec)?;
     iceberg_only(spec)?;
+    catalog::check(spec)?;
     partitioning(spec)?;
     sort(spec)?;
     columns(spec)?;
@@ -101,7 +106,7 @@ fn storage(spec: &Spec) -> Checked {
         for (option, secret) in options {
             let what = match secret {
                 _ if !secret.is_well_formed() => "has a `${` that does not open a variable (the value is not shown)",
-                _ if is_credential(option) && !secret.is_only_variables() => {
+                _ if is_credential(option) && !secret.is_only_variables("") => {
                     "holds a credential in the file itself (the value is not shown)"
                 }
                 _ => continue,

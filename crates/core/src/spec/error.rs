@@ -49,7 +49,9 @@ pub enum Problem {
         reason: String,
     },
     /// `${NAME}` in a place that takes none.
-    #[error("{key} contains `${{`; environment variables are substituted in storage options only")]
+    #[error(
+        "{key} contains `${{`; environment variables are substituted in storage options and in a catalogue's credentials only"
+    )]
     Variable {
         /// The key that has it.
         key: String,

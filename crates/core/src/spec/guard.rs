@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::catalog::CREDENTIALS;
 use super::error::{Problem, shown};
 
 /// A step from the document's root to a value.
@@ -42,7 +43,8 @@ pub(super) fn position(error: &serde_yaml::Error) -> Position {
     error.location().map_or((1, 1), |at| (at.line(), at.column()))
 }
 
-/// Checks the whole document: it expands to at most `bytes_max`, no key stands twice, `${` stands in storage options only.
+/// Checks the whole document: it expands to at most `bytes_max`, no key stands twice, `${` stands in storage options and
+/// credentials only.
 pub(super) fn survey(text: &str, bytes_max: usize) -> Result<(), Stop> {
     let mut state = Survey { left: bytes_max, problem: None };
     let walk = Walk { state: &mut state, path: &[] };
@@ -136,9 +138,14 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
         self.state.pay(text.len())?;
-        let storage = matches!(self.path, [a, ..] if a == "storage")
-            || matches!(self.path, [a, b, ..] if b == "storage" && (a == "source" || a == "target"));
-        if text.contains("${") && !storage {
+        let of_table = |part: &str| part == "source" || part == "target";
+        let takes = match self.path {
+            [part, section, ..] if of_table(part) && section == "storage" => true,
+            [part, section, key] if of_table(part) && section == "catalog" => CREDENTIALS.contains(&key.as_str()),
+            [part, ..] => part == "storage",
+            [] => false,
+        };
+        if text.contains("${") && !takes {
             let key = name(self.path);
             return Err(self.state.stop(Problem::Variable { key }));
         }

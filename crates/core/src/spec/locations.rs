@@ -134,7 +134,7 @@ fn looks_like_url(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, _)| known.contains(&scheme))
 }
 
-fn normalise(path: &Path) -> PathBuf {
+pub(super) fn normalise(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut path, component| {
         match component {
             Component::CurDir => {}

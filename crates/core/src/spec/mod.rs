@@ -4,6 +4,7 @@
 //! what was expected, a hint), [`template()`] writes a new one. Nothing here reads a file or an environment variable:
 //! `${NAME}` is substituted by [`Spec::storage_options`] through the function that it is given.
 
+mod catalog;
 mod check;
 mod check_validation;
 mod error;
@@ -17,6 +18,7 @@ mod sort;
 mod template;
 mod text;
 
+pub use catalog::{Catalog, CatalogCredentials, CatalogKind};
 pub use error::{Problem, SpecError};
 pub use locations::{Location, LocationError};
 pub use model::{

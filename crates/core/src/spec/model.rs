@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::catalog::Catalog;
 use super::locations::Location;
 use super::secret::Secret;
 use super::sizes::{ByteSize, Span};
@@ -75,6 +76,9 @@ pub struct Source {
     pub format: Format,
     /// The table's folder.
     pub location: Location,
+    /// Iceberg only: the catalogue that keeps the table; its location there must be `location`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Catalog>,
     /// Hive only: the partition columns with their types, outermost directory first. Without it, types are proven from
     /// the directory names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -109,6 +113,9 @@ pub struct Target {
     pub format: Format,
     /// The table's folder.
     pub location: Location,
+    /// Iceberg only: the catalogue that shall keep the table; its location there will be `location`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Catalog>,
     /// Partition fields, outermost first: `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`,
     /// `bucket(16, column)`, `truncate(4, column)`. Without it the table is not partitioned.
     #[serde(default, with = "text::partitioning")]

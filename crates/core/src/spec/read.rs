@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::catalog::CREDENTIALS;
 use super::check::{self, Checked, Finding};
 use super::check_validation::validation;
 use super::error::{Problem, SpecError, nearest, shown};
@@ -51,6 +52,9 @@ impl Spec {
             if let Value::Object(parts) = &mut json[table] {
                 parts.remove("storage");
                 parts.remove("snapshots");
+                if let Some(Value::Object(catalog)) = parts.get_mut("catalog") {
+                    catalog.retain(|key, _| !CREDENTIALS.contains(&key.as_str()));
+                }
             }
         }
         let digest = Sha256::digest(sorted(json).to_string());
@@ -150,7 +154,8 @@ fn hint_of(problem: &Problem) -> Option<String> {
         Problem::Bomb { .. } => "write the values out without anchors (`&name`) and aliases (`*name`)".to_owned(),
         Problem::DuplicateKey { .. } => "keep one of the two".to_owned(),
         Problem::Variable { .. } => {
-            "write the value itself; only options under `storage`, `source.storage` and `target.storage` take ${NAME}"
+            "write the value itself; only options under `storage`, `source.storage` and `target.storage`, and `user`, \
+             `password`, `credential` and `token` under `catalog`, take ${NAME}"
                 .to_owned()
         }
         _ => return None,
@@ -222,6 +227,7 @@ fn missing_hint(key: &str) -> String {
         "apiVersion" => "begin the file with `apiVersion: lakeshift/v1`".to_owned(),
         "control" => "add the folder for journal, plans and reports, such as `control: ../../control`".to_owned(),
         "cutover" | "alias" => "add the name that readers resolve: `cutover: {alias: flights}`".to_owned(),
+        "type" | "uri" | "table" => "a catalogue has `type`, `uri` and `table`".to_owned(),
         _ => "`lakeshift init` writes a spec that has every key".to_owned(),
     }
 }

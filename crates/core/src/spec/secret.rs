@@ -1,4 +1,4 @@
-//! Storage options and the one place where `${NAME}` is substituted.
+//! Storage options and credentials, and the one place where `${NAME}` is substituted.
 //!
 //! A [`Secret`] holds the text of the file; it prints and serialises as `***`. What the environment holds never enters a
 //! [`Spec`]: it goes from [`Spec::storage_options`] to the object store.
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::model::Spec;
 
-/// The unresolved value of a storage option.
+/// The unresolved value of a storage option or of a credential.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -31,7 +31,7 @@ pub enum Place {
 /// An environment variable that the spec names is not set.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "the environment variable {variable} is not set, which the spec names for the storage option `{option}`; set it and run again"
+    "the environment variable {variable} is not set, which the spec names for the option `{option}`; set it and run again"
 )]
 pub struct MissingVariable {
     /// The variable.
@@ -53,12 +53,16 @@ impl Secret {
         parts(&self.0).is_some()
     }
 
-    /// Whether the text is variables alone, so that the file itself holds no part of a credential.
-    pub(super) fn is_only_variables(&self) -> bool {
-        parts(&self.0).is_some_and(|parts| parts.iter().all(|part| matches!(part, Part::Variable(_))))
+    /// Whether the text is variables alone, with `between` anywhere, so that the file itself holds no part of a credential.
+    pub(super) fn is_only_variables(&self, between: &str) -> bool {
+        let harmless = |part: &Part<'_>| match part {
+            Part::Variable(_) => true,
+            Part::Literal(text) => *text == between,
+        };
+        parts(&self.0).is_some_and(|parts| parts.iter().all(harmless))
     }
 
-    fn resolve(&self, option: &str, env: &impl Fn(&str) -> Option<String>) -> Result<String, MissingVariable> {
+    pub(super) fn resolve(&self, option: &str, env: &impl Fn(&str) -> Option<String>) -> Result<String, MissingVariable> {
         let mut value = String::new();
         for part in parts(&self.0).unwrap_or_default() {
             match part {

@@ -257,6 +257,29 @@ fn mistakes() -> Vec<(&'static str, String)> {
             "accept_twice",
             accept("max_rows: 5", "max_rows: 5\n  - {id: x, owner: a, reason: b, expires: 2030-01-01, max_rows: 1}"),
         ),
+        ("catalog_of_delta", catalogued(REST).replace("format: iceberg", "format: delta")),
+        ("catalog_of_a_hive_source", edited("format: hive", &format!("format: hive\n  catalog: {{{REST}}}"))),
+        ("catalog_without_table", catalogued("type: rest, uri: https://c")),
+        ("catalog_unknown_type", catalogued("type: glue, uri: https://c, table: a.b")),
+        ("catalog_table_without_namespace", catalogued(&REST.replace("a.b.flights", "flights"))),
+        ("catalog_table_with_an_empty_level", catalogued(&REST.replace("a.b.flights", "a..flights"))),
+        ("catalog_name_of_rest", catalogued(&format!("{REST}, name: prod"))),
+        ("catalog_token_of_sql", catalogued(&format!("{SQL}, token: \"${{T}}\""))),
+        ("catalog_sql_without_name", catalogued(&SQL.replace("name: prod, ", ""))),
+        ("catalog_password_in_the_file", catalogued(&format!("{SQL}, user: me, password: hunter2"))),
+        ("catalog_secret_in_the_file", catalogued(&format!("{REST}, credential: \"me:hunter2\""))),
+        ("catalog_secret_half_in_the_file", catalogued(&format!("{REST}, credential: \"hunter2:${{S}}\""))),
+        ("catalog_credential_and_token", catalogued(&format!("{REST}, credential: \"${{C}}\", token: \"${{T}}\""))),
+        ("catalog_password_without_user", catalogued(&format!("{SQL}, password: \"${{P}}\""))),
+        ("catalog_uri_with_password", catalogued(&SQL.replace("db:5432", "me:hunter2@db:5432"))),
+        ("catalog_uri_with_user", catalogued(&REST.replace("catalog/api", "hunter2@catalog/api"))),
+        ("catalog_uri_with_password_parameter", catalogued(&SQL.replace("sslmode=require", "password=hunter2"))),
+        ("catalog_uri_of_a_driver", catalogued(&SQL.replace("postgresql:", "postgresql+psycopg2:"))),
+        ("catalog_uri_with_query", catalogued(&REST.replace("/api", "/api?token=hunter2"))),
+        ("catalog_uri_without_scheme", catalogued(&REST.replace("https://catalog/api", "hunter2"))),
+        ("catalog_sqlite_in_memory", catalogued("type: sql, name: n, table: a.t, uri: \"sqlite://\"")),
+        ("catalog_sqlite_with_user", catalogued("type: sql, name: n, table: a.t, uri: \"sqlite:////c.db\", user: me")),
+        ("catalog_variable_in_the_uri", catalogued(&REST.replace("https://catalog/api", "\"https://${HOST}\""))),
         ("tab", edited("  alias", "\talias")),
         ("colon_in_value", edited("name: flights", "name: flights\ndescription: old: new")),
         ("two_documents", format!("{MINIMAL}---\n{MINIMAL}")),
@@ -383,6 +406,64 @@ fn a_credential_comes_from_the_environment_alone(#[case] option: &str, #[case] c
     assert_eq!(read(&format!("{MINIMAL}storage: {{{option}: literal}}\n")).is_err(), credential);
     assert_eq!(read(&format!("{MINIMAL}storage: {{{option}: \"a${{NAME}}\"}}\n")).is_err(), credential);
     assert!(read(&format!("{MINIMAL}storage: {{{option}: \"${{NAME}}\"}}\n")).is_ok());
+}
+
+/// The minimal spec with a target in a catalogue of these keys.
+fn catalogued(keys: &str) -> String {
+    edited("flights_iceberg\n", &format!("flights_iceberg\n  catalog: {{{keys}}}\n"))
+}
+
+const SQL: &str = "type: sql, uri: \"postgresql://db:5432/lake?sslmode=require\", name: prod, table: lake.flights";
+const REST: &str = "type: rest, uri: https://catalog/api, table: a.b.flights, warehouse: w";
+
+#[test]
+fn a_catalogue_is_named_with_its_table_and_credentials_that_the_spec_does_not_hold() {
+    let text = catalogued(&format!("{SQL}, user: lakeshift, password: \"${{PASSWORD}}\""));
+    let spec = read(&text).unwrap();
+    let credentials = spec.catalog_credentials(Place::Target, |name| Some(format!("value of {name}"))).unwrap();
+    assert_eq!(
+        (credentials.user.as_deref(), credentials.password.as_deref()),
+        (Some("lakeshift"), Some("value of PASSWORD"))
+    );
+    assert_eq!(format!("{credentials:?}"), "CatalogCredentials(***)");
+    let error = spec.catalog_credentials(Place::Target, |_| None).unwrap_err();
+    assert_eq!((error.variable.as_str(), error.option.as_str()), ("PASSWORD", "catalog.password"));
+    for text in [format!("{spec:?}"), spec.to_canonical_json()] {
+        assert!(text.contains("***") && !text.contains("PASSWORD") && !text.contains("lakeshift\""), "{text}");
+    }
+    let rest = read(&catalogued(&format!("{REST}, credential: \"${{ID}}:${{SECRET}}\""))).unwrap();
+    assert_eq!(rest.catalog(Place::Target).unwrap().identifier(), (vec!["a", "b"], "flights"));
+    assert_eq!(rest.catalog(Place::Source), None);
+}
+
+#[test]
+fn who_asks_a_catalogue_is_no_part_of_the_digest_and_which_one_is_asked_is() {
+    let digest = |keys: String| read(&catalogued(&keys)).unwrap().digest();
+    let plain = digest(REST.to_owned());
+    assert_eq!(plain, digest(format!("{REST}, token: \"${{TOKEN}}\"")));
+    assert_ne!(plain, digest(REST.replace("flights", "others")));
+    assert_ne!(plain, read(MINIMAL).unwrap().digest());
+}
+
+#[rstest]
+#[case("sqlite:///../../catalog.db", "sqlite:////repo/catalog.db")]
+#[case("sqlite:////lake/a b.db", "sqlite:////lake/a b.db")]
+fn a_sqlite_database_is_found_from_the_specs_folder(#[case] uri: &str, #[case] resolved: &str) {
+    let spec = read(&catalogued(&format!("type: sql, name: n, table: a.t, uri: \"{uri}\""))).unwrap();
+    assert_eq!(spec.catalog(Place::Target).unwrap().uri, resolved);
+    assert_eq!(serde_json::from_str::<Spec>(&spec.to_canonical_json()).unwrap(), spec);
+}
+
+#[test]
+fn a_spec_from_a_journal_takes_the_credentials_of_the_same_catalogue_alone() {
+    let own = read(&catalogued(&format!("{REST}, token: \"${{TOKEN}}\""))).unwrap();
+    let mut other = read(&catalogued(&REST.replace("flights", "others"))).unwrap();
+    let catalog = other.target.catalog.as_mut().unwrap();
+    catalog.take_credentials(own.target.catalog.as_ref());
+    assert!(catalog.token.is_some());
+    catalog.uri = "https://elsewhere".to_owned();
+    catalog.take_credentials(own.target.catalog.as_ref());
+    assert_eq!(catalog.token, None);
 }
 
 #[test]

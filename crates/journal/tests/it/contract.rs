@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lakeshift_testkit::{contract, s3};
+use lakeshift_testkit::{azure, contract, s3};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -29,4 +29,10 @@ async fn local_disk_meets_the_contracts() {
 async fn s3_meets_the_contracts() {
     let Some(store) = s3::s3_store().await else { return };
     all_contracts(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_meets_the_contracts() {
+    let Some(server) = azure::shared().await else { return };
+    all_contracts(server.store().unwrap()).await;
 }

@@ -1,14 +1,11 @@
 //! What stands in the folder: every object, sorted, with what its name alone says of it.
 
 use futures::TryStreamExt;
-use lakeshift_core::storage::Storage;
+use lakeshift_core::storage::{MODIFIED, Storage, identity};
 use lakeshift_core::table::TableError;
 use object_store::ObjectMeta;
 
 use crate::storage::store_error;
-
-/// Marks an identity that is a modification time, for stores that give no ETag.
-const TIME_PREFIX: &str = "modified:";
 
 /// One object of the folder.
 #[derive(Debug, Clone)]
@@ -37,14 +34,12 @@ pub(super) async fn list(storage: &Storage) -> Result<Vec<Listed>, TableError> {
 }
 
 fn entry(path: String, meta: &ObjectMeta) -> Listed {
-    let modified_ms = meta.last_modified.timestamp_millis();
-    let identity = meta.e_tag.clone().unwrap_or_else(|| format!("{TIME_PREFIX}{modified_ms}"));
-    Listed { path, size_bytes: meta.size, identity, modified_ms }
+    Listed { path, size_bytes: meta.size, identity: identity(meta), modified_ms: meta.last_modified.timestamp_millis() }
 }
 
 /// The ETag that an identity is, if it is one.
 pub(super) fn etag(identity: &str) -> Option<&str> {
-    (!identity.starts_with(TIME_PREFIX)).then_some(identity)
+    (!identity.starts_with(MODIFIED)).then_some(identity)
 }
 
 /// Whether a segment of the path says that this is no data: `_SUCCESS`, `_delta_log/…`, `.part-0.crc`.

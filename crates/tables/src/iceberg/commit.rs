@@ -3,17 +3,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bytes::Bytes;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, Snapshot, Summary,
-    TableMetadata, TableMetadataBuilder,
+    TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
 };
 use lakeshift_core::table::{CommitOutcome, CommitRequest, TableError, TableVersion};
 use lakeshift_journal::RngExt;
+use uuid::Uuid;
 
-use super::catalog::{Base, Published};
+use super::catalog::{Base, Next, Published};
 use super::change::Change;
-use super::create::{self, METADATA_CODEC};
+use super::create;
 use super::fault::{bad_json, damaged, unsupported};
 use super::manifests::{self, List, Loaded, Writer};
 use super::metrics::Target;
@@ -64,7 +64,7 @@ impl IcebergTable {
     /// The manifests to validate against; a commit that only fences needs none.
     async fn manifests_of(&self, metadata: &TableMetadata, request: &CommitRequest) -> Result<Vec<Loaded>, TableError> {
         match metadata.current_snapshot() {
-            Some(snapshot) if !request.is_fence() => {
+            Some(snapshot) if self.makes_snapshot(request) => {
                 manifests::read_snapshot(&self.places, metadata.format_version(), snapshot).await
             }
             _ => Ok(Vec::new()),
@@ -99,10 +99,9 @@ impl IcebergTable {
         let snapshot_id = self.fresh_snapshot_id(metadata);
         let nonce = self.rng.uuid();
         let now_ms = self.clock.now().timestamp_millis().max(metadata.last_updated_ms() + 1);
-        let mut builder =
-            TableMetadataBuilder::new_from_metadata(metadata.clone(), Some(self.places.below_root(&base.file)));
+        let mut builder = TableMetadataBuilder::new_from_metadata(metadata.clone(), Some(base.location.clone()));
         let mut writer = Writer::new(&self.places, metadata, snapshot_id, nonce);
-        if !request.is_fence() {
+        if self.makes_snapshot(request) {
             let written = self.write_files(&mut writer, request, metadata, live, change, files).await?;
             let snapshot = Snapshot::builder()
                 .with_snapshot_id(snapshot_id)
@@ -130,8 +129,8 @@ impl IcebergTable {
             .set_properties(properties)
             .and_then(TableMetadataBuilder::build)
             .map_err(|source| self.refused(source))?;
-        let content = self.serialise(&next.metadata, now_ms)?;
-        match self.catalog.publish(base.number + 1, content).await? {
+        let next = self.next(next, now_ms, nonce)?;
+        match self.catalog.publish(Some(base), &next).await? {
             Published::Ours => Ok(Some(marks::version(next.metadata.current_snapshot_id()))),
             Published::Taken => {
                 writer.discard().await;
@@ -167,15 +166,16 @@ impl IcebergTable {
         Ok(Written { list, summary })
     }
 
-    /// The next metadata file's content, with our clock's time where the library put its own, and snapshots in order.
-    fn serialise(&self, metadata: &TableMetadata, now_ms: i64) -> Result<Bytes, TableError> {
+    /// The next metadata, its file with our clock's time where the library put its own, and snapshots in order.
+    pub(super) fn next(&self, built: TableMetadataBuildResult, now_ms: i64, nonce: Uuid) -> Result<Next, TableError> {
         let bad = |error| bad_json(self.name(), error);
-        let mut json = serde_json::to_value(metadata).map_err(bad)?;
+        let mut json = serde_json::to_value(&built.metadata).map_err(bad)?;
         json["last-updated-ms"] = now_ms.into();
         if let Some(snapshots) = json.get_mut("snapshots").and_then(serde_json::Value::as_array_mut) {
             snapshots.sort_by_key(|snapshot| snapshot["sequence-number"].as_i64());
         }
-        Ok(serde_json::to_vec_pretty(&json).map_err(bad)?.into())
+        let content = serde_json::to_vec_pretty(&json).map_err(bad)?.into();
+        Ok(Next { metadata: built.metadata, changes: built.changes, content, nonce })
     }
 
     fn fresh_snapshot_id(&self, metadata: &TableMetadata) -> i64 {
@@ -190,10 +190,7 @@ impl IcebergTable {
 
     /// Writing is refused where the compare-and-swap would not hold or the format has rules that are not kept here.
     fn check_writable(&self, base: &Base) -> Result<(), TableError> {
-        if self.catalog.is_fixed() {
-            let advice = "open the table by its folder, without a metadata file";
-            return Err(unsupported(self.name(), "a fixed metadata file (it is only read)", advice));
-        }
+        self.catalog.check_writable(base)?;
         let version = base.metadata.format_version();
         if version < FormatVersion::V2 {
             let advice = "Lakeshift writes Iceberg v2 and v3; upgrade or rewrite the table";
@@ -206,15 +203,15 @@ impl IcebergTable {
             let feature = format!("a default value of column {column}, which files without the column would show");
             return Err(unsupported(self.name(), feature, "drop the default by the table's own writer first"));
         }
-        let codec = base.metadata.properties().get(METADATA_CODEC).filter(|codec| codec.as_str() != "none");
-        if codec.is_some() || base.file.ends_with(".gz.metadata.json") {
-            let advice = format!("set {METADATA_CODEC}=none by the table's own writer first");
-            return Err(unsupported(self.name(), "compressed metadata, whose versions have two names", advice));
-        }
         Ok(())
     }
 
-    fn refused(&self, source: iceberg::Error) -> TableError {
+    /// A commit that only fences makes a snapshot where the catalogue could not see it otherwise.
+    fn makes_snapshot(&self, request: &CommitRequest) -> bool {
+        !request.is_fence() || self.catalog.server_writes_metadata()
+    }
+
+    pub(super) fn refused(&self, source: iceberg::Error) -> TableError {
         damaged(self.name(), "Iceberg refuses its next metadata; the table was left as it was", source)
     }
 }

@@ -1,17 +1,17 @@
 //! The first metadata file of a new table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use bytes::Bytes;
 use iceberg::spec::{
-    DEFAULT_SCHEMA_NAME_MAPPING, NullOrder, Schema, SortDirection, SortField, SortOrder, TableMetadata, Transform,
+    DEFAULT_SCHEMA_NAME_MAPPING, NullOrder, Schema, SortDirection, SortField, SortOrder, TableMetadata,
+    TableMetadataBuilder, Transform,
 };
 use lakeshift_core::spec::SortColumn;
 use lakeshift_core::table::{CreateOutcome, CreateRequest, TableError};
 use lakeshift_journal::RngExt;
 use serde_json::json;
 
-use super::catalog::{Base, Published};
+use super::catalog::{Base, Next, Occupant, Published};
 use super::fault::{bad_json, damaged, unsupported};
 use super::{IcebergTable, marks, partition, schema};
 
@@ -23,6 +23,8 @@ pub(super) const SPEC_ID: i32 = 0;
 const FORMAT_VERSION_DEFAULT: u8 = 2;
 /// The sort order that a table is created with, where it has one; 0 is that of unsorted files.
 const SORT_ORDER_ID: i64 = 1;
+/// How often the name mapping of a new table is set until it is found to be right.
+const ALIGNMENTS_MAX: usize = 3;
 /// Iceberg numbers partition fields from 1000; this stands for "none yet".
 const NO_PARTITION_FIELD: i32 = 999;
 
@@ -31,9 +33,12 @@ impl IcebergTable {
         if let Some(found) = self.standing(request).await? {
             return Ok(found);
         }
-        let content = self.first_metadata(request)?;
-        match self.catalog.publish(1, content).await? {
-            Published::Ours => Ok(CreateOutcome::Created(marks::version(None))),
+        let first = self.first_metadata(request)?;
+        match self.catalog.publish(None, &first).await? {
+            Published::Ours => {
+                self.align_names().await?;
+                Ok(CreateOutcome::Created(marks::version(None)))
+            }
             // Another runner of this migration may have been first.
             Published::Taken => match self.standing(request).await? {
                 Some(found) => Ok(found),
@@ -44,23 +49,52 @@ impl IcebergTable {
 
     /// What stands at the location already.
     async fn standing(&self, request: &CreateRequest) -> Result<Option<CreateOutcome>, TableError> {
-        let listed = self.catalog.list().await?;
-        let Some((number, _)) = listed.newest else {
-            let found = listed.catalogued.first();
-            return Ok(
-                found.map(|file| CreateOutcome::Foreign { found: format!("an Iceberg table of a catalogue ({file})") })
-            );
+        let base = match self.catalog.occupant(&request.migration).await? {
+            None => return Ok(None),
+            Some(Occupant::Stranger(file)) => {
+                return Ok(Some(CreateOutcome::Foreign { found: format!("an Iceberg table of a catalogue ({file})") }));
+            }
+            Some(Occupant::Table(base)) => base,
         };
-        let base = self.base().await?;
         if !marks::is_created_by(&base.metadata, &request.migration) {
             return Ok(Some(CreateOutcome::Foreign { found: describe(&base) }));
         }
-        // A crash may have come between the metadata file and the hint.
-        self.catalog.hint(number.max(base.number)).await;
+        self.align_names().await?;
         Ok(Some(CreateOutcome::AlreadyCreated(marks::version(base.metadata.current_snapshot_id()))))
     }
 
-    fn first_metadata(&self, request: &CreateRequest) -> Result<Bytes, TableError> {
+    /// Makes the name mapping of a table without snapshots name the ids that its columns have: a server numbers the columns
+    /// of a new table in an order of its own.
+    async fn align_names(&self) -> Result<(), TableError> {
+        if !self.catalog.server_writes_metadata() {
+            return Ok(());
+        }
+        for _ in 0..ALIGNMENTS_MAX {
+            let base = self.base().await?;
+            let mapping = schema::name_mapping(base.metadata.current_schema());
+            let mapping = serde_json::to_value(mapping).map_err(|error| bad_json(self.name(), error))?;
+            let found = base.metadata.properties().get(DEFAULT_SCHEMA_NAME_MAPPING);
+            let same = found.and_then(|text| serde_json::from_str(text).ok()).as_ref() == Some(&mapping);
+            if same || base.metadata.current_snapshot().is_some() {
+                return Ok(());
+            }
+            let properties = HashMap::from([(DEFAULT_SCHEMA_NAME_MAPPING.to_owned(), mapping.to_string())]);
+            let next = TableMetadataBuilder::new_from_metadata(base.metadata.clone(), Some(base.location.clone()))
+                .set_properties(properties)
+                .and_then(TableMetadataBuilder::build)
+                .map_err(|source| self.refused(source))?;
+            let next = self.next(next, self.clock.now().timestamp_millis(), self.rng.uuid())?;
+            // Whoever was first, the next look tells whether the names are right.
+            let _: Published = self.catalog.publish(Some(&base), &next).await?;
+        }
+        Err(unsupported(
+            self.name(),
+            "a catalogue that does not keep the property schema.name-mapping.default",
+            "the table was created and is empty: abort the migration, which drops it, and choose another catalogue",
+        ))
+    }
+
+    fn first_metadata(&self, request: &CreateRequest) -> Result<Next, TableError> {
         let table = self.name();
         let schema = schema::to_iceberg(table, &request.schema)?;
         let spec = partition::to_iceberg(table, &request.partition, &schema)?;
@@ -98,8 +132,8 @@ impl IcebergTable {
         read.default_partition_spec()
             .partition_type(read.current_schema())
             .map_err(|source| damaged(table, "its partitioning does not fit its columns", source))?;
-        let text = serde_json::to_vec_pretty(&metadata).map_err(|error| bad_json(table, error))?;
-        Ok(text.into())
+        let content = serde_json::to_vec_pretty(&metadata).map_err(|error| bad_json(table, error))?.into();
+        Ok(Next { metadata: read, changes: Vec::new(), content, nonce: self.rng.uuid() })
     }
 }
 

@@ -108,6 +108,12 @@ fn raw(storage: &Storage) -> String {
     normalise(&percent_decode_str(storage.location()).decode_utf8_lossy())
 }
 
+/// Whether two folders in metadata spelling are one, however their scheme and end are written.
+pub(super) fn same_folder(one: &str, other: &str) -> bool {
+    let plain = |text: &str| normalise(text).trim_end_matches('/').to_owned();
+    plain(one) == plain(other)
+}
+
 fn below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
     path.strip_prefix(root)?.strip_prefix('/')
 }

@@ -9,6 +9,8 @@ use lakeshift_journal::Epoch;
 
 use super::fault::corrupt;
 
+/// Begins every property that is Lakeshift's.
+pub(super) const PREFIX: &str = "lakeshift.";
 /// The snapshot summary's and the table's name of the migration.
 pub(super) const MIGRATION: &str = "lakeshift.migration";
 /// The snapshot summary's commit number.

@@ -1,9 +1,8 @@
-//! Apache Iceberg, read and written by path: [`IcebergTable`] over the filesystem catalogue.
+//! Apache Iceberg: [`IcebergTable`], by path or in a catalogue.
 //!
-//! The catalogue is `metadata/vN.metadata.json`, create-only; see [`catalog`]. Reading takes versions 1 to 3 of the format,
-//! writing versions 2 and 3. The `iceberg` crate gives the specification's types, parsers and writers; commits, their
-//! validation and all I/O are here, over the one storage configuration. A table that a catalogue keeps is read at a metadata
-//! file named by [`IcebergTable::with_metadata_file`].
+//! Without a catalogue the table's folder is one: `metadata/vN.metadata.json`, create-only; see [`catalog`]. Reading takes
+//! versions 1 to 3 of the format, writing versions 2 and 3. The `iceberg` crate gives the specification's types, parsers and
+//! writers; commits, their validation and all I/O are here, over the one storage configuration.
 
 mod catalog;
 mod change;
@@ -31,7 +30,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, SnapshotRef};
-use lakeshift_core::spec::SnapshotRule;
+use lakeshift_core::spec::{Catalog as CatalogSpec, CatalogCredentials, CatalogKind, SnapshotRule};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
     Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, FileFacts, Format, Marks, MigrationId,
@@ -39,7 +38,7 @@ use lakeshift_core::table::{
 };
 use lakeshift_journal::{Clock, Rng, SystemClock, SystemRng};
 
-use self::catalog::{Base, Catalog};
+use self::catalog::{Base, Catalog, Filesystem, Fixed, RestCatalog, SqlCatalog};
 use self::fault::{damaged, unsupported};
 use self::location::Places;
 use crate::footer::read_footer;
@@ -48,7 +47,7 @@ use crate::footer::read_footer;
 #[derive(Debug, Clone)]
 pub struct IcebergTable {
     places: Places,
-    catalog: Catalog,
+    catalog: Arc<dyn Catalog>,
     snapshots: Option<SnapshotRule>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
@@ -59,7 +58,7 @@ impl IcebergTable {
     pub fn new(root: Storage) -> Self {
         Self {
             places: Places::new(root.clone()),
-            catalog: Catalog::new(root),
+            catalog: Arc::new(Filesystem::new(root)),
             snapshots: None,
             clock: Arc::new(SystemClock::new()),
             rng: Arc::new(SystemRng),
@@ -75,10 +74,21 @@ impl IcebergTable {
     }
 
     /// Reads the table at this metadata file, relative to the root (`metadata/00003-….metadata.json`), whatever else stands
-    /// in the folder: for tables of a catalogue. Such a table is only read.
+    /// in the folder. Such a table is only read.
     #[must_use]
     pub fn with_metadata_file(mut self, file: impl Into<String>) -> Self {
-        self.catalog.fix(file.into());
+        self.catalog = Arc::new(Fixed::new(self.places.root().clone(), file.into()));
+        self
+    }
+
+    /// Reads and writes the table through this catalogue alone, which waits by the clock that was set before.
+    #[must_use]
+    pub fn with_catalog(mut self, catalog: &CatalogSpec, credentials: &CatalogCredentials) -> Self {
+        let root = self.places.root().clone();
+        self.catalog = match catalog.kind {
+            CatalogKind::Sql => Arc::new(SqlCatalog::new(root, catalog, credentials)),
+            CatalogKind::Rest => Arc::new(RestCatalog::new(root, catalog, credentials, self.clock.clone())),
+        };
         self
     }
 
@@ -108,7 +118,7 @@ impl IcebergTable {
     /// # Errors
     /// As [`TableFormat::snapshot`].
     pub async fn metadata_location(&self) -> Result<String, TableError> {
-        Ok(self.places.below_root(&self.base().await?.file))
+        Ok(self.base().await?.location)
     }
 
     fn name(&self) -> &str {
@@ -230,11 +240,15 @@ impl TableFormat for IcebergTable {
     async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError> {
         let base = self.base().await?;
         let mut marks = marks::marks(self.name(), &base.metadata, migration)?;
-        if marks::is_created_by(&base.metadata, migration) && !self.catalog.is_fixed() {
-            // A catalogue that committed to this folder has a table of its own there, which readers by path do not see.
-            let catalogued = self.catalog.list().await?.catalogued;
-            marks.foreign.extend(catalogued.into_iter().map(|file| TableVersion(format!("iceberg:{file}"))));
+        if marks::is_created_by(&base.metadata, migration) {
+            // Who committed past the catalogue has a table of his own in the folder, which its readers do not see.
+            let bypasses = self.catalog.bypasses().await?;
+            marks.foreign.extend(bypasses.into_iter().map(|file| TableVersion(format!("iceberg:{file}"))));
         }
         Ok(marks)
+    }
+
+    async fn forget(&self) -> Result<(), TableError> {
+        self.catalog.forget().await
     }
 }

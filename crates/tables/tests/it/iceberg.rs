@@ -3,7 +3,7 @@
 mod commits;
 mod deletes;
 mod faults;
-mod fixture;
+pub mod fixture;
 mod metadata;
 mod upkeep;
 mod version3;

@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod builders;
 #[cfg(test)]
+mod catalogs;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod delta;
 #[cfg(test)]
 mod footer;

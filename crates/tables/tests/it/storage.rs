@@ -69,6 +69,13 @@ fn s3_options(server: &lakeshift_testkit::s3::S3Server) -> BTreeMap<String, Stri
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn awkward_names_on_azure_are_listed_and_read_as_they_are() {
+    let Some(server) = lakeshift_testkit::azure::shared().await else { return };
+    let storage = Stores::new().open_with("az://lake/awkward", &server.options()).unwrap();
+    awkward_names_survive(&storage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_create_on_s3_is_refused() {
     let Some(server) = lakeshift_testkit::s3::shared().await else { return };
     let storage = Stores::new().open_with("s3://lake/create", &s3_options(server)).unwrap();
