@@ -104,6 +104,7 @@ fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema
         target_partition: spec.target.partitioning.clone(),
         target_can_refer: in_place || spec.target.format == Format::Iceberg,
         renames: spec.source.columns.clone(),
+        defaults: source.defaults.keys().cloned().collect(),
         rows_change: spec.transform.is_some() || spec.scope.is_some(),
         forced: match spec.backfill.strategy {
             spec::Strategy::Auto | spec::Strategy::Adopt => None,

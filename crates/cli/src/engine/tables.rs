@@ -43,9 +43,10 @@ impl Tables {
                 .with_partition_types(declared.collect())
                 .with_columns(spec.source.columns.clone())
         });
-        let source = match &hive {
-            Some(hive) => Arc::new(hive.clone()),
-            None => open(spec.source.format, context, source_storage.clone(), &target_storage),
+        let source = match (&hive, &spec.source.reference) {
+            (Some(hive), _) => Arc::new(hive.clone()),
+            (None, Some(name)) => Arc::new(iceberg(context, source_storage.clone(), &target_storage).with_reference(name)),
+            (None, None) => open(spec.source.format, context, source_storage.clone(), &target_storage),
         };
         let target = open(spec.target.format, context, target_storage.clone(), &source_storage);
         Ok(Self { source, source_storage, target, target_storage, hive })
@@ -77,11 +78,13 @@ pub fn open(format: Format, context: &Context, storage: Storage, other: &Storage
     match format {
         Format::Hive => Arc::new(HiveTable::new(storage)),
         Format::Delta => Arc::new(DeltaTable::new(storage, context.clock.clone())),
-        Format::Iceberg => Arc::new(
-            IcebergTable::new(storage)
-                .with_files_in(other.clone())
-                .with_clock(context.clock.clone())
-                .with_rng(context.rng.clone()),
-        ),
+        Format::Iceberg => Arc::new(iceberg(context, storage, other)),
     }
+}
+
+fn iceberg(context: &Context, storage: Storage, other: &Storage) -> IcebergTable {
+    IcebergTable::new(storage)
+        .with_files_in(other.clone())
+        .with_clock(context.clock.clone())
+        .with_rng(context.rng.clone())
 }

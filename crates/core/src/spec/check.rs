@@ -54,6 +54,7 @@ pub(super) fn check(spec: &Spec) -> Checked {
     places(spec)?;
     in_place(spec)?;
     hive_only(spec)?;
+    reference(spec)?;
     partitioning(spec)?;
     columns(spec)?;
     validation(&spec.validation)?;
@@ -170,6 +171,23 @@ fn hive_only(spec: &Spec) -> Checked {
             let what = format!("source.{key} is for hive sources; a {} table says it itself", spec.source.format);
             return Err(contradiction(&format!("source.{key}"), what, format!("remove `{key}`")));
         }
+    }
+    Ok(())
+}
+
+/// A branch or tag is one of several states of one table, whose files cannot be told apart by their folder.
+fn reference(spec: &Spec) -> Checked {
+    let Some(name) = &spec.source.reference else { return Ok(()) };
+    if spec.source.format != Format::Iceberg {
+        let what = format!("source.ref is for iceberg sources; a {} table has no branches or tags", spec.source.format);
+        return Err(contradiction("source.ref", what, "remove `ref`"));
+    }
+    if name.trim().is_empty() {
+        return Err(value("source.ref", "", "the name of a branch or tag"));
+    }
+    if spec.sunset.disposition != SunsetDisposition::Keep {
+        let what = "source.ref moves one branch or tag, and the old table's files may be those of others";
+        return Err(contradiction("sunset.disposition", what, "write `disposition: keep`"));
     }
     Ok(())
 }

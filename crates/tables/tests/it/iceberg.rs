@@ -4,3 +4,4 @@ mod commits;
 mod faults;
 mod fixture;
 mod metadata;
+mod sources;

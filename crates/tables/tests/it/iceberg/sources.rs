@@ -1,0 +1,147 @@
+//! Tables as others leave them: defaults, compressed metadata, branches, files of deletes that are not what they should be.
+
+use std::io::Write as _;
+
+use lakeshift_core::table::{FileEntry, TableError, TableFormat, with_deletes};
+use lakeshift_core::value::Value;
+use lakeshift_tables::iceberg::IcebergTable;
+use rstest::rstest;
+use serde_json::{Value as Json, json};
+
+use super::fixture::*;
+
+/// The created table with its metadata changed.
+async fn changed(change: impl FnOnce(&mut Json)) -> (Lake, IcebergTable) {
+    let (lake, table) = created().await;
+    let mut metadata = lake.metadata(1);
+    change(&mut metadata);
+    std::fs::write(lake.path("metadata/v1.metadata.json"), metadata.to_string()).unwrap();
+    (lake, table)
+}
+
+fn version_three(metadata: &mut Json, field: Json) {
+    metadata["format-version"] = 3.into();
+    metadata["next-row-id"] = 0.into();
+    metadata["last-column-id"] = 9.into();
+    metadata["schemas"][0]["fields"].as_array_mut().unwrap().push(field);
+}
+
+fn field(data_type: Json, default: Json) -> Json {
+    json!({ "id": 7, "name": "seats", "required": false, "type": data_type, "initial-default": default })
+}
+
+#[rstest]
+#[case(json!("int"), json!(150), Value::Int(150))]
+#[case(json!("long"), json!(-1), Value::Int(-1))]
+#[case(json!("string"), json!("UA"), Value::String("UA".into()))]
+#[case(json!("date"), json!("2001-01-01"), Value::Date(11_323))]
+#[case(json!("timestamp"), json!("2001-01-01T00:00:00"), Value::Timestamp(978_307_200_000_000))]
+#[case(json!("decimal(9, 2)"), json!("14.20"), Value::Decimal { unscaled: 1420, scale: 2 })]
+#[case(json!("boolean"), json!(false), Value::Boolean(false))]
+#[case(json!("binary"), json!("00ff"), Value::Binary(vec![0, 255]))]
+#[tokio::test]
+async fn a_default_is_told_with_its_column(#[case] data_type: Json, #[case] default: Json, #[case] expected: Value) {
+    let (_lake, table) = changed(|metadata| version_three(metadata, field(data_type, default))).await;
+    let snapshot = table.snapshot(None).await.unwrap();
+    assert_eq!(snapshot.defaults.into_iter().collect::<Vec<_>>(), [("seats".to_owned(), expected)]);
+}
+
+/// The library would drop what it does not understand, and the rows would be null.
+#[rstest]
+#[case::unparsed(field(json!("timestamp_ns"), json!("2001-01-01T00:00:00.000000001")), "seats of this type")]
+#[case::malformed(field(json!("int"), json!("150")), "seats of this type")]
+#[case::nested(field(json!({ "type": "struct", "fields": [
+    { "id": 8, "name": "row", "required": false, "type": "int", "initial-default": 1 }] }), Json::Null), "inside of column seats")]
+#[tokio::test]
+async fn a_default_that_is_not_understood_is_refused(#[case] field: Json, #[case] named: &str) {
+    let (_lake, table) = changed(|metadata| version_three(metadata, field)).await;
+    let error = table.snapshot(None).await.unwrap_err();
+    assert!(matches!(error, TableError::Unsupported { .. }) && error.to_string().contains(named), "{error}");
+}
+
+#[tokio::test]
+async fn a_default_in_a_version_without_defaults_is_refused() {
+    let (_lake, table) = changed(|metadata| {
+        version_three(metadata, field(json!("int"), json!(1)));
+        metadata["format-version"] = 2.into();
+    })
+    .await;
+    let error = table.snapshot(None).await.unwrap_err();
+    assert!(error.to_string().contains("a default value of column seats"), "{error}");
+}
+
+#[tokio::test]
+async fn compressed_metadata_is_read_with_its_defaults() {
+    let (lake, table) = changed(|metadata| version_three(metadata, field(json!("int"), json!(150)))).await;
+    let plain = std::fs::read(lake.path("metadata/v1.metadata.json")).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(&plain).unwrap();
+    std::fs::remove_file(lake.path("metadata/v1.metadata.json")).unwrap();
+    std::fs::write(lake.path("metadata/v1.gz.metadata.json"), packed.finish().unwrap()).unwrap();
+    let snapshot = table.snapshot(None).await.unwrap();
+    assert_eq!(snapshot.defaults["seats"], Value::Int(150));
+    let fixed = IcebergTable::new(lake.storage.clone()).with_metadata_file("metadata/v1.gz.metadata.json");
+    assert_eq!(fixed.snapshot(None).await.unwrap().defaults, snapshot.defaults);
+}
+
+#[tokio::test]
+async fn a_branch_is_read_and_never_written() {
+    let (lake, table) = created().await;
+    let first = lake.file("data/a.parquet", Some(DAY), &[(1, None)]).await;
+    let second = lake.file("data/b.parquet", Some(DAY), &[(2, None)]).await;
+    let at = committed(&table, &request(1, vec![first], &[])).await;
+    committed(&table, &request(2, vec![second.clone()], &[])).await;
+    let mut metadata = lake.metadata(3);
+    let id: i64 = at.0.strip_prefix("iceberg:").unwrap().parse().unwrap();
+    metadata["refs"]["audit"] = json!({ "snapshot-id": id, "type": "branch" });
+    std::fs::write(lake.path("metadata/v3.metadata.json"), metadata.to_string()).unwrap();
+    let branch = lake.table(2).with_reference("audit");
+    assert_eq!(paths(&branch).await, ["data/a.parquet"]);
+    assert_eq!(branch.snapshot(None).await.unwrap().version, at);
+    let refused = branch.commit(&request(3, vec![second], &[])).await;
+    assert!(matches!(refused, Err(TableError::Unsupported { .. })), "{refused:?}");
+    assert_eq!(paths(&lake.table(3).with_reference("main")).await, ["data/a.parquet", "data/b.parquet"]);
+    let gone = lake.table(4).with_reference("nightly").snapshot(None).await.unwrap_err();
+    assert!(gone.to_string().contains("nightly"), "{gone}");
+}
+
+/// A file of three rows, to which these deletes apply.
+fn with(applied: Json) -> FileEntry {
+    FileEntry {
+        path: "data/a.parquet".to_owned(),
+        size_bytes: 0,
+        identity: with_deletes("sequence 1", &applied.to_string()),
+        modified_ms: 0,
+        rows: None,
+        partition: vec![],
+        has_deletes: true,
+    }
+}
+
+#[rstest]
+#[case::not_a_list(json!("of the manifests"), "the list of deletes of data/a.parquet")]
+#[case::too_many_rows(json!({ "rows": 1_u64 << 33 }), "deletes in a file of 8589934592 rows")]
+#[case::large_vector(json!({ "rows": 3, "vector": { "path": "d.puffin", "offset": 4, "size_bytes": 1_u64 << 31, "rows": 1 } }), "at most")]
+#[case::outside(json!({ "rows": 3, "vector": { "path": "memory:///other/d.puffin", "offset": 4, "size_bytes": 40, "rows": 1 } }), "outside")]
+#[case::no_puffin(json!({ "rows": 3, "vector": { "path": "d.parquet", "offset": 4, "size_bytes": 40, "rows": 1 } }), "magic of a Puffin")]
+#[case::beyond_its_file(json!({ "rows": 3, "vector": { "path": "d.parquet", "offset": 4, "size_bytes": 9999, "rows": 1 } }), "does not lie within")]
+#[case::large_file(json!({ "rows": 3, "positional": [{ "path": "d.parquet", "size_bytes": 1_u64 << 31, "rows": 2 }] }), "bytes of positional deletes")]
+#[tokio::test]
+async fn deletes_beyond_what_is_read_or_sound_are_refused_by_name(#[case] applied: Json, #[case] named: &str) {
+    let (lake, table) = created().await;
+    lake.file("d.parquet", None, &[(1, None), (2, None)]).await;
+    let error = table.deleted_rows(&with(applied)).await.unwrap_err();
+    assert!(error.to_string().contains(named), "{error}");
+}
+
+/// Data where deletes should be; and other rows than the table says.
+#[tokio::test]
+async fn a_file_that_holds_no_positional_deletes_is_refused() {
+    let (lake, table) = created().await;
+    let file = lake.file("d.parquet", None, &[(1, None), (2, None)]).await;
+    let applied = |rows| json!({ "rows": 3, "positional": [{ "path": "d.parquet", "size_bytes": file.size_bytes, "rows": rows }] });
+    let error = table.deleted_rows(&with(applied(2))).await.unwrap_err();
+    assert!(error.to_string().contains("d.parquet") && error.to_string().contains("file_path and pos"), "{error}");
+    let error = table.deleted_rows(&with(applied(1))).await.unwrap_err();
+    assert!(error.to_string().contains("has 2 rows where the table says 1"), "{error}");
+}
