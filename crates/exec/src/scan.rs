@@ -343,7 +343,7 @@ impl Layout {
             if constant_of.contains_key(name.as_str()) {
                 continue;
             }
-            constant_of.insert(name, constants.len());
+            constant_of.insert(name.as_str(), constants.len());
             constant_values.push(Constant::Default(types::scalar(Some(value), column.data_type())?));
             let constant = ArrowField::new(format!("\u{0}default {name}"), column.data_type().clone(), true);
             constants.push(Arc::new(constant.with_metadata(column.metadata().clone())));

@@ -83,8 +83,5 @@ pub fn open(format: Format, context: &Context, storage: Storage, other: &Storage
 }
 
 fn iceberg(context: &Context, storage: Storage, other: &Storage) -> IcebergTable {
-    IcebergTable::new(storage)
-        .with_files_in(other.clone())
-        .with_clock(context.clock.clone())
-        .with_rng(context.rng.clone())
+    IcebergTable::new(storage).with_files_in(other.clone()).with_clock(context.clock.clone()).with_rng(context.rng.clone())
 }

@@ -64,15 +64,8 @@ async fn found(
     file: &FileEntry,
     deletes: &[EqualityDeletes],
 ) -> Result<Vec<u64>, ScanError> {
-    let request = EqualityRequest {
-        storage,
-        format: Format::Iceberg,
-        snapshot,
-        file,
-        rows: file.rows,
-        places: &[storage],
-        deletes,
-    };
+    let request =
+        EqualityRequest { storage, format: Format::Iceberg, snapshot, file, rows: file.rows, places: &[storage], deletes };
     let rows = equality_deleted(engine, &request).await?;
     Ok(rows.ranges().iter().flat_map(|range| range.clone()).collect())
 }

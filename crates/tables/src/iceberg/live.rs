@@ -9,7 +9,7 @@ use super::deletes::{Index, Scopes};
 use super::fault::{corrupt, unsupported};
 use super::location::Places;
 use super::manifests::Loaded;
-use super::partition::Columns;
+use super::partition::{self, Columns};
 
 /// The live data files of a snapshot whose manifests are `manifests`, in the order of their paths.
 pub(super) fn entries(
@@ -19,10 +19,12 @@ pub(super) fn entries(
     manifests: &[Loaded],
 ) -> Result<Vec<FileEntry>, TableError> {
     let deletes = Index::collect(table, places, manifests)?;
+    let used = manifests.iter().filter(|loaded| loaded.is_data()).map(|loaded| loaded.file.partition_spec_id).collect();
+    let fields = partition::shared(metadata, &used);
     let mut entries = Vec::new();
     for loaded in manifests.iter().filter(|loaded| loaded.is_data()) {
         let written = &loaded.metadata.partition_spec;
-        let columns = Columns::find(table, metadata.default_partition_spec(), written, &loaded.metadata.schema)?;
+        let columns = Columns::find(table, &fields, written, &loaded.metadata.schema)?;
         let scopes = Scopes::new(table, written, &loaded.metadata.schema)?;
         for entry in loaded.live() {
             entries.push(file_entry(places, &columns, &scopes, entry, &deletes)?);
@@ -47,6 +49,7 @@ fn file_entry(
             "rewrite the table to Parquet first",
         ));
     }
+    columns.check(file)?;
     let sequence =
         entry.sequence_number.ok_or_else(|| corrupt(file.file_path(), "its manifest entry has no sequence number"))?;
     let path = places.to_entry(file.file_path());

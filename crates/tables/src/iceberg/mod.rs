@@ -23,6 +23,7 @@ mod schema;
 mod summary;
 mod values;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -197,12 +198,19 @@ impl TableFormat for IcebergTable {
             .map_err(|source| damaged(self.name(), "the snapshot's schema is missing", source))?
             .unwrap_or_else(|| base.metadata.current_schema().clone());
         let columns = schema::from_metadata(self.name(), &base.metadata, &schema)?;
+        let used = match snapshot {
+            // Most tables have had one spec.
+            Some(snapshot) if base.metadata.partition_specs_iter().len() > 1 => {
+                manifests::specs_in_use(&self.places, base.metadata.format_version(), snapshot).await?
+            }
+            _ => BTreeSet::new(),
+        };
         let defaults = defaults::of(self, &base, &schema).await?;
         let default = |field: &Field| Some((field.name.clone(), defaults.get(&field.id?)?.clone()));
         Ok(Snapshot {
             version: marks::version(snapshot.map(|snapshot| snapshot.snapshot_id())),
             location: self.name().to_owned(),
-            partition: partition::from_iceberg(self.name(), base.metadata.default_partition_spec(), &schema)?,
+            partition: partition::from_iceberg(self.name(), &partition::shared(&base.metadata, &used), &schema)?,
             defaults: columns.fields.iter().filter_map(default).collect(),
             schema: columns,
             properties: base.metadata.properties().clone().into_iter().collect(),

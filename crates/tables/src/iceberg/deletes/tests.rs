@@ -126,7 +126,8 @@ fn what_contradicts_itself_is_refused() {
 
 #[test]
 fn more_delete_files_than_are_read_are_refused() {
-    let deletes = |count: usize| (0..count).map(|number| file(POSITIONS, &format!("d{number}"), Some(1))).collect::<Vec<_>>();
+    let deletes =
+        |count: usize| (0..count).map(|number| file(POSITIONS, &format!("d{number}"), Some(1))).collect::<Vec<_>>();
     assert!(applied(&deletes(DELETE_FILES_MAX), 4).is_ok());
     assert!(matches!(applied(&deletes(DELETE_FILES_MAX + 1), 4), Err(TableError::Unsupported { .. })));
 }

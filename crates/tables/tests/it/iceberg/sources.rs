@@ -139,7 +139,8 @@ async fn deletes_beyond_what_is_read_or_sound_are_refused_by_name(#[case] applie
 async fn a_file_that_holds_no_positional_deletes_is_refused() {
     let (lake, table) = created().await;
     let file = lake.file("d.parquet", None, &[(1, None), (2, None)]).await;
-    let applied = |rows| json!({ "rows": 3, "positional": [{ "path": "d.parquet", "size_bytes": file.size_bytes, "rows": rows }] });
+    let applied =
+        |rows| json!({ "rows": 3, "positional": [{ "path": "d.parquet", "size_bytes": file.size_bytes, "rows": rows }] });
     let error = table.deleted_rows(&with(applied(2))).await.unwrap_err();
     assert!(error.to_string().contains("d.parquet") && error.to_string().contains("file_path and pos"), "{error}");
     let error = table.deleted_rows(&with(applied(1))).await.unwrap_err();
