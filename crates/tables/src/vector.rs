@@ -51,7 +51,7 @@ pub(crate) fn rows(vector: &[u8], cardinality: u64) -> Result<RoaringTreemap, St
 pub(crate) fn ranges(file: &str, rows: RoaringTreemap) -> Result<DeletedRows, TableError> {
     let refused = |feature: String| unsupported(file, feature, "compact the table first, so that fewer rows are deleted");
     let mut before = None;
-    let begins = |row: u64| Some(row) != std::mem::replace(&mut before, row.checked_add(1));
+    let mut begins = |row: u64| Some(row) != std::mem::replace(&mut before, row.checked_add(1));
     if rows.iter().filter(|row| begins(*row)).take(DeletedRows::RANGES_MAX + 1).count() > DeletedRows::RANGES_MAX {
         return Err(refused(format!("deleted rows in more than {} separate ranges", DeletedRows::RANGES_MAX)));
     }

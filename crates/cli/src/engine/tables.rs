@@ -43,7 +43,7 @@ impl Tables {
                 .with_partition_types(declared.collect())
                 .with_columns(spec.source.columns.clone())
         });
-        let source = match (&hive, &spec.source.reference) {
+        let source: Arc<dyn TableFormat> = match (&hive, &spec.source.reference) {
             (Some(hive), _) => Arc::new(hive.clone()),
             (None, Some(name)) => Arc::new(iceberg(context, source_storage.clone(), &target_storage).with_reference(name)),
             (None, None) => open(spec.source.format, context, source_storage.clone(), &target_storage),

@@ -22,6 +22,8 @@ struct Lake {
     /// The number of each state's metadata file.
     states: BTreeMap<String, u64>,
     files: BTreeMap<String, Vec<u8>>,
+    /// Where the new table goes: on the disk, which is where Delta's library looks for any `file:` URL.
+    folder: tempfile::TempDir,
 }
 
 impl Lake {
@@ -33,7 +35,7 @@ impl Lake {
         let mut files = BTreeMap::new();
         collect(folder.path(), folder.path(), &mut files);
         let states = serde_json::from_slice(&files.remove("states.json").unwrap()).unwrap();
-        let lake = Self { world, name, states, files };
+        let lake = Self { world, name, states, files, folder: tempfile::tempdir().unwrap() };
         for (path, bytes) in lake.files.iter().filter(|(path, _)| number_of(path).is_none() && !path.ends_with("hint.text"))
         {
             lake.world.put(path, bytes.clone()).await;
@@ -57,11 +59,16 @@ impl Lake {
     fn migrate_to(&self, format: &str, source: &str, more: &str) {
         let text = format!(
             "apiVersion: lakeshift/v1\nname: moved\ncontrol: {ROOT}/control\nsource: {{format: iceberg, location: \
-             {ROOT}/{}{source}}}\ntarget: {{format: {format}, location: {ROOT}/moved}}\ncutover: {{alias: moved}}\nbackfill: \
+             {ROOT}/{}{source}}}\ntarget: {{format: {format}, location: {}}}\ncutover: {{alias: moved}}\nbackfill: \
              {{concurrency: 1, memory: 64MiB, unit_size: 16MiB, target_file_size: 16MiB{more}}}\n",
-            self.name
+            self.name,
+            self.moved()
         );
         std::fs::write(self.world.spec(), text).unwrap();
+    }
+
+    fn moved(&self) -> String {
+        format!("file://{}/moved", self.folder.path().display())
     }
 
     async fn steps(&self, commands: &[&str]) {
@@ -73,16 +80,21 @@ impl Lake {
     }
 
     /// How a table compares with what Spark reads of a state; the exit code and the text.
-    async fn compared(&self, format: &str, folder: &str, state: &str) -> (u8, String) {
-        let sides = [format!("hive:{ROOT}/expected/{state}"), format!("{format}:{ROOT}/{folder}")];
+    async fn compared(&self, format: &str, location: &str, state: &str) -> (u8, String) {
+        let sides = [format!("hive:{ROOT}/expected/{state}"), format!("{format}:{location}")];
         match self.world.run(&["diff", &sides[0], &sides[1]]).await {
             Ok(answer) => (answer.exit_code, answer.text),
             Err(error) => (2, with_causes(&error)),
         }
     }
 
-    async fn expect(&self, format: &str, folder: &str, state: &str) {
-        let (code, text) = self.compared(format, folder, state).await;
+    async fn expect_source(&self, state: &str) {
+        let (code, text) = self.compared("iceberg", &format!("{ROOT}/{}", self.name), state).await;
+        assert_eq!(code, 0, "{} {state}: {text}", self.name);
+    }
+
+    async fn expect_moved(&self, format: &str, state: &str) {
+        let (code, text) = self.compared(format, &self.moved(), state).await;
         assert_eq!(code, 0, "{} {state}: {text}", self.name);
     }
 }
@@ -124,10 +136,10 @@ async fn every_state_is_read_as_spark_reads_it(#[case] name: &'static str, #[cas
     let lake = Lake::new(name).await;
     for state in states {
         lake.arrive(state).await;
-        lake.expect("iceberg", name, state).await;
+        lake.expect_source(state).await;
     }
     // The comparison can fail.
-    let (code, text) = lake.compared("iceberg", name, states[0]).await;
+    let (code, text) = lake.compared("iceberg", &format!("{ROOT}/{name}"), states[0]).await;
     assert_eq!(code, 1, "{text}");
 }
 
@@ -143,7 +155,7 @@ async fn a_table_is_migrated_with_the_rows_that_are_left(
     lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror", "validate", "cutover"]).await;
     if strategy != "auto" || format == "delta" {
         // Adopted files lie in the old table's folder, which only a comparison with that table may read.
-        lake.expect(format, "moved", "last").await;
+        lake.expect_moved(format, "last").await;
     }
 }
 
@@ -164,14 +176,14 @@ async fn deletes_that_come_during_the_migration_hold(
     lake.steps(&["plan", "approve", "dual-write"]).await;
     if moved {
         lake.steps(&["backfill"]).await;
-        lake.expect(format, "moved", states[0]).await;
+        lake.expect_moved(format, states[0]).await;
     }
     lake.arrive(states[1]).await;
     lake.steps(&["backfill", "mirror", "validate"]).await;
-    lake.expect(format, "moved", states[1]).await;
+    lake.expect_moved(format, states[1]).await;
     lake.arrive(states[2]).await;
     lake.steps(&["mirror", "validate", "cutover"]).await;
-    lake.expect(format, "moved", states[2]).await;
+    lake.expect_moved(format, states[2]).await;
 }
 
 #[rstest]
@@ -183,11 +195,11 @@ async fn a_branch_or_tag_is_moved_and_the_main_branch_is_not(#[case] reference: 
     lake.migrate_to("iceberg", &format!(", ref: {reference}"), ", strategy: rewrite");
     lake.arrive("branch").await;
     lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror", "validate"]).await;
-    lake.expect("iceberg", "moved", state).await;
+    lake.expect_moved("iceberg", state).await;
     // The main branch goes on, and is nobody's business here.
     lake.arrive("last").await;
     lake.steps(&["mirror", "validate", "cutover"]).await;
-    lake.expect("iceberg", "moved", state).await;
+    lake.expect_moved("iceberg", state).await;
 }
 
 /// The branch is made when the table is at `equality`; then its own commits come.
@@ -202,10 +214,10 @@ async fn the_mirror_follows_a_branch() {
     };
     lake.arrive("made").await;
     lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror"]).await;
-    lake.expect("delta", "moved", "equality").await;
+    lake.expect_moved("delta", "equality").await;
     lake.arrive("branch").await;
     lake.steps(&["mirror", "validate", "cutover"]).await;
-    lake.expect("delta", "moved", "branch").await;
+    lake.expect_moved("delta", "branch").await;
 }
 
 #[tokio::test]
@@ -229,7 +241,7 @@ async fn deletes_that_are_damaged_are_an_error_that_names_them(
 ) {
     let lake = Lake::new(name).await;
     lake.arrive(state).await;
-    lake.expect("iceberg", name, state).await;
+    lake.expect_source(state).await;
     for (path, bytes) in lake.files.iter().filter(|(path, _)| path.ends_with(suffix)) {
         let mut bytes = bytes.clone();
         // A bit of a vector, a byte of a page or of the footer's magic.
@@ -237,7 +249,7 @@ async fn deletes_that_are_damaged_are_an_error_that_names_them(
         bytes[at] ^= 1;
         lake.world.put(path, bytes).await;
     }
-    let (code, text) = lake.compared("iceberg", name, state).await;
+    let (code, text) = lake.compared("iceberg", &format!("{ROOT}/{name}"), state).await;
     assert_eq!(code, 2, "{text}");
     assert!(text.contains(suffix) && text.contains("is not valid"), "{text}");
 }

@@ -4,11 +4,14 @@
 //! it has the rows and the columns that it should have, and no position is beyond the data file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use deltalake::arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use deltalake::arrow::datatypes::Int64Type;
-use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt, TryStreamExt};
 use iceberg::metadata_columns::{
     RESERVED_COL_NAME_DELETE_FILE_PATH, RESERVED_COL_NAME_DELETE_FILE_POS, RESERVED_FIELD_ID_DELETE_FILE_PATH,
     RESERVED_FIELD_ID_DELETE_FILE_POS,
@@ -19,7 +22,9 @@ use lakeshift_core::value::Value;
 use object_store::ObjectStoreExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::SchemaDescriptor;
 use roaring::RoaringTreemap;
 
@@ -100,7 +105,7 @@ impl IcebergTable {
             let reason = format!("it has {} rows where the table says {}", footer.rows, delete.rows);
             return Err(corrupt(&delete.path, reason));
         }
-        let failed = |error: parquet::errors::ParquetError| TableError::Corrupt {
+        let failed = |error: ParquetError| TableError::Corrupt {
             object: delete.path.clone(),
             reason: "its positional deletes cannot be read".to_owned(),
             source: Some(Box::new(error)),
@@ -197,7 +202,32 @@ impl Known<'_> {
     }
 }
 
-type Builder = ParquetRecordBatchStreamBuilder<ParquetObjectReader>;
+/// Reads ranges of one object.
+struct ObjectReader {
+    place: Place,
+    size_bytes: u64,
+}
+
+impl AsyncFileReader for ObjectReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        let read = async { self.place.storage.store().get_range(&self.place.path, range).await };
+        read.map_err(|error| ParquetError::External(Box::new(error))).boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        let size_bytes = self.size_bytes;
+        async move {
+            let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Skip);
+            Ok(Arc::new(reader.load_and_finish(self, size_bytes).await?))
+        }
+        .boxed()
+    }
+}
+
+type Builder = ParquetRecordBatchStreamBuilder<ObjectReader>;
 
 /// A file of positional deletes whose metadata is read, with the leaves of path and position.
 struct Columns {
@@ -205,11 +235,10 @@ struct Columns {
 }
 
 impl Columns {
-    async fn open(delete: &DeleteFile, place: &Place) -> Result<Self, parquet::errors::ParquetError> {
-        let reader = ParquetObjectReader::new(place.storage.store().clone(), place.path.clone());
+    async fn open(delete: &DeleteFile, place: &Place) -> Result<Self, ParquetError> {
+        let reader = ObjectReader { place: place.clone(), size_bytes: delete.size_bytes };
         // Types are those of Parquet, whatever a writer noted of its own.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let reader = reader.with_file_size(delete.size_bytes);
         let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
         let schema = builder.parquet_schema();
         let paths = leaf(schema, RESERVED_FIELD_ID_DELETE_FILE_PATH, RESERVED_COL_NAME_DELETE_FILE_PATH);

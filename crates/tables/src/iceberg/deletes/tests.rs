@@ -26,7 +26,7 @@ fn spec(by_day: bool) -> (PartitionSpec, Schema) {
     let day = NestedField::optional(1, "day", Type::Primitive(PrimitiveType::Date));
     let schema = Schema::builder().with_fields([Arc::new(day)]).build().unwrap();
     let transform = if by_day { Transform::Identity } else { Transform::Void };
-    let field = UnboundPartitionField { source_id: 1, field_id: Some(1000), name: "day".to_owned(), transform };
+    let field = UnboundPartitionField { source_id: 1, field_id: Some(1000), name: "by_day".to_owned(), transform };
     let builder = PartitionSpec::builder(schema.clone()).with_spec_id(i32::from(!by_day));
     (builder.add_unbound_fields([field]).unwrap().build().unwrap(), schema)
 }

@@ -146,3 +146,49 @@ async fn a_file_that_holds_no_positional_deletes_is_refused() {
     let error = table.deleted_rows(&with(applied(1))).await.unwrap_err();
     assert!(error.to_string().contains("has 2 rows where the table says 1"), "{error}");
 }
+
+fn by_equality(ids: &[i32]) -> FileEntry {
+    with(json!({ "rows": 3, "equality": [{ "ids": ids, "files": [{ "path": "d.parquet", "size_bytes": 9, "rows": 1 }] }] }))
+}
+
+/// The column that was dropped has the name and the type that it had, whatever came after it.
+#[tokio::test]
+async fn equality_deletes_tell_their_columns_of_all_times() {
+    let (_lake, table) = changed(|metadata| {
+        let mut schema = metadata["schemas"][0].clone();
+        schema["schema-id"] = 1.into();
+        let fields = schema["fields"].as_array_mut().unwrap();
+        fields[0]["name"] = "number".into();
+        fields[2] = json!({ "id": 7, "name": "name", "required": false, "type": "int" });
+        metadata["schemas"].as_array_mut().unwrap().push(schema);
+        metadata["current-schema-id"] = 1.into();
+        metadata["last-column-id"] = 7.into();
+    })
+    .await;
+    let deletes = table.equality_deletes(&by_equality(&[1, 3, 7])).await.unwrap();
+    let columns: Vec<_> = deletes[0].columns.iter().map(|one| (one.field.id, one.field.name.as_str())).collect();
+    assert_eq!(columns, [(Some(1), "number"), (Some(3), "name"), (Some(7), "name")]);
+    let types: Vec<_> = deletes[0].columns.iter().map(|one| one.field.data_type.to_string()).collect();
+    assert_eq!(types, ["int64", "string", "int32"]);
+    assert_eq!(deletes[0].files[0].path, "d.parquet");
+    assert_eq!(table.equality_deletes(&with(json!({ "rows": 3 }))).await.unwrap(), []);
+}
+
+#[rstest]
+#[case(7, "the floating-point column ratio")]
+#[case(8, "the nested column inner")]
+#[case(9, "inside of another (field id 9)")]
+#[case(99, "field id 99, which is in none")]
+#[tokio::test]
+async fn equality_deletes_by_a_column_that_cannot_decide_are_refused(#[case] id: i32, #[case] named: &str) {
+    let (_lake, table) = changed(|metadata| {
+        let nested = json!({ "type": "struct", "fields": [{ "id": 9, "name": "row", "required": false, "type": "int" }] });
+        let fields = metadata["schemas"][0]["fields"].as_array_mut().unwrap();
+        fields.push(json!({ "id": 7, "name": "ratio", "required": false, "type": "double" }));
+        fields.push(json!({ "id": 8, "name": "inner", "required": false, "type": nested }));
+        metadata["last-column-id"] = 9.into();
+    })
+    .await;
+    let error = table.equality_deletes(&by_equality(&[1, id])).await.unwrap_err();
+    assert!(error.to_string().contains(named), "{error}");
+}
