@@ -1,9 +1,8 @@
-//! Reading the rows that positional deletes and deletion vectors delete, and finding the columns of equality deletes.
+//! Reading the rows that positional deletes and deletion vectors delete.
 //!
 //! A deletion vector is believed only when size, magic, checksum and cardinality agree; a file of positional deletes only when
 //! it has the rows and the columns that it should have, and no position is beyond the data file.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,9 +15,7 @@ use iceberg::metadata_columns::{
     RESERVED_COL_NAME_DELETE_FILE_PATH, RESERVED_COL_NAME_DELETE_FILE_POS, RESERVED_FIELD_ID_DELETE_FILE_PATH,
     RESERVED_FIELD_ID_DELETE_FILE_POS,
 };
-use iceberg::spec::{PrimitiveType, SchemaRef};
-use lakeshift_core::table::{DeleteFile, DeletedRows, EqualityColumn, EqualityDeletes, FileEntry, TableError};
-use lakeshift_core::value::Value;
+use lakeshift_core::table::{DeleteFile, DeletedRows, FileEntry, TableError};
 use object_store::ObjectStoreExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -28,11 +25,10 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use parquet::schema::types::SchemaDescriptor;
 use roaring::RoaringTreemap;
 
-use super::catalog::Base;
-use super::deletes::{Applied, ByColumns, StoredVector};
+use super::IcebergTable;
+use super::applied::{Applied, StoredVector};
 use super::fault::{corrupt, unreadable, unsupported};
 use super::location::Place;
-use super::{IcebergTable, defaults, schema};
 use crate::footer::read_footer;
 use crate::vector::{self, SIZE_BYTES_MAX};
 
@@ -110,8 +106,7 @@ impl IcebergTable {
             reason: "its positional deletes cannot be read".to_owned(),
             source: Some(Box::new(error)),
         };
-        let columns = Columns::open(delete, &place).await.map_err(failed)?;
-        let Some((builder, [paths, positions])) = columns.leaves else {
+        let Some((builder, [paths, positions])) = open(delete, &place).await.map_err(failed)? else {
             return Err(corrupt(&delete.path, "it lacks the columns file_path and pos of positional deletes"));
         };
         let mask = ProjectionMask::leaves(builder.parquet_schema(), [paths, positions]);
@@ -136,69 +131,6 @@ impl IcebergTable {
 
     fn place(&self, entry_path: &str) -> Result<Place, TableError> {
         self.places.locate(&self.places.to_metadata(entry_path)?)
-    }
-
-    /// The columns of equality deletes, by any of the table's schemas.
-    pub(super) async fn by_equality(&self, file: &FileEntry, applied: &Applied) -> Result<Vec<EqualityDeletes>, TableError> {
-        if applied.equality.is_empty() {
-            return Ok(Vec::new());
-        }
-        let base = self.base().await?;
-        let mut schemas: Vec<SchemaRef> = base.metadata.schemas_iter().cloned().collect();
-        // The current schema first, and then from the newest to the oldest.
-        let current = base.metadata.current_schema_id();
-        schemas.sort_by_key(|schema| (schema.schema_id() != current, std::cmp::Reverse(schema.schema_id())));
-        let mut known = Known { table: self, base: &base, schemas, defaults: BTreeMap::new() };
-        let mut deletes = Vec::with_capacity(applied.equality.len());
-        for ByColumns { ids, files } in &applied.equality {
-            let mut columns = Vec::with_capacity(ids.len());
-            for id in ids {
-                columns.push(known.column(*id, &file.path).await?);
-            }
-            deletes.push(EqualityDeletes { columns, files: files.clone() });
-        }
-        Ok(deletes)
-    }
-}
-
-/// A table's columns of all times.
-struct Known<'a> {
-    table: &'a IcebergTable,
-    base: &'a Base,
-    schemas: Vec<SchemaRef>,
-    /// Of the schemas that were asked, by their ids: the defaults of their columns.
-    defaults: BTreeMap<i32, BTreeMap<i32, Value>>,
-}
-
-impl Known<'_> {
-    async fn column(&mut self, id: i32, file: &str) -> Result<EqualityColumn, TableError> {
-        let refused = |feature: String| unsupported(file, feature, COMPACT);
-        let named = |schema: &SchemaRef| schema.as_struct().fields().iter().find(|field| field.id == id).cloned();
-        let found = self.schemas.iter().find_map(|schema| Some((Arc::clone(schema), named(schema)?)));
-        let Some((schema, field)) = found else {
-            let nested = self.schemas.iter().any(|schema| schema.field_by_id(id).is_some());
-            return Err(refused(match nested {
-                true => format!("equality deletes by a column inside of another (field id {id})"),
-                false => format!("equality deletes by field id {id}, which is in none of the table's schemas"),
-            }));
-        };
-        match field.field_type.as_primitive_type() {
-            Some(PrimitiveType::Float | PrimitiveType::Double) => {
-                return Err(refused(format!("equality deletes by the floating-point column {}", field.name)));
-            }
-            Some(_) => {}
-            None => return Err(refused(format!("equality deletes by the nested column {}", field.name))),
-        }
-        let version = schema.schema_id();
-        if !self.defaults.contains_key(&version) {
-            let defaults = defaults::of(self.table, self.base, &schema).await?;
-            self.defaults.insert(version, defaults);
-        }
-        let columns = schema::from_metadata(self.table.name(), &self.base.metadata, &schema)?;
-        let field = columns.fields.into_iter().find(|column| column.id == Some(id));
-        let field = field.ok_or_else(|| refused(format!("equality deletes by field id {id}")))?;
-        let default = self.defaults.get(&version).and_then(|defaults| defaults.get(&id)).cloned();
-        Ok(EqualityColumn { field, default })
     }
 }
 
@@ -229,23 +161,16 @@ impl AsyncFileReader for ObjectReader {
 
 type Builder = ParquetRecordBatchStreamBuilder<ObjectReader>;
 
-/// A file of positional deletes whose metadata is read, with the leaves of path and position.
-struct Columns {
-    leaves: Option<(Builder, [usize; 2])>,
-}
-
-impl Columns {
-    async fn open(delete: &DeleteFile, place: &Place) -> Result<Self, ParquetError> {
-        let reader = ObjectReader { place: place.clone(), size_bytes: delete.size_bytes };
-        // Types are those of Parquet, whatever a writer noted of its own.
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
-        let schema = builder.parquet_schema();
-        let paths = leaf(schema, RESERVED_FIELD_ID_DELETE_FILE_PATH, RESERVED_COL_NAME_DELETE_FILE_PATH);
-        let positions = leaf(schema, RESERVED_FIELD_ID_DELETE_FILE_POS, RESERVED_COL_NAME_DELETE_FILE_POS);
-        let leaves = paths.zip(positions).map(|(paths, positions)| (builder, [paths, positions]));
-        Ok(Self { leaves })
-    }
+/// A file of positional deletes whose metadata is read, with the leaves of path and position; `None` where it lacks one.
+async fn open(delete: &DeleteFile, place: &Place) -> Result<Option<(Builder, [usize; 2])>, ParquetError> {
+    let reader = ObjectReader { place: place.clone(), size_bytes: delete.size_bytes };
+    // Types are those of Parquet, whatever a writer noted of its own.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
+    let schema = builder.parquet_schema();
+    let paths = leaf(schema, RESERVED_FIELD_ID_DELETE_FILE_PATH, RESERVED_COL_NAME_DELETE_FILE_PATH);
+    let positions = leaf(schema, RESERVED_FIELD_ID_DELETE_FILE_POS, RESERVED_COL_NAME_DELETE_FILE_POS);
+    Ok(paths.zip(positions).map(|(paths, positions)| (builder, [paths, positions])))
 }
 
 /// A top-level column by its field id, or by its name where it has no id.

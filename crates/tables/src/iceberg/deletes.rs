@@ -1,5 +1,4 @@
-//! Which deletes apply to which data file, by the specification's rules for planning a scan, and how that travels with the
-//! file: as [`Applied`], in the file's identity.
+//! Which deletes apply to which data file, by the specification's rules for planning a scan.
 //!
 //! Nothing is read here but manifests. A file that is in the scope of a delete file counts as having deletes, whether or not
 //! one of its rows is deleted.
@@ -8,11 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use iceberg::metadata_columns::RESERVED_FIELD_ID_DELETE_FILE_PATH;
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat, PartitionSpec, PrimitiveLiteral, Schema, StructType};
-use lakeshift_core::table::{DeleteFile, FileEntry, TableError, deletes_in};
+use lakeshift_core::table::{DeleteFile, TableError};
 use lakeshift_core::value::Value;
-use serde::{Deserialize, Serialize};
 
-use super::fault::{bad_json, corrupt, damaged, unsupported};
+use super::applied::{Applied, ByColumns, StoredVector};
+use super::fault::{corrupt, damaged, unsupported};
 use super::location::Places;
 use super::manifests::Loaded;
 use super::values::from_literal;
@@ -20,68 +19,6 @@ use super::values::from_literal;
 /// Delete files that may apply to one data file. A table with more is past reading by anybody: it is refused.
 const DELETE_FILES_MAX: usize = 2_000;
 const COMPACT: &str = "compact the table first (rewrite_data_files), so that fewer deletes apply to its files";
-
-/// The deletes that apply to one data file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Applied {
-    /// Rows of the data file, deleted ones among them.
-    pub rows: u64,
-    /// The deletion vector, which stands for all positional deletes of the file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vector: Option<StoredVector>,
-    /// Files of positional deletes, of this data file and perhaps of others.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub positional: Vec<DeleteFile>,
-    /// Files of equality deletes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub equality: Vec<ByColumns>,
-}
-
-/// A deletion vector's place in a Puffin file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StoredVector {
-    /// The Puffin file, as [`FileEntry::path`].
-    pub path: String,
-    pub offset: u64,
-    pub size_bytes: u64,
-    /// Rows that it deletes.
-    pub rows: u64,
-}
-
-/// Equality deletes by the same columns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ByColumns {
-    /// Field ids, ascending.
-    pub ids: Vec<i32>,
-    pub files: Vec<DeleteFile>,
-}
-
-impl Applied {
-    /// What the identity of `file` tells; `None` where no deletes apply.
-    pub fn of(file: &FileEntry) -> Result<Option<Self>, TableError> {
-        let parsed = deletes_in(&file.identity).map(serde_json::from_str).transpose();
-        parsed.map_err(|source| bad_json(format!("the list of deletes of {}", file.path), source))
-    }
-
-    /// How it travels.
-    pub fn text(&self, file: &str) -> Result<String, TableError> {
-        serde_json::to_string(self).map_err(|source| bad_json(file, source))
-    }
-
-    /// The rows that are left, where the manifests tell.
-    pub fn rows_left(&self, file: &str) -> Result<Option<u64>, TableError> {
-        match &self.vector {
-            Some(vector) if self.equality.is_empty() => self.without(file, vector.rows).map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    /// The rows that are left when so many are deleted.
-    pub fn without(&self, file: &str, deleted: u64) -> Result<u64, TableError> {
-        let left = self.rows.checked_sub(deleted);
-        left.ok_or_else(|| corrupt(file, format!("the table deletes {deleted} of its {} rows", self.rows)))
-    }
-}
 
 /// A partition of a spec. Values are compared as core knows them: an integer that was widened since is the same value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

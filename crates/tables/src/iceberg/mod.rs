@@ -5,6 +5,7 @@
 //! validation and all I/O are here, over the one storage configuration. A table that a catalogue keeps is read at a metadata
 //! file named by [`IcebergTable::with_metadata_file`], a branch or tag by [`IcebergTable::with_reference`].
 
+mod applied;
 mod catalog;
 mod commit;
 mod compat;
@@ -12,6 +13,7 @@ mod create;
 mod defaults;
 mod deleted;
 mod deletes;
+mod equality;
 mod fault;
 mod live;
 mod location;
@@ -38,8 +40,8 @@ use lakeshift_core::table::{
 };
 use lakeshift_journal::{Clock, Rng, SystemClock, SystemRng};
 
+use self::applied::Applied;
 use self::catalog::{Base, Catalog};
-use self::deletes::Applied;
 use self::fault::{corrupt, damaged, unsupported};
 use self::location::Places;
 use crate::footer::read_footer;

@@ -147,6 +147,25 @@ async fn a_file_that_holds_no_positional_deletes_is_refused() {
     assert!(error.to_string().contains("has 2 rows where the table says 1"), "{error}");
 }
 
+/// Files of before have the day in their partition alone, and the table is no longer partitioned by it.
+#[tokio::test]
+async fn a_column_that_only_an_earlier_partitioning_has_is_not_read_as_null() {
+    use futures::TryStreamExt;
+    let (lake, table) = created().await;
+    let file = lake.file("data/a.parquet", Some(DAY), &[(1, None)]).await;
+    committed(&table, &request(1, vec![file], &[])).await;
+    let mut metadata = lake.metadata(2);
+    let month = json!({ "source-id": 2, "field-id": 1001, "transform": "month", "name": "day_month" });
+    metadata["partition-specs"].as_array_mut().unwrap().push(json!({ "spec-id": 1, "fields": [month] }));
+    metadata["default-spec-id"] = 1.into();
+    metadata["last-partition-id"] = 1001.into();
+    std::fs::write(lake.path("metadata/v2.metadata.json"), metadata.to_string()).unwrap();
+    let snapshot = table.snapshot(None).await.unwrap();
+    assert_eq!(snapshot.partition.fields, []);
+    let error = table.files(&snapshot).try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(error.to_string().contains("partition field day, which not all"), "{error}");
+}
+
 fn by_equality(ids: &[i32]) -> FileEntry {
     with(json!({ "rows": 3, "equality": [{ "ids": ids, "files": [{ "path": "d.parquet", "size_bytes": 9, "rows": 1 }] }] }))
 }
