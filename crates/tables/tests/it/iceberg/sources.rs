@@ -1,10 +1,14 @@
 //! Tables as others leave them: defaults, compressed metadata, branches, files of deletes that are not what they should be.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
+use deltalake::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use lakeshift_core::table::{FileEntry, TableError, TableFormat, with_deletes};
 use lakeshift_core::value::Value;
 use lakeshift_tables::iceberg::IcebergTable;
+use object_store::ObjectStoreExt;
+use parquet::arrow::ArrowWriter;
 use rstest::rstest;
 use serde_json::{Value as Json, json};
 
@@ -145,6 +149,36 @@ async fn a_file_that_holds_no_positional_deletes_is_refused() {
     assert!(error.to_string().contains("d.parquet") && error.to_string().contains("file_path and pos"), "{error}");
     let error = table.deleted_rows(&with(applied(1))).await.unwrap_err();
     assert!(error.to_string().contains("has 2 rows where the table says 1"), "{error}");
+}
+
+/// Writes a file of positional deletes, as (path, position).
+async fn positions(lake: &Lake, rows: &[(String, i64)]) -> Json {
+    let paths: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(path, _)| path)));
+    let positions: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, position)| *position)));
+    // The order of columns is the writer's own.
+    let batch = RecordBatch::try_from_iter([("pos", positions), ("file_path", paths)]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let bytes = writer.into_inner().unwrap();
+    let size_bytes = bytes.len();
+    lake.storage.store().put(&lake.storage.resolve("p.parquet").unwrap(), bytes.into()).await.unwrap();
+    json!({ "path": "p.parquet", "size_bytes": size_bytes, "rows": rows.len() })
+}
+
+#[tokio::test]
+async fn positional_deletes_are_those_of_the_one_file_in_every_spelling() {
+    let (lake, table) = created().await;
+    let folder = lake.path("").canonicalize().unwrap().display().to_string();
+    let path = |spelling: &str, file: &str| format!("{spelling}{folder}/data/{file}.parquet");
+    let rows = [(path("", "a"), 2), (path("", "b"), 1), (path("file:", "a"), 0), (path("file://", "a"), 2)];
+    let applied = json!({ "rows": 3, "positional": [positions(&lake, &rows).await] });
+    let deleted = table.deleted_rows(&with(applied)).await.unwrap();
+    assert_eq!((deleted.ranges(), deleted.count(), deleted.file_rows()), (&[0..1, 2..3][..], 2, Some(3)));
+    for beyond in [3, -1] {
+        let delete = positions(&lake, &[(path("", "a"), beyond)]).await;
+        let error = table.deleted_rows(&with(json!({ "rows": 3, "positional": [delete] }))).await.unwrap_err();
+        assert!(error.to_string().contains("p.parquet") && error.to_string().contains("does not have"), "{error}");
+    }
 }
 
 /// Files of before have the day in their partition alone, and the table is no longer partitioned by it.
