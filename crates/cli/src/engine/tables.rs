@@ -43,9 +43,10 @@ impl Tables {
                 .with_partition_types(declared.collect())
                 .with_columns(spec.source.columns.clone())
         });
-        let source = match &hive {
-            Some(hive) => Arc::new(hive.clone()),
-            None => open(spec.source.format, context, source_storage.clone(), &target_storage),
+        let source: Arc<dyn TableFormat> = match (&hive, &spec.source.reference) {
+            (Some(hive), _) => Arc::new(hive.clone()),
+            (None, Some(name)) => Arc::new(iceberg(context, source_storage.clone(), &target_storage).with_reference(name)),
+            (None, None) => open(spec.source.format, context, source_storage.clone(), &target_storage),
         };
         let target = match spec.target.snapshots {
             Some(rule) => Arc::new(iceberg(context, target_storage.clone(), &source_storage).with_snapshot_rule(rule)),
