@@ -13,7 +13,7 @@ use lakeshift_journal::Epoch;
 use serde::{Deserialize, Serialize};
 
 use crate::partition::PartitionSpec;
-use crate::schema::TableSchema;
+use crate::schema::{Field, TableSchema};
 use crate::spec::SortColumn;
 use crate::value::Value;
 
@@ -87,6 +87,8 @@ pub struct Snapshot {
     pub partition: PartitionSpec,
     /// The format's table properties.
     pub properties: BTreeMap<String, String>,
+    /// What the rows of files without a column have there, by the top-level column's name; where it says nothing, null.
+    pub defaults: BTreeMap<String, Value>,
 }
 
 /// Where Delta says how columns are found in files.
@@ -148,9 +150,14 @@ pub fn without_deletes(identity: &str) -> &str {
 pub struct DeletedRows {
     ranges: Vec<Range<u64>>,
     count: u64,
+    file_rows: Option<u64>,
 }
 
 impl DeletedRows {
+    /// Ranges of one file's deleted rows that are held in memory at most, 16 bytes each. Who makes [`DeletedRows`] of a
+    /// table's deletes refuses more.
+    pub const RANGES_MAX: usize = 16 << 20;
+
     /// The rows at `positions`; `None` unless they ascend strictly and stay below [`u64::MAX`].
     pub fn from_ascending(positions: impl IntoIterator<Item = u64>) -> Option<Self> {
         let mut rows = Self::default();
@@ -164,6 +171,40 @@ impl DeletedRows {
             rows.count += 1;
         }
         Some(rows)
+    }
+
+    /// With the number of rows that the file has in all, deleted ones among them, where the table tells it apart from
+    /// [`FileEntry::rows`].
+    #[must_use]
+    pub fn of_file_with(mut self, rows: u64) -> Self {
+        self.file_rows = Some(rows);
+        self
+    }
+
+    /// How many rows the file has in all, where the table tells.
+    pub fn file_rows(&self) -> Option<u64> {
+        self.file_rows
+    }
+
+    /// The rows that are in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let (mut left, mut right) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
+        let mut ranges: Vec<Range<u64>> = Vec::with_capacity(self.ranges.len() + other.ranges.len());
+        loop {
+            let first = match (left.peek(), right.peek()) {
+                (Some(a), Some(b)) if b.start < a.start => right.next(),
+                (Some(_), _) => left.next(),
+                (None, _) => right.next(),
+            };
+            match (first, ranges.last_mut()) {
+                (None, _) => break,
+                (Some(next), Some(last)) if next.start <= last.end => last.end = last.end.max(next.end),
+                (Some(next), _) => ranges.push(next.clone()),
+            }
+        }
+        let count = ranges.iter().map(|range| range.end - range.start).sum();
+        Self { ranges, count, file_rows: self.file_rows.or(other.file_rows) }
     }
 
     /// The rows as ascending ranges that do not touch.
@@ -190,10 +231,40 @@ impl DeletedRows {
     }
 }
 
+/// Delete files that say by value which rows of a data file are deleted: those that are equal to one of their rows in all of
+/// [`columns`](Self::columns), null being equal to null.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EqualityDeletes {
+    /// The columns that decide, found by field id in data files and delete files alike; some may be the table's no longer.
+    pub columns: Vec<EqualityColumn>,
+    /// The delete files.
+    pub files: Vec<DeleteFile>,
+}
+
+/// A column of [`EqualityDeletes`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct EqualityColumn {
+    /// The column; its type holds the values of all files.
+    pub field: Field,
+    /// What the rows of data files without the column have there; null where it says nothing.
+    pub default: Option<Value>,
+}
+
+/// A file of deletes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeleteFile {
+    /// As [`FileEntry::path`].
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Its rows.
+    pub rows: u64,
+}
+
 /// A data file's sound facts, read from its footer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FileFacts {
-    /// Rows that are left after deletes.
+    /// Rows that are left after deletes; at most so many are left where [`EqualityDeletes`] apply, which are not read for it.
     pub rows: u64,
     /// Columns as the file has them, without partition columns that stand only in the path.
     pub schema: TableSchema,
@@ -459,6 +530,15 @@ pub trait TableFormat: fmt::Debug + Send + Sync {
         })
     }
 
+    /// The deletes of `file` that only its rows' values tell; they are not among [`Self::deleted_rows`].
+    ///
+    /// # Errors
+    /// Deletes that cannot be applied.
+    async fn equality_deletes(&self, file: &FileEntry) -> Result<Vec<EqualityDeletes>, TableError> {
+        let _ = file;
+        Ok(Vec::new())
+    }
+
     /// Creates the table.
     async fn create(&self, request: &CreateRequest) -> Result<CreateOutcome, TableError>;
 
@@ -498,6 +578,16 @@ mod tests {
         assert_eq!(later.since(&later), Some(rows(&[])));
         assert_eq!(later.since(&rows(&[1, 2])), None);
         assert_eq!(later.since(&rows(&[10])), None);
+    }
+
+    #[test]
+    fn deleted_rows_of_two_sources_are_merged() {
+        let rows = |positions: &[u64]| DeletedRows::from_ascending(positions.iter().copied()).unwrap();
+        let union = rows(&[0, 1, 5, 9]).union(&rows(&[1, 2, 3, 4, 10, 20]));
+        assert_eq!((union.ranges(), union.count()), (&[0..6, 9..11, 20..21][..], 9));
+        let none = DeletedRows::default();
+        assert_eq!(none.union(&rows(&[7])), rows(&[7]));
+        assert_eq!(rows(&[7]).of_file_with(8).union(&none), rows(&[7]).of_file_with(8));
     }
 
     #[test]

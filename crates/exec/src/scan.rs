@@ -79,6 +79,15 @@ pub enum ScanError {
         /// Why not.
         reason: &'static str,
     },
+    /// The rows that equality deletes name could not be found.
+    #[error("the rows of {file} that its equality deletes delete could not be found; nothing was written")]
+    Equality {
+        /// The file.
+        file: String,
+        /// The cause.
+        #[source]
+        source: DataFusionError,
+    },
     /// A path that leads outside.
     #[error(transparent)]
     Outside(#[from] OutsideError),
@@ -183,10 +192,28 @@ pub enum ScanError {
 enum Origin {
     /// The file's column of its physical name.
     File,
-    /// The value of this partition field in the table's metadata.
+    /// This constant: the value of a partition field in the table's metadata.
     Constant(usize),
-    /// The file's column where the file has it, else the partition field's value.
+    /// The file's column where the file has it, else this constant.
     FileOr(usize),
+}
+
+/// What a column is that is not read from the file.
+#[derive(Debug, Clone)]
+enum Constant {
+    /// The file's value of the partition field at this position of the spec.
+    Partition(usize),
+    /// What the table says of all files without the column.
+    Default(ScalarValue),
+}
+
+/// What becomes of a nullable column that a file lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// It is null, or the table's default.
+    Filled,
+    /// The file is refused.
+    Refused,
 }
 
 /// A plan that reads `request.files` in the snapshot's logical schema ([`types::arrow_schema`]), in at most
@@ -198,6 +225,18 @@ enum Origin {
 /// (see [`refusal`]).
 pub fn scan(engine: &Engine, request: &ScanRequest<'_>) -> Result<Arc<dyn ExecutionPlan>, ScanError> {
     plan(engine, request, Layout::new(request, None)?)
+}
+
+/// As [`scan`], in one partition: the files one after the other, their rows in the order in which they stand there.
+pub(crate) fn scan_in_order(
+    engine: &Engine,
+    request: &ScanRequest<'_>,
+    absent: Absent,
+) -> Result<Arc<dyn ExecutionPlan>, ScanError> {
+    let layout = Layout { absent, ..Layout::new(request, None)? };
+    let files = request.files.iter().map(|file| layout.file(request, file)).collect::<Result<Vec<_>, _>>()?;
+    let config = config(engine, request, &layout, vec![FileGroup::new(files)])?;
+    Ok(DataSourceExec::from_data_source(config.with_preserve_order(true).build()))
 }
 
 /// As [`scan`], in the Arrow types that are quickest to decode: texts and bytes as views, those of the columns in
@@ -219,13 +258,21 @@ fn plan(engine: &Engine, request: &ScanRequest<'_>, layout: Layout) -> Result<Ar
     }
     let files = request.files.iter().map(|file| layout.file(request, file)).collect::<Result<Vec<_>, _>>()?;
     let files = split(files, engine.settings().concurrency);
+    let config = config(engine, request, &layout, groups(files, engine.settings().concurrency))?;
+    Ok(DataSourceExec::from_data_source(config.build()))
+}
+
+fn config(
+    engine: &Engine,
+    request: &ScanRequest<'_>,
+    layout: &Layout,
+    groups: Vec<FileGroup>,
+) -> Result<FileScanConfigBuilder, ScanError> {
     let plan = |source| ScanError::Plan { source };
     let url = engine.register(request.storage.store()).map_err(plan)?;
-    let config = FileScanConfigBuilder::new(url, layout.source(request).map_err(plan)?)
-        .with_file_groups(groups(files, engine.settings().concurrency))
-        .with_expr_adapter(Some(Arc::new(adapter::FileOrAdapterFactory)))
-        .build();
-    Ok(DataSourceExec::from_data_source(config))
+    Ok(FileScanConfigBuilder::new(url, layout.source(request).map_err(plan)?)
+        .with_file_groups(groups)
+        .with_expr_adapter(Some(Arc::new(adapter::FileOrAdapterFactory))))
 }
 
 /// The refusal inside an error of a scan's stream, if it is one; other errors are the store's or the file's.
@@ -247,14 +294,16 @@ pub fn refusal(error: &DataFusionError) -> Option<&ScanError> {
 struct Layout {
     /// The files' columns, partition columns of the path included when the format reads them from files.
     file: SchemaRef,
-    /// Partition values as columns of their own, in the order of the spec's identity fields.
+    /// Partition values and defaults as columns of their own: the spec's identity fields in their order, then the columns
+    /// that have a default.
     constants: Vec<FieldRef>,
-    /// The positions of those fields in the spec.
-    constant_positions: Vec<usize>,
+    /// What those are.
+    constant_values: Vec<Constant>,
     /// For each logical column: where from.
     origins: Vec<Origin>,
     /// The logical schema.
     output: SchemaRef,
+    absent: Absent,
 }
 
 /// No row group is skipped by what a file says of itself: a source whose statistics are wrong would lose rows.
@@ -276,7 +325,7 @@ impl Layout {
         let schema = &request.snapshot.schema;
         let output = types::arrow_schema(schema)?;
         let identity = identity_fields(request.snapshot)?;
-        let (mut constants, mut constant_positions) = (Vec::new(), Vec::new());
+        let (mut constants, mut constant_values) = (Vec::new(), Vec::new());
         let mut constant_of = HashMap::new();
         for (position, field) in identity {
             let column = output.field_with_name(&field.column).map_err(|_| missing_column(field))?;
@@ -286,7 +335,18 @@ impl Layout {
             constants.push(Arc::new(
                 ArrowField::new(name, column.data_type().clone(), true).with_metadata(column.metadata().clone()),
             ));
-            constant_positions.push(position);
+            constant_values.push(Constant::Partition(position));
+        }
+        // A file's own partition value comes before the table's default.
+        for (name, value) in &request.snapshot.defaults {
+            let Ok(column) = output.field_with_name(name) else { continue };
+            if constant_of.contains_key(name.as_str()) {
+                continue;
+            }
+            constant_of.insert(name.as_str(), constants.len());
+            constant_values.push(Constant::Default(types::scalar(Some(value), column.data_type())?));
+            let constant = ArrowField::new(format!("\u{0}default {name}"), column.data_type().clone(), true);
+            constants.push(Arc::new(constant.with_metadata(column.metadata().clone())));
         }
         let origin = |field: &Field| match (constant_of.get(field.name.as_str()), request.format) {
             (None, _) => Origin::File,
@@ -300,7 +360,7 @@ impl Layout {
             None => output,
         };
         let file = file_columns(&output, &origins);
-        Ok(Self { file, constants, constant_positions, origins, output })
+        Ok(Self { file, constants, constant_values, origins, output, absent: Absent::Filled })
     }
 
     fn source(&self, request: &ScanRequest<'_>) -> Result<Arc<dyn FileSource>, DataFusionError> {
@@ -329,7 +389,10 @@ impl Layout {
     fn required(&self) -> Vec<bool> {
         let in_file =
             self.origins.iter().zip(self.output.fields()).filter(|(origin, _)| !matches!(origin, Origin::Constant(_)));
-        in_file.map(|(origin, field)| *origin == Origin::File && !field.is_nullable()).collect()
+        let needed = |(origin, field): (&Origin, &FieldRef)| {
+            self.absent == Absent::Refused || (*origin == Origin::File && !field.is_nullable())
+        };
+        in_file.map(needed).collect()
     }
 
     fn projection(&self, request: &ScanRequest<'_>, table: &ScanSchema) -> Result<ProjectionExprs, DataFusionError> {
@@ -364,8 +427,11 @@ impl Layout {
         }
         let refused = |reason| ScanError::Deletes { file: file.path.clone(), reason };
         let deleted = request.deletes.get(&file.path).ok_or_else(|| refused("the table does not tell which rows"))?;
-        let left = file.rows.ok_or_else(|| refused("the table does not tell how many rows it has"))?;
-        let rows = left.checked_add(deleted.count()).ok_or_else(|| refused("it claims too many rows"))?;
+        let rows = match (deleted.file_rows(), file.rows) {
+            (Some(rows), _) => rows,
+            (None, Some(left)) => left.checked_add(deleted.count()).ok_or_else(|| refused("it claims too many rows"))?,
+            (None, None) => return Err(refused("the table does not tell how many rows it has")),
+        };
         let selection = survivors(deleted, rows).ok_or_else(|| refused("they are of rows that it does not have"))?;
         Ok(opened
             .with_extension(footer::Recorded { path, rows: Some(rows) })
@@ -374,14 +440,18 @@ impl Layout {
 
     fn values(&self, file: &FileEntry) -> Result<Vec<ScalarValue>, ScanError> {
         let refused = |reason: String| ScanError::Partition { file: file.path.clone(), reason };
-        let value = |(position, constant): (&usize, &FieldRef)| {
+        let value = |(constant, field): (&Constant, &FieldRef)| {
+            let position = match constant {
+                Constant::Partition(position) => position,
+                Constant::Default(value) => return Ok(value.clone()),
+            };
             let value = file
                 .partition
                 .get(*position)
                 .ok_or_else(|| refused("it has fewer values than the spec has fields".to_owned()))?;
-            types::scalar(value.as_ref(), constant.data_type()).map_err(|error| refused(error.to_string()))
+            types::scalar(value.as_ref(), field.data_type()).map_err(|error| refused(error.to_string()))
         };
-        self.constant_positions.iter().zip(&self.constants).map(value).collect()
+        self.constant_values.iter().zip(&self.constants).map(value).collect()
     }
 }
 

@@ -11,4 +11,5 @@ pub mod hive;
 pub mod iceberg;
 pub mod storage;
 mod text;
+mod vector;
 mod widen;

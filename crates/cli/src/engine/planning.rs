@@ -109,6 +109,7 @@ fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema
         target_can_refer: in_place || spec.target.format == Format::Iceberg,
         target_carries_deletes: spec.target.format == Format::Iceberg,
         renames: spec.source.columns.clone(),
+        defaults: source.defaults.keys().cloned().collect(),
         rows_change: spec.transform.is_some() || spec.scope.is_some(),
         forced: match spec.backfill.strategy {
             spec::Strategy::Auto | spec::Strategy::Adopt => None,

@@ -6,9 +6,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::Spec;
+use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot, TableFormat};
 use lakeshift_core::value::Value;
 use lakeshift_exec::engine::{Engine, EngineSettings};
+use lakeshift_exec::equality::{EqualityRequest, equality_deleted};
 use lakeshift_exec::fingerprint::{FingerprintRequest, tee};
 use lakeshift_exec::logic::{Logic, LogicSpec};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
@@ -104,14 +106,16 @@ impl Rows {
         let logic = self.logic(&task.source.schema).await?;
         let mut plans = Vec::with_capacity(task.files.len());
         for file in &task.files {
-            let deletes = deletes_of(tables.source.as_ref(), std::slice::from_ref(file)).await?;
             let request = ScanRequest {
                 storage: &tables.source_storage,
                 format: tables.source.format(),
                 snapshot: task.source,
                 files: std::slice::from_ref(file),
-                deletes: &deletes,
+                deletes: &Deletes::new(),
             };
+            let places = [&tables.source_storage, &tables.target_storage];
+            let deletes = deletes_of(&self.engine, tables.source.as_ref(), &request, &places).await?;
+            let request = ScanRequest { deletes: &deletes, ..request };
             plans.push(logic.apply(scan(&self.engine, &request)?).await?);
         }
         Ok(plans)
@@ -184,14 +188,34 @@ impl Rows {
     }
 }
 
-/// The deleted rows of those of a table's files that have any.
+/// The deleted rows of those files of `request` that have any: the positions that the table tells, and the rows that equal
+/// one of its delete files', which are looked for now. Delete files lie below one of `places`.
 ///
 /// # Errors
 /// Deletes that the adapter cannot tell or that contradict themselves.
-pub async fn deletes_of(table: &dyn TableFormat, files: &[FileEntry]) -> Result<Deletes, Error> {
+pub async fn deletes_of(
+    engine: &Engine,
+    table: &dyn TableFormat,
+    request: &ScanRequest<'_>,
+    places: &[&Storage],
+) -> Result<Deletes, Error> {
     let mut deletes = Deletes::new();
-    for file in files.iter().filter(|file| file.has_deletes) {
-        deletes.insert(file.path.clone(), table.deleted_rows(file).await?);
+    for file in request.files.iter().filter(|file| file.has_deletes) {
+        let mut rows = table.deleted_rows(file).await?;
+        let by_value = table.equality_deletes(file).await?;
+        if !by_value.is_empty() {
+            let request = EqualityRequest {
+                storage: request.storage,
+                format: request.format,
+                snapshot: request.snapshot,
+                file,
+                rows: rows.file_rows(),
+                places,
+                deletes: &by_value,
+            };
+            rows = rows.union(&equality_deleted(engine, &request).await?);
+        }
+        deletes.insert(file.path.clone(), rows);
     }
     Ok(deletes)
 }

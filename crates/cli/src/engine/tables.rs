@@ -88,8 +88,17 @@ fn open_of(
     if let Some(catalog) = spec.catalog(place) {
         table = table.with_catalog(catalog, &spec.catalog_credentials(place, context.env)?);
     }
-    if let Some(rule) = spec.target.snapshots.filter(|_| place == Place::Target) {
-        table = table.with_snapshot_rule(rule);
+    match place {
+        Place::Source => {
+            if let Some(name) = &spec.source.reference {
+                table = table.with_reference(name);
+            }
+        }
+        _ => {
+            if let Some(rule) = spec.target.snapshots {
+                table = table.with_snapshot_rule(rule);
+            }
+        }
     }
     Ok(Arc::new(table))
 }

@@ -11,6 +11,8 @@ mod delta_source;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod iceberg_source;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod support;

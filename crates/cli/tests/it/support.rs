@@ -240,7 +240,8 @@ impl World {
             progress: Progress::Quiet,
             stop: Stop::never(),
         };
-        lakeshift::commands::run(&context, parse(command, &self.spec())).await
+        // In a box: a command's future is large, and a test's stack is not the program's.
+        Box::pin(lakeshift::commands::run(&context, parse(command, &self.spec()))).await
     }
 
     /// Runs one command on the world's own store.

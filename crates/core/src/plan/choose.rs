@@ -1,6 +1,6 @@
 //! The cheapest correct way for one file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Strategy;
 use crate::partition::{PartitionField, PartitionSpec, Transform};
@@ -31,6 +31,8 @@ pub struct ChooseContext {
     pub renames: BTreeMap<String, String>,
     /// Whether the spec has new logic or a row filter, so that every row must be looked at.
     pub rows_change: bool,
+    /// The source's columns that have a default: rows of files without such a column are not null there.
+    pub defaults: BTreeSet<String>,
     /// A strategy that the spec forces, where it can be had.
     pub forced: Option<Strategy>,
 }
@@ -70,6 +72,9 @@ fn adoptable(file: &FileEntry) -> String {
     }
 }
 
+/// Iceberg keeps the field ids above this for columns of its own: `_row_id`, `_last_updated_sequence_number` …
+const RESERVED_FIELD_IDS: i32 = i32::MAX - 200;
+
 /// What [`choose`] decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
@@ -95,6 +100,10 @@ fn change(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Optio
     if let Some((from, to)) = context.renames.iter().find(|(from, _)| facts.schema.field(from).is_some()) {
         return Some(format!("column {from} is renamed to {to}"));
     }
+    let own = |column: &&Field| column.id.is_some_and(|id| id > RESERVED_FIELD_IDS);
+    if let Some(column) = facts.schema.fields.iter().find(own) {
+        return Some(format!("the file has the column {}, which tells of the old table's own commits", column.name));
+    }
     let changed = |column: &Field| {
         // Where a column stands in path and file, the path is authoritative, and the file's own values are not copied.
         if path_column(context, &column.name) {
@@ -102,6 +111,9 @@ fn change(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Optio
         }
         let (name, by_name) = (&column.name, facts.schema.field(&column.name));
         match (in_file(context, facts, name), by_name) {
+            (None, None) if context.defaults.contains(name) => {
+                Some(format!("the file has no column {name}, and its rows have the table's default there"))
+            }
             (None, None) => None,
             (None, Some(_)) => Some(format!("the file has a column {name} that is not the table's")),
             (Some(found), _) if found.name != *name => Some(format!("column {name} is {} in the file", found.name)),
@@ -267,6 +279,7 @@ mod tests {
             target_carries_deletes: false,
             renames: BTreeMap::new(),
             rows_change: false,
+            defaults: BTreeSet::new(),
             forced: None,
         }
     }
@@ -360,7 +373,15 @@ mod tests {
     fn what_would_change_a_row_is_rewritten() {
         let (entry, facts) = file();
         type Change = fn(&mut ChooseContext, &mut FileEntry, &mut FileFacts);
-        let cases: [(&str, Change); 5] = [
+        let cases: [(&str, Change); 7] = [
+            ("the table's default", |c, _, f| {
+                c.defaults.insert("origin".into());
+                f.schema.fields.pop();
+            }),
+            ("column _row_id", |_, _, f| {
+                let id = Some(2_147_483_540);
+                f.schema.fields.push(Field { id, ..Field::new("_row_id", DataType::Int64, true) });
+            }),
             ("looks at every row", |c, _, _| c.rows_change = true),
             ("deleted", |_, e, _| e.has_deletes = true),
             ("renamed", |c, _, _| drop(c.renames.insert("origin".into(), "airport".into()))),

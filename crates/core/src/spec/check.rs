@@ -63,6 +63,7 @@ pub(super) fn check(spec: &Spec) -> Checked {
     hive_only(spec)?;
     iceberg_only(spec)?;
     catalog::check(spec)?;
+    reference(spec)?;
     partitioning(spec)?;
     sort(spec)?;
     columns(spec)?;
@@ -201,6 +202,23 @@ fn iceberg_only(spec: &Spec) -> Checked {
     if rule.max_age < SNAPSHOT_AGE_MIN {
         let expected = format!("{SNAPSHOT_AGE_MIN} or more: a validation reads one snapshot for as long as it runs");
         return Err(value("target.snapshots.max_age", &rule.max_age.to_string(), expected));
+    }
+    Ok(())
+}
+
+/// A branch or tag is one of several states of one table, whose files cannot be told apart by their folder.
+fn reference(spec: &Spec) -> Checked {
+    let Some(name) = &spec.source.reference else { return Ok(()) };
+    if spec.source.format != Format::Iceberg {
+        let what = format!("source.ref is for iceberg sources; a {} table has no branches or tags", spec.source.format);
+        return Err(contradiction("source.ref", what, "remove `ref`"));
+    }
+    if name.trim().is_empty() {
+        return Err(value("source.ref", "", "the name of a branch or tag"));
+    }
+    if spec.sunset.disposition != SunsetDisposition::Keep {
+        let what = "source.ref moves one branch or tag, and the old table's files may be those of others";
+        return Err(contradiction("sunset.disposition", what, "write `disposition: keep`"));
     }
     Ok(())
 }

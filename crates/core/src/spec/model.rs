@@ -86,6 +86,9 @@ pub struct Source {
     /// Hive only: columns that have another name in some files, as `name in the files: name of the column`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, String>,
+    /// Iceberg only: the branch or tag that is the table; the main branch when absent.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Options of the source's object store, over those of the top-level `storage`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage: BTreeMap<String, Secret>,

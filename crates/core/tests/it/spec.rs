@@ -300,6 +300,22 @@ fn a_mistake_is_told_with_its_place_and_a_hint() {
     insta::assert_snapshot!(all);
 }
 
+/// Its files cannot be told from those of other branches, so they stay.
+#[test]
+fn a_branch_is_of_an_iceberg_table_and_its_old_files_stay() {
+    let iceberg = edited("format: hive", "format: iceberg\n  ref: audit");
+    assert_eq!(read(&iceberg).unwrap().source.reference.as_deref(), Some("audit"));
+    let refused = [
+        (edited("format: hive", "format: hive\n  ref: audit"), "source.ref is for iceberg sources"),
+        (iceberg.replace("audit", "' '"), "source.ref"),
+        (format!("{iceberg}sunset: {{disposition: purge}}\n"), "may be those of others"),
+    ];
+    for (text, told) in refused {
+        let error = read(&text).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
 #[test]
 fn rules_without_a_spec_are_read_and_checked_as_in_one() {
     let rules = |text: &str, key: &[&str]| {

@@ -81,7 +81,14 @@ pub async fn put_with(
 
 pub fn snapshot(storage: &Storage, schema: TableSchema, partition: PartitionSpec) -> Snapshot {
     let version = TableVersion("1".to_owned());
-    Snapshot { version, location: storage.location().to_owned(), schema, partition, properties: Default::default() }
+    Snapshot {
+        version,
+        location: storage.location().to_owned(),
+        schema,
+        partition,
+        properties: Default::default(),
+        defaults: Default::default(),
+    }
 }
 
 pub async fn collect(engine: &Engine, plan: Arc<dyn ExecutionPlan>) -> Result<Vec<RecordBatch>, DataFusionError> {

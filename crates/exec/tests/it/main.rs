@@ -20,6 +20,8 @@ mod diff_tolerance;
 #[cfg(test)]
 mod encode;
 #[cfg(test)]
+mod equality;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod hazards;

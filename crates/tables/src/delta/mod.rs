@@ -57,6 +57,7 @@ impl DeltaTable {
             schema: loaded.schema.clone(),
             partition: loaded.partition.clone(),
             properties: loaded.properties.clone(),
+            defaults: std::collections::BTreeMap::new(),
         }
     }
 

@@ -2,28 +2,22 @@
 //!
 //! A [`Vector`] is the log's descriptor; [`Vector::read`] fetches the one vector that it describes, and no other of the
 //! same file, and believes it only when size, magic, checksum and cardinality agree (Delta's PROTOCOL.md, "Deletion Vector
-//! Format").
+//! Format"; the bitmap itself is read by [`crate::vector`]).
 
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{DeletedRows, TableError};
 use object_store::{ObjectStore, ObjectStoreExt};
-use roaring::RoaringTreemap;
 use serde::Deserialize;
 
 use super::live;
 use crate::footer::{corrupt, unsupported};
 use crate::storage::{outside_error, store_error};
+use crate::vector::{self, FRAMES_BYTES, SIZE_BYTES_MAX};
 
-/// The portable bitmap format; the other that the protocol names is reserved.
-const MAGIC: u32 = 1_681_511_377;
 /// The version of a file of vectors, its first byte.
 const FILE_VERSION: u8 = 1;
-/// Before a stored vector stands its size, behind it its CRC-32, in bytes each.
-const FRAME_BYTES: u64 = 4;
 /// Where a stored vector begins when its descriptor does not say.
 const OFFSET_DEFAULT: u64 = 1;
-/// The longest vector that is read. Writers stay far below it.
-const SIZE_BYTES_MAX: u64 = 1 << 30;
 /// Characters of a UUID in Z85.
 const UUID_CHARACTERS: usize = 20;
 
@@ -81,7 +75,7 @@ impl Vector {
         }
         let object = storage.resolve(path).map_err(outside_error)?;
         let start = self.offset.unwrap_or(OFFSET_DEFAULT);
-        let end = start.saturating_add(self.size_in_bytes + 2 * FRAME_BYTES);
+        let end = start.saturating_add(self.size_in_bytes + FRAMES_BYTES);
         let failed = |error| store_error("read the deletion vectors in", object.as_ref(), error);
         let meta = storage.store().head(&object).await.map_err(failed)?;
         if meta.size < end {
@@ -92,30 +86,13 @@ impl Vector {
         if version.first() != Some(&FILE_VERSION) {
             return Err(unsupported(file, "deletion vectors of another file version than 1", "purge them first"));
         }
-        let frame = FRAME_BYTES as usize;
-        let (size, rest) = framed.split_at_checked(frame).ok_or_else(|| damaged(file, "was not read whole"))?;
-        let at = rest.len().checked_sub(frame).ok_or_else(|| damaged(file, "was not read whole"))?;
-        let (vector, checksum) = rest.split_at(at);
-        if size != (self.size_in_bytes as u32).to_be_bytes() {
-            return Err(damaged(file, &format!("has another size in {path} than in the log")));
-        }
-        if checksum != crc32fast::hash(vector).to_be_bytes() {
-            return Err(damaged(file, &format!("has a wrong checksum in {path}")));
-        }
+        let vector = vector::unframed(framed).map_err(|reason| damaged(file, &format!("in {path} {reason}")))?;
         Ok(vector.to_vec())
     }
 
     fn decode(&self, file: &str, bytes: &[u8]) -> Result<DeletedRows, TableError> {
-        let (magic, bitmap) = bytes.split_at_checked(4).ok_or_else(|| damaged(file, "is cut off"))?;
-        if magic != MAGIC.to_le_bytes() {
-            return Err(damaged(file, "does not begin with the magic of a portable bitmap"));
-        }
-        let rows =
-            RoaringTreemap::deserialize_from(bitmap).map_err(|error| damaged(file, &format!("is damaged: {error}")))?;
-        if rows.len() != self.cardinality {
-            return Err(damaged(file, &format!("deletes {} rows where the log says {}", rows.len(), self.cardinality)));
-        }
-        DeletedRows::from_ascending(rows).ok_or_else(|| damaged(file, "has positions beyond any file"))
+        let rows = vector::rows(bytes, self.cardinality).map_err(|reason| damaged(file, &reason))?;
+        vector::ranges(file, rows)
     }
 }
 
@@ -182,7 +159,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case::cardinality(|v: &mut Vector, _: &mut Vec<u8>| v.cardinality = 5, "deletes 6 rows where the log says 5")]
+    #[case::cardinality(|v: &mut Vector, _: &mut Vec<u8>| v.cardinality = 5, "deletes 6 rows where the metadata says 5")]
     #[case::checksum(|_: &mut Vector, b: &mut Vec<u8>| *b.last_mut().unwrap() ^= 1, "checksum")]
     #[case::content(|v: &mut Vector, b: &mut Vec<u8>| b[v.offset.unwrap() as usize + 20] ^= 1, "checksum")]
     #[case::size(|v: &mut Vector, _: &mut Vec<u8>| v.size_in_bytes -= 1, "another size")]

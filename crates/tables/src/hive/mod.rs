@@ -161,6 +161,7 @@ impl HiveTable {
                 fields: fields.map(|column| PartitionField::new(column.name.clone(), Transform::Identity)).collect(),
             },
             properties: std::collections::BTreeMap::new(),
+            defaults: std::collections::BTreeMap::new(),
         }
     }
 

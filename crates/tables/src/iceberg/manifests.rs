@@ -3,6 +3,8 @@
 //! The library's writers want its own file abstraction. They get one in memory, and the bytes go to the store from here,
 //! so that there is one storage configuration and every write is seen by the fault-injecting store.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
@@ -46,16 +48,34 @@ pub(super) async fn read_snapshot(
     version: FormatVersion,
     snapshot: &SnapshotRef,
 ) -> Result<Vec<Loaded>, TableError> {
+    futures::stream::iter(read_list(places, version, snapshot).await?)
+        .map(|file| read_manifest(places, file))
+        .buffered(MANIFESTS_PARALLEL)
+        .try_collect()
+        .await
+}
+
+/// The specs of a snapshot's live data files, as its manifest list tells.
+pub(super) async fn specs_in_use(
+    places: &Places,
+    version: FormatVersion,
+    snapshot: &SnapshotRef,
+) -> Result<BTreeSet<i32>, TableError> {
+    let list = read_list(places, version, snapshot).await?;
+    Ok(list.iter().filter(|file| file.content == ManifestContentType::Data).map(|file| file.partition_spec_id).collect())
+}
+
+async fn read_list(
+    places: &Places,
+    version: FormatVersion,
+    snapshot: &SnapshotRef,
+) -> Result<Vec<ManifestFile>, TableError> {
     let path = snapshot.manifest_list();
     let bytes = read(places, path).await?;
     let list =
         parse_list(&bytes, version).map_err(|source| damaged(path, "it is no manifest list that can be read", source))?;
     let live = list.consume_entries().into_iter().filter(|file| file.has_added_files() || file.has_existing_files());
-    futures::stream::iter(live.collect::<Vec<_>>())
-        .map(|file| read_manifest(places, file))
-        .buffered(MANIFESTS_PARALLEL)
-        .try_collect()
-        .await
+    Ok(live.collect())
 }
 
 /// A table that was upgraded still has lists that the older version wrote.

@@ -2,14 +2,20 @@
 //!
 //! Without a catalogue the table's folder is one: `metadata/vN.metadata.json`, create-only; see [`catalog`]. Reading takes
 //! versions 1 to 3 of the format, writing versions 2 and 3. The `iceberg` crate gives the specification's types, parsers and
-//! writers; commits, their validation and all I/O are here, over the one storage configuration.
+//! writers; commits, their validation and all I/O are here, over the one storage configuration. A branch or tag is read by
+//! [`IcebergTable::with_reference`].
 
+mod applied;
 mod catalog;
 mod change;
 mod commit;
 mod compat;
 mod create;
+mod defaults;
 mod delete_files;
+mod deleted;
+mod deletes;
+mod equality;
 mod expire;
 mod fault;
 mod lineage;
@@ -24,22 +30,25 @@ mod sizing;
 mod summary;
 mod values;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, SnapshotRef};
+use iceberg::spec::{MAIN_BRANCH, SnapshotRef};
+use lakeshift_core::schema::Field;
 use lakeshift_core::spec::{Catalog as CatalogSpec, CatalogCredentials, CatalogKind, SnapshotRule};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
-    Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, FileFacts, Format, Marks, MigrationId,
-    Snapshot, TableError, TableFormat, TableVersion,
+    Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, DeletedRows, EqualityDeletes, FileEntry, FileFacts,
+    Format, Marks, MigrationId, Snapshot, TableError, TableFormat, TableVersion,
 };
 use lakeshift_journal::{Clock, Rng, SystemClock, SystemRng};
 
+use self::applied::Applied;
 use self::catalog::{Base, Catalog, Filesystem, Fixed, RestCatalog, SqlCatalog};
-use self::fault::{damaged, unsupported};
+use self::fault::{corrupt, damaged, unsupported};
 use self::location::Places;
 use crate::footer::read_footer;
 
@@ -49,6 +58,8 @@ pub struct IcebergTable {
     places: Places,
     catalog: Arc<dyn Catalog>,
     snapshots: Option<SnapshotRule>,
+    /// The branch or tag that is the table; the main branch where there is none.
+    reference: Option<String>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
 }
@@ -60,6 +71,7 @@ impl IcebergTable {
             places: Places::new(root.clone()),
             catalog: Arc::new(Filesystem::new(root)),
             snapshots: None,
+            reference: None,
             clock: Arc::new(SystemClock::new()),
             rng: Arc::new(SystemRng),
         }
@@ -96,6 +108,13 @@ impl IcebergTable {
     #[must_use]
     pub fn with_snapshot_rule(mut self, rule: SnapshotRule) -> Self {
         self.snapshots = Some(rule);
+        self
+    }
+
+    /// Reads the table as the branch or tag of this name has it. Only the main branch is written.
+    #[must_use]
+    pub fn with_reference(mut self, name: impl Into<String>) -> Self {
+        self.reference = Some(name.into()).filter(|name| name != MAIN_BRANCH);
         self
     }
 
@@ -148,6 +167,17 @@ impl IcebergTable {
         }
     }
 
+    /// The snapshot that is the table now; `None` for the empty table before its first.
+    fn head<'b>(&self, base: &'b Base) -> Result<Option<&'b SnapshotRef>, TableError> {
+        let Some(name) = &self.reference else { return Ok(base.metadata.current_snapshot()) };
+        let found = base.metadata.snapshot_for_ref(name);
+        found.map(Some).ok_or_else(|| TableError::VersionGone {
+            location: self.name().to_owned(),
+            version: TableVersion(name.clone()),
+            reason: "the table has no branch or tag of this name".to_owned(),
+        })
+    }
+
     async fn live(&self, version: &TableVersion) -> Result<Vec<FileEntry>, TableError> {
         let base = self.base().await?;
         let Some(snapshot) = self.find(&base, version)? else { return Ok(Vec::new()) };
@@ -157,7 +187,22 @@ impl IcebergTable {
 
     async fn facts_of(&self, file: &FileEntry) -> Result<FileFacts, TableError> {
         let place = self.places.locate(&self.places.to_metadata(&file.path)?)?;
-        Ok(read_footer(place.storage.store().as_ref(), &place.path, file.size_bytes).await?.facts())
+        let mut facts = read_footer(place.storage.store().as_ref(), &place.path, file.size_bytes).await?.facts();
+        if let Some(applied) = Applied::of(file)? {
+            if facts.rows != applied.rows {
+                let reason = format!("its footer has {} rows where the table says {}", facts.rows, applied.rows);
+                return Err(corrupt(&file.path, reason));
+            }
+            let deleted = match &applied.vector {
+                Some(vector) => vector.rows,
+                None => self.positions(file, &applied).await?.count(),
+            };
+            facts.rows = applied.without(&file.path, deleted)?;
+            // How many of the deleted rows were null is not told, but where none was, none is left.
+            facts.null_counts.retain(|_, nulls| *nulls == 0);
+            facts.deletes_by_position = applied.equality.is_empty();
+        }
+        Ok(facts)
     }
 }
 
@@ -175,30 +220,27 @@ impl TableFormat for IcebergTable {
         let base = self.base().await?;
         let snapshot = match version {
             Some(version) => self.find(&base, version)?,
-            None => base.metadata.current_snapshot(),
+            None => self.head(&base)?,
         };
         let written = snapshot.map(|snapshot| snapshot.schema(&base.metadata)).transpose();
         let schema = written
             .map_err(|source| damaged(self.name(), "the snapshot's schema is missing", source))?
             .unwrap_or_else(|| base.metadata.current_schema().clone());
-        if let Some(column) = schema::with_default(&schema) {
-            let (feature, advice) =
-                (format!("a default value of column {column}"), "rewrite the files that lack the column");
-            return Err(unsupported(self.name(), feature, advice));
-        }
-        let mut columns = schema::from_iceberg(&schema);
-        if let Some(mapping) = base.metadata.properties().get(DEFAULT_SCHEMA_NAME_MAPPING) {
-            let mapping = serde_json::from_str(mapping).map_err(|source| TableError::Corrupt {
-                object: self.name().to_owned(),
-                reason: format!("its property {DEFAULT_SCHEMA_NAME_MAPPING} is no name mapping"),
-                source: Some(Box::new(source)),
-            })?;
-            schema::add_names(&mut columns, &mapping);
-        }
+        let columns = schema::from_metadata(self.name(), &base.metadata, &schema)?;
+        let used = match snapshot {
+            // Most tables have had one spec.
+            Some(snapshot) if base.metadata.partition_specs_iter().len() > 1 => {
+                manifests::specs_in_use(&self.places, base.metadata.format_version(), snapshot).await?
+            }
+            _ => BTreeSet::new(),
+        };
+        let defaults = defaults::of(self, &base, &schema).await?;
+        let default = |field: &Field| Some((field.name.clone(), defaults.get(&field.id?)?.clone()));
         Ok(Snapshot {
             version: marks::version(snapshot.map(|snapshot| snapshot.snapshot_id())),
             location: self.name().to_owned(),
-            partition: partition::from_iceberg(self.name(), base.metadata.default_partition_spec(), &schema)?,
+            partition: partition::from_iceberg(self.name(), &partition::shared(&base.metadata, &used), &schema)?,
+            defaults: columns.fields.iter().filter_map(default).collect(),
             schema: columns,
             properties: base.metadata.properties().clone().into_iter().collect(),
         })
@@ -229,11 +271,29 @@ impl TableFormat for IcebergTable {
         futures::stream::iter(files).map(one).buffered(metrics::FOOTERS_PARALLEL).boxed()
     }
 
+    async fn deleted_rows(&self, file: &FileEntry) -> Result<DeletedRows, TableError> {
+        match Applied::of(file)? {
+            Some(applied) => self.positions(file, &applied).await,
+            None => Ok(DeletedRows::default()),
+        }
+    }
+
+    async fn equality_deletes(&self, file: &FileEntry) -> Result<Vec<EqualityDeletes>, TableError> {
+        match Applied::of(file)? {
+            Some(applied) => self.by_equality(file, &applied).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     async fn create(&self, request: &CreateRequest) -> Result<CreateOutcome, TableError> {
         self.create_table(request).await
     }
 
     async fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
+        if let Some(name) = &self.reference {
+            let advice = "leave `ref` out of the spec to write the main branch";
+            return Err(unsupported(self.name(), format!("the branch or tag {name}, which is only read"), advice));
+        }
         self.commit_files(request).await
     }
 

@@ -1,8 +1,10 @@
 //! Partition specs, transforms and partition values, core's to Iceberg's and back.
 
+use std::collections::BTreeSet;
+
 use iceberg::spec::{
-    Literal, PartitionSpec as IcebergSpec, PrimitiveType, Schema, Struct, StructType, Transform as IcebergTransform,
-    UnboundPartitionField,
+    DataFile, Literal, PartitionField as IcebergField, PartitionSpec as IcebergSpec, PartitionSpecRef, PrimitiveType,
+    Schema, Struct, StructType, TableMetadata, Transform as IcebergTransform, UnboundPartitionField,
 };
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::table::TableError;
@@ -37,10 +39,24 @@ pub(super) fn to_iceberg(table: &str, spec: &PartitionSpec, schema: &Schema) -> 
     Ok(spec)
 }
 
-/// The core spec of an Iceberg spec, without its void fields.
-pub(super) fn from_iceberg(table: &str, spec: &IcebergSpec, schema: &Schema) -> Result<PartitionSpec, TableError> {
+/// The partition fields by which all of a snapshot's files are told apart: those of the default spec that every spec with
+/// live files has, void ones left out.
+pub(super) fn shared(metadata: &TableMetadata, used: &BTreeSet<i32>) -> Vec<IcebergField> {
+    let specs = || used.iter().filter_map(|id| metadata.partition_spec_by_id(*id));
+    let has = |spec: &PartitionSpecRef, field: &IcebergField| spec.fields().iter().any(|other| same(field, other));
+    let fields = metadata.default_partition_spec().fields().iter();
+    let told = fields.filter(|field| field.transform != IcebergTransform::Void && specs().all(|spec| has(spec, field)));
+    told.cloned().collect()
+}
+
+fn same(a: &IcebergField, b: &IcebergField) -> bool {
+    a.source_id == b.source_id && a.transform == b.transform
+}
+
+/// The core spec of an Iceberg spec's fields, without its void ones.
+pub(super) fn from_iceberg(table: &str, spec: &[IcebergField], schema: &Schema) -> Result<PartitionSpec, TableError> {
     let mut fields = Vec::new();
-    for field in spec.fields() {
+    for field in spec {
         let Some(transform) = from_transform(table, &field.name, field.transform)? else { continue };
         let column = schema.as_struct().field_by_id(field.source_id).ok_or_else(|| {
             let feature = format!("partition field {} of a column that is nested or gone", field.name);
@@ -117,7 +133,7 @@ pub(super) fn to_struct(
         return Err(corrupt(file, format!("it has {} partition values, the table {wanted} partition fields", values.len())));
     }
     let mut values = values.iter();
-    let literal = |(field, slot): (&iceberg::spec::PartitionField, &iceberg::spec::NestedFieldRef)| {
+    let literal = |(field, slot): (&IcebergField, &iceberg::spec::NestedFieldRef)| {
         if field.transform == IcebergTransform::Void {
             return Ok(None);
         }
@@ -129,22 +145,23 @@ pub(super) fn to_struct(
     spec.fields().iter().zip(partition_type.fields()).map(literal).collect()
 }
 
-/// Where each field of a table's spec stands in the files of another of its specs.
+/// Where each of the fields that all files have stands in the files of one spec.
 #[derive(Debug, Clone)]
-pub(super) struct Columns(Vec<(usize, String, PrimitiveType)>);
+pub(super) struct Columns {
+    places: Vec<(usize, String, PrimitiveType)>,
+    /// The columns of this spec's other identity fields. Their values are not told, and must stand in the files.
+    in_files: Vec<(i32, String)>,
+}
 
 impl Columns {
     /// Finds every field of `wanted` in `written`, the spec that a manifest's files were written under.
-    pub fn find(table: &str, wanted: &IcebergSpec, written: &IcebergSpec, schema: &Schema) -> Result<Self, TableError> {
+    pub fn find(table: &str, wanted: &[IcebergField], written: &IcebergSpec, schema: &Schema) -> Result<Self, TableError> {
         let types = written
             .partition_type(schema)
             .map_err(|source| damaged(table, "a partition spec does not fit its schema", source))?;
         let mut columns = Vec::new();
-        for field in wanted.fields().iter().filter(|field| field.transform != IcebergTransform::Void) {
-            let same = |other: &&iceberg::spec::PartitionField| {
-                other.source_id == field.source_id && other.transform == field.transform
-            };
-            let slot = written.fields().iter().find(same).and_then(|other| {
+        for field in wanted {
+            let slot = written.fields().iter().find(|other| same(field, other)).and_then(|other| {
                 let slot = types.field_by_id(other.field_id)?;
                 let position = types.fields().iter().position(|each| each.id == other.field_id)?;
                 Some((position, field.name.clone(), slot.field_type.as_primitive_type()?.clone()))
@@ -154,12 +171,28 @@ impl Columns {
                 unsupported(table, feature, "rewrite those files under the table's current partition spec first")
             })?);
         }
-        Ok(Self(columns))
+        let identity = written.fields().iter().filter(|field| field.transform == IcebergTransform::Identity);
+        let untold = identity.filter(|field| !wanted.iter().any(|other| same(field, other)));
+        let in_files = untold.map(|field| (field.source_id, field.name.clone())).collect();
+        Ok(Self { places: columns, in_files })
+    }
+
+    /// Refuses a file that may have a column in its partition alone, by a field that other files lack.
+    pub fn check(&self, file: &DataFile) -> Result<(), TableError> {
+        let counted = |id: &i32| file.value_counts().contains_key(id) || file.column_sizes().contains_key(id);
+        match self.in_files.iter().find(|(id, _)| !counted(id)) {
+            None => Ok(()),
+            Some((_, name)) => {
+                let feature = format!("partition field {name}, which not all of the table's files are partitioned by");
+                let advice = "rewrite its files under the table's current partition spec first";
+                Err(unsupported(file.file_path(), feature, advice))
+            }
+        }
     }
 
     /// The typed partition values of one file.
     pub fn values(&self, file: &str, partition: &Struct) -> Result<Vec<Option<Value>>, TableError> {
-        self.0
+        self.places
             .iter()
             .map(|(position, name, data_type)| {
                 let Some(literal) = partition.fields().get(*position).and_then(Option::as_ref) else { return Ok(None) };

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use iceberg::spec::{
-    ListType, MapType, MappedField, NameMapping, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
+    DEFAULT_SCHEMA_NAME_MAPPING, ListType, MapType, MappedField, NameMapping, NestedField, NestedFieldRef, PrimitiveType,
+    Schema, StructType, TableMetadata, Type,
 };
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
 use lakeshift_core::table::TableError;
@@ -27,6 +28,20 @@ pub(super) fn from_iceberg(schema: &Schema) -> TableSchema {
     TableSchema { fields: schema.as_struct().fields().iter().map(from_field).collect() }
 }
 
+/// The core schema of one of a table's schemas, with the names of the table's name mapping.
+pub(super) fn from_metadata(table: &str, metadata: &TableMetadata, schema: &Schema) -> Result<TableSchema, TableError> {
+    let mut columns = from_iceberg(schema);
+    if let Some(mapping) = metadata.properties().get(DEFAULT_SCHEMA_NAME_MAPPING) {
+        let mapping = serde_json::from_str(mapping).map_err(|source| TableError::Corrupt {
+            object: table.to_owned(),
+            reason: format!("its property {DEFAULT_SCHEMA_NAME_MAPPING} is no name mapping"),
+            source: Some(Box::new(source)),
+        })?;
+        add_names(&mut columns, &mapping);
+    }
+    Ok(columns)
+}
+
 /// The first column that files without it show a value for (version 3 of the format).
 pub(super) fn with_default(schema: &Schema) -> Option<&str> {
     fn below(field: &NestedFieldRef) -> bool {
@@ -36,7 +51,7 @@ pub(super) fn with_default(schema: &Schema) -> Option<&str> {
 }
 
 /// Gives every field the names that a name mapping has for its id.
-pub(super) fn add_names(schema: &mut TableSchema, mapping: &NameMapping) {
+fn add_names(schema: &mut TableSchema, mapping: &NameMapping) {
     fn collect(field: &MappedField, names: &mut BTreeMap<i32, Vec<String>>) {
         names.extend(field.field_id().map(|id| (id, field.names().to_vec())));
         field.fields().iter().for_each(|inner| collect(inner, names));

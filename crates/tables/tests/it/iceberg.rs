@@ -5,5 +5,6 @@ mod deletes;
 mod faults;
 pub mod fixture;
 mod metadata;
+mod sources;
 mod upkeep;
 mod version3;

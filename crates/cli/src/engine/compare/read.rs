@@ -108,6 +108,11 @@ impl<'a> SideReading<'a> {
         ScanRequest { storage, format: self.format, snapshot: &self.snapshot, files, deletes }
     }
 
+    async fn deletes(&self, storage: &Storage, files: &[FileEntry]) -> Result<Deletes, Error> {
+        let (none, places) = (Deletes::new(), [&self.storage, &self.elsewhere]);
+        deletes_of(&self.engine, self.table, &self.request(storage, files, &none), &places).await
+    }
+
     /// This side's names of the compared columns.
     pub(super) fn columns(&self) -> &[String] {
         &self.columns
@@ -137,8 +142,9 @@ impl<'a> SideReading<'a> {
     /// Some files' rows as they stand in the table, before the spec's rules.
     pub(super) async fn raw(&self, files: &[FileEntry]) -> Result<Vec<SendableRecordBatchStream>, Error> {
         let Some(first) = files.first() else { return Ok(Vec::new()) };
-        let deletes = deletes_of(self.table, files).await?;
-        let plan = scan(&self.engine, &self.request(self.storage_of(first), files, &deletes))?;
+        let storage = self.storage_of(first);
+        let deletes = self.deletes(storage, files).await?;
+        let plan = scan(&self.engine, &self.request(storage, files, &deletes))?;
         self.execute(plan)
     }
 
@@ -154,7 +160,7 @@ impl<'a> SideReading<'a> {
     }
 
     async fn plan(&self, storage: &Storage, files: &[FileEntry], compact: bool) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        let deletes = deletes_of(self.table, files).await?;
+        let deletes = self.deletes(storage, files).await?;
         let request = self.request(storage, files, &deletes);
         let mut plan = match compact && self.stages.is_empty() {
             true => scan_compact(&self.engine, &request, &self.dictionaries)?,
@@ -183,7 +189,10 @@ impl<'a> SideReading<'a> {
 /// Whatever decides, beside the file itself, which rows come out of it.
 fn reading_digest(pinned: &Pinned<'_>, side: Side, columns: &SideColumns) -> String {
     let mut hash = Sha256::new();
-    let schema = serde_json::to_string(&pinned.snapshot.schema).unwrap_or_default();
+    let mut schema = serde_json::to_string(&pinned.snapshot.schema).unwrap_or_default();
+    if !pinned.snapshot.defaults.is_empty() {
+        schema.push_str(&format!("{:?}", pinned.snapshot.defaults));
+    }
     let partition = format!("{:?}", pinned.snapshot.partition);
     let texts = [
         Some(format!("{side:?} {}", pinned.table.format())),
