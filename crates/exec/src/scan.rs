@@ -169,6 +169,9 @@ pub enum ScanError {
         /// Rows on record.
         expected: u64,
     },
+    /// A slice of a Hudi table that cannot be merged.
+    #[error(transparent)]
+    Hudi(#[from] crate::hudi::HudiError),
     /// DataFusion refused the plan.
     #[error("the scan could not be planned")]
     Plan {
@@ -217,6 +220,9 @@ fn plan(engine: &Engine, request: &ScanRequest<'_>, layout: Layout) -> Result<Ar
     if request.files.is_empty() {
         return Ok(Arc::new(EmptyExec::new(layout.output)));
     }
+    if request.format == Format::Hudi && request.files.iter().any(|file| file.has_deletes) {
+        return plan_slices(engine, request, layout);
+    }
     let files = request.files.iter().map(|file| layout.file(request, file)).collect::<Result<Vec<_>, _>>()?;
     let files = split(files, engine.settings().concurrency);
     let plan = |source| ScanError::Plan { source };
@@ -226,6 +232,17 @@ fn plan(engine: &Engine, request: &ScanRequest<'_>, layout: Layout) -> Result<Ar
         .with_expr_adapter(Some(Arc::new(adapter::FileOrAdapterFactory)))
         .build();
     Ok(DataSourceExec::from_data_source(config))
+}
+
+/// As [`plan`], of Hudi's files of which some are slices with log files.
+fn plan_slices(engine: &Engine, request: &ScanRequest<'_>, layout: Layout) -> Result<Arc<dyn ExecutionPlan>, ScanError> {
+    let output = Arc::clone(&layout.output);
+    let (slices, plain): (Vec<_>, Vec<_>) = request.files.iter().cloned().partition(|file| file.has_deletes);
+    let plain = match plain.is_empty() {
+        true => None,
+        false => Some(plan(engine, &ScanRequest { files: &plain, ..*request }, layout)?),
+    };
+    crate::hudi::plan(engine, request, &slices, &output, plain)
 }
 
 /// The refusal inside an error of a scan's stream, if it is one; other errors are the store's or the file's.
@@ -291,6 +308,8 @@ impl Layout {
         let origin = |field: &Field| match (constant_of.get(field.name.as_str()), request.format) {
             (None, _) => Origin::File,
             (Some(constant), Format::Iceberg) => Origin::FileOr(*constant),
+            // A table whose files lack the column; one that has it was written before.
+            (Some(constant), Format::Hudi) => Origin::FileOr(*constant),
             // The path is authoritative for Hive and the log for Delta, whatever a file may say.
             (Some(constant), Format::Hive | Format::Delta) => Origin::Constant(*constant),
         };

@@ -9,6 +9,8 @@ mod delta_source;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod golden_hudi;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod support;
