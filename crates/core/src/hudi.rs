@@ -17,6 +17,9 @@ pub struct LoggedSlice {
     /// Instants before this one are archived, which only completed ones are: their log blocks count as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived_before: Option<String>,
+    /// Of those the ones that are in the timeline all the same, and had not completed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archived_except: Vec<String>,
     /// How the records of one key become one row.
     pub merge: MergeRule,
 }
@@ -77,7 +80,8 @@ pub enum RecordKey {
 impl LoggedSlice {
     /// Whether log blocks of `instant` count.
     pub fn counts(&self, instant: &str) -> bool {
-        self.archived_before.as_deref().is_some_and(|boundary| instant < boundary)
+        let is_archived = self.archived_before.as_deref().is_some_and(|boundary| instant < boundary);
+        (is_archived && !self.archived_except.iter().any(|other| other == instant))
             || self.instants.binary_search_by(|known| known.as_str().cmp(instant)).is_ok()
     }
 }

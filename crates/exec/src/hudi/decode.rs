@@ -136,14 +136,14 @@ fn double(value: &Value<'_>) -> Option<f64> {
 
 fn text<'a>(value: &Value<'a>, schema: &'a Schema) -> Option<&'a str> {
     match (value, schema) {
-        (Value::String(text), _) => Some(text),
+        (Value::String(text), _) => Some(*text),
         (Value::Symbol(index), Schema::Enum(symbols)) => symbols.get(*index).map(String::as_str),
         _ => None,
     }
 }
 
 fn bytes<'a>(value: &Value<'a>) -> Option<&'a [u8]> {
-    if let Value::Bytes(bytes) = value { Some(bytes) } else { None }
+    if let Value::Bytes(bytes) = value { Some(*bytes) } else { None }
 }
 
 /// A type with a meaning, as the same meaning; milliseconds widen to microseconds.
@@ -240,7 +240,8 @@ fn map(values: &Column<'_, '_>, inner: &Schema, entries: &Arc<Field>) -> Option<
         }
         let keys: StringArray = all().map(|(name, _)| Some(*name)).collect();
         let values = column(all().map(|(_, value)| Some(value)).collect(), inner, value)?;
-        let pairs = StructArray::try_new_with_length(fields.clone(), vec![Arc::new(keys), values], None, all().count())?;
+        let pairs =
+            StructArray::try_new_with_length(fields.clone(), vec![Arc::new(keys) as ArrayRef, values], None, all().count())?;
         Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, Some(nulls), false)?))
     };
     Some(build())

@@ -48,7 +48,9 @@ pub(super) fn rows(
 ) -> impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send + 'static {
     let running = async move {
         let running = Running::start(merge, &context).await?;
-        Ok(stream::try_unfold(running, |mut running| async move { Ok(running.next().await?.map(|batch| (batch, running))) }))
+        Ok::<_, DataFusionError>(stream::try_unfold(running, |mut running| async move {
+            Ok(running.next().await?.map(|batch| (batch, running)))
+        }))
     };
     stream::once(running).try_flatten()
 }

@@ -77,7 +77,11 @@ fn compacted(
     let mut unplaced: BTreeSet<String> = BTreeSet::new();
     let mut newest_first: Vec<Vec<Counted>> = Vec::new();
     for instant in order.iter().rev() {
-        let times = blocks.get(instant).and_then(|group| group.first()).and_then(|first| first.block.get(Key::Compacted));
+        let times = blocks
+            .get(instant)
+            .and_then(|group| group.first())
+            .and_then(|first| first.block.get(Key::Compacted))
+            .map(str::to_owned);
         match (times, stands_for.get(instant).cloned()) {
             (Some(times), by) => {
                 let by = by.unwrap_or_else(|| {

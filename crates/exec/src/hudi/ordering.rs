@@ -96,10 +96,10 @@ impl<'a> Ranks<'a> {
     pub(super) fn new(file: &'a str, rule: &MergeRule, batch: &'a RecordBatch) -> Result<Self, HudiError> {
         let by_arrival = rule.order == MergeOrder::CommitTime;
         let column = |name: &String| {
-            let column = batch.column_by_name(name).map(AsRef::as_ref);
+            let column = batch.column_by_name(name).map(|column| column.as_ref());
             column.ok_or_else(|| damaged(file, format!("it has no column {name}, by which records are ordered")))
         };
-        let names = if by_arrival { &[][..] } else { &rule.ordering };
+        let names = if by_arrival { &[][..] } else { &rule.ordering[..] };
         Ok(Self { file, columns: names.iter().map(column).collect::<Result<_, _>>()?, by_arrival })
     }
 

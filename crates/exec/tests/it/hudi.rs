@@ -9,7 +9,7 @@ use lakeshift_core::hudi::{LogFile, LoggedSlice, MergeOrder, MergeRule, RecordKe
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::schema::DataType;
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{FileEntry, Format, with_deletes};
+use lakeshift_core::table::{FileEntry, Format, deletes_in, with_deletes};
 use lakeshift_exec::engine::{Engine, EngineSettings};
 use lakeshift_exec::scan::{ScanRequest, refusal, scan, scan_compact};
 use object_store::ObjectStoreExt;
@@ -122,6 +122,7 @@ async fn slice(storage: &Storage, base: &[Row], logs: &[Vec<u8>], merge: MergeRu
         logs: Vec::new(),
         instants: (1..9).map(|instant: i32| instant.to_string()).collect(),
         archived_before: None,
+        archived_except: Vec::new(),
         merge,
     };
     for (number, bytes) in logs.iter().enumerate() {
@@ -221,6 +222,18 @@ async fn blocks_of_instants_that_do_not_count_and_of_rolled_back_ones_are_not_re
     let hfile = block(4, &[(0, "9")], b"anything");
     let logs = [uncommitted, hfile, upserts("3", &[("bb", 9, "no")]), rollback("4", "3"), upserts("5", &[("ccc", 9, "c9")])];
     assert_eq!(merged(MergeOrder::EventTime, &BASE, &logs).await, ["1 5 a5", "2 5 b5", "3 9 c9"]);
+}
+
+#[tokio::test]
+async fn blocks_of_archived_instants_count_but_for_those_that_had_not_completed() {
+    let storage = memory();
+    let logs = [upserts("01", &[("a", 9, "a9")]), upserts("02", &[("bb", 9, "no")]), upserts("03", &[("ccc", 9, "no")])];
+    let mut entry = slice(&storage, &BASE, &logs, by(MergeOrder::EventTime)).await;
+    let mut described: LoggedSlice = serde_json::from_str(deletes_in(&entry.identity).unwrap()).unwrap();
+    (described.archived_before, described.archived_except) = (Some("03".to_owned()), vec!["02".to_owned()]);
+    entry.identity = with_deletes("e", &serde_json::to_string(&described).unwrap());
+    let text = read(Format::Hudi, &storage, &table(&storage), &[entry]).await.unwrap();
+    assert_eq!(text.lines().skip(1).map(values).collect::<Vec<_>>(), ["1 9 a9", "2 5 b5", "3 5 c5"]);
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ impl TableConfig {
             return Ok(RecordKey::Meta);
         }
         let mut fields = list(self.get("hoodie.table.recordkey.fields").unwrap_or_default());
-        let complex = key_generator(&|key| self.get(key)).starts_with("COMPLEX");
+        let complex = key_generator(&|key: &str| self.get(key)).starts_with("COMPLEX");
         match (fields.len(), complex) {
             (1, false) => Ok(RecordKey::Column(fields.remove(0))),
             (2.., true) => Ok(RecordKey::Columns(fields)),

@@ -61,6 +61,7 @@ pub(super) async fn load(
         Some(version) => timeline.at(storage.location(), version)?,
         None => timeline.latest(),
     };
+    commits.forget_others(&timeline);
     let known = commits.read(storage, &config, view.instants()).await?;
     let schema = schema(storage.location(), &config, &view, &known)?;
     let partition = config.path_columns.as_ref().map_or_else(PartitionSpec::default, super::config::PathColumns::spec);
@@ -105,6 +106,12 @@ impl Commits {
             Ok::<_, TableError>((instant.time, commit))
         });
         read.buffered(INSTANTS_IN_FLIGHT).try_collect().await
+    }
+
+    /// Forgets instants that the timeline has no more: a mirror looks for weeks.
+    fn forget_others(&self, timeline: &Timeline) {
+        let names = timeline.names();
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| names.contains(name.as_str()));
     }
 
     fn known(&self, name: &str) -> Option<Arc<Commit>> {
@@ -290,6 +297,7 @@ fn logged(view: &View, rule: &MergeRule, slice: &Slice) -> LoggedSlice {
         logs: slice.logs.iter().map(log).collect(),
         instants: slice.instants.clone(),
         archived_before: slice.archived.then(|| view.start().map(str::to_owned)).flatten(),
+        archived_except: if slice.archived { view.hidden_before_start() } else { Vec::new() },
         merge: rule.clone(),
     }
 }

@@ -107,7 +107,7 @@ fn touched<'a>(shown: &Shown<'a>) -> BTreeMap<GroupId<'a>, BTreeSet<&'a str>> {
         for write in &commit.writes {
             let is_log = Found::of_path(&write.path).is_some_and(|file| matches!(file.name.kind, Kind::Log { .. }));
             if is_log {
-                touched.entry((&write.partition, &write.file_id)).or_default().insert(time);
+                touched.entry((write.partition.as_str(), write.file_id.as_str())).or_default().insert(time);
             }
         }
     }

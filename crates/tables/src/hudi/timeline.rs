@@ -184,6 +184,11 @@ impl Timeline {
         Ok(view)
     }
 
+    /// The object names of the completed writes.
+    pub(super) fn names(&self) -> BTreeSet<&str> {
+        self.completed.values().map(|instant| instant.name.as_str()).collect()
+    }
+
     /// Completed writes that `view` does not show.
     pub(super) fn later<'a>(&'a self, view: &'a View) -> impl Iterator<Item = &'a Instant> {
         self.completed.values().filter(|instant| !view.visible.contains_key(&instant.time))
@@ -232,6 +237,11 @@ impl View {
     /// The first instant that is not archived.
     pub(super) fn start(&self) -> Option<&str> {
         self.start.as_deref()
+    }
+
+    /// Instants older than that which it does not show.
+    pub(super) fn hidden_before_start(&self) -> Vec<String> {
+        self.hidden.iter().filter(|time| self.is_archived(time)).cloned().collect()
     }
 
     /// The completed writes that it shows, in the order of their times.
