@@ -107,7 +107,8 @@ pub async fn run(command: &[&str]) -> Result<Answer, Error> {
         stop: Stop::never(),
     };
     let words = std::iter::once("lakeshift").chain(command.iter().copied());
-    lakeshift::commands::run(&context, <Args as clap::Parser>::try_parse_from(words).unwrap().command).await
+    // On the heap: the future of every command is too large for a test thread's stack.
+    Box::pin(lakeshift::commands::run(&context, <Args as clap::Parser>::try_parse_from(words).unwrap().command)).await
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Hudi tables that others wrote (`LAKESHIFT_GOLDEN`): read exactly and migrated. What a correct reader returns was found
-//! by another one: `testdata/hudi`.
+//! Hudi tables that others wrote, read exactly and migrated: hudi-rs' golden ones (`LAKESHIFT_GOLDEN`), whose rows another
+//! reader found (`testdata/hudi`), and Spark's (`testdata/hudi/spark`), with the rows that Spark reads of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -95,5 +95,63 @@ async fn every_table_is_migrated_with_exactly_its_rows(
         let at = |format: &str, table: &str| format!("{format}:{}", folder.path().join(table).display());
         let answer = run(&["diff", &at("hive", &expected), &at(format, "moved")]).await;
         assert!(answer.as_ref().is_ok_and(|answer| answer.exit_code == 0), "{name}: {}", told(answer));
+    }
+}
+
+/// What is to come of a table that Spark wrote.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Outcome {
+    /// Its rows are those that Spark reads.
+    Exact,
+    /// It is not read, and the error says so.
+    Refused(&'static str),
+}
+
+use Outcome::{Exact, Refused};
+
+/// Made by `scripts/make-hudi-testdata.py`, which says what was done to each.
+const OF_SPARK: [(&str, Outcome); 15] = [
+    ("compacted", Exact),
+    ("cow", Exact),
+    ("ct", Exact),
+    ("dropped", Exact),
+    ("encoded", Exact),
+    ("ev", Exact),
+    ("evolved", Exact),
+    ("moraged", Exact),
+    ("parquetlog", Exact),
+    ("partial", Refused("partial updates")),
+    ("pend", Exact),
+    ("sqlmor", Exact),
+    ("v6", Exact),
+    ("v6latest", Refused("came later and are ordered before")),
+    ("virt", Exact),
+];
+
+/// Unpacks a table of Spark's as `table`, with its rows beside it as `expected`.
+fn unpack_of_spark(name: &str, to: &Path) {
+    let archive = expected().join("spark").join(format!("{name}.tar.zst"));
+    let file = to.join("table.tar");
+    std::fs::write(&file, zstd::decode_all(std::fs::File::open(archive).unwrap()).unwrap()).unwrap();
+    let done = Command::new("tar").arg("-xf").arg(&file).arg("-C").arg(to).status().unwrap();
+    assert!(done.success(), "{name}");
+}
+
+#[tokio::test]
+async fn a_table_of_sparks_is_read_exactly_or_refused_for_what_it_is() {
+    for (name, outcome) in OF_SPARK {
+        let folder = tempfile::tempdir().unwrap();
+        unpack_of_spark(name, folder.path());
+        let at = |format: &str, table: &str| format!("{format}:{}", folder.path().join(table).display());
+        let answer = run(&["diff", &at("hudi", "table"), &at("hive", "expected")]).await;
+        match (outcome, answer) {
+            (Exact, answer) => {
+                assert!(answer.as_ref().is_ok_and(|answer| answer.exit_code == 0), "{name}: {}", told(answer));
+            }
+            (Refused(why), answer) => {
+                let told = told(answer);
+                assert!(told.contains(why), "{name} should be refused for {why}: {told}");
+            }
+        }
     }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array,
-    Float64Array, Int32Array, Int64Array, ListArray, MapArray, RecordBatch, RecordBatchOptions, StringArray, StructArray,
-    new_null_array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array,
+    Int32Array, Int64Array, ListArray, MapArray, RecordBatch, RecordBatchOptions, StringArray, StructArray, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -59,13 +58,17 @@ fn members(rows: &Column<'_, '_>, schema: &Schema, fields: &Fields) -> Result<Ve
         let Some(position) = schema.fields().iter().position(|(name, _)| name == field.name()) else {
             return Ok(new_null_array(field.data_type(), rows.len()));
         };
-        let of = |row: &Option<&_>| match row {
-            Some(Value::Record(members)) => members.get(position),
-            _ => None,
-        };
-        column(rows.iter().map(of).collect(), &schema.fields()[position].1, field)
+        column(rows.iter().map(|row| nth(*row, position)).collect(), &schema.fields()[position].1, field)
     };
     fields.iter().map(member).collect()
+}
+
+/// The member at `position` of a record; none where there is no record.
+fn nth<'v, 'a>(record: Option<&'v Value<'a>>, position: usize) -> Option<&'v Value<'a>> {
+    match record {
+        Some(Value::Record(members)) => members.get(position),
+        _ => None,
+    }
 }
 
 /// A column of type `schema` as the column `field`.

@@ -121,6 +121,13 @@ impl Running {
             }
             let older = ranks.of(row, false)?;
             match (stays(file, rules.rule.order, Pair::BaseAndLog, &older, &record.rank)?, record.place) {
+                // Whether the row was deleted then depends on whether a compaction came between.
+                (Stays::Older, _) if record.is_revived => {
+                    return Err(unsupported(
+                        file,
+                        "a log record that came after a delete and is ordered before the deleted row",
+                    ));
+                }
                 (Stays::Older, _) => kept.push(row as u64),
                 (Stays::Newer, Some(place)) => replaced.push(place),
                 (Stays::Newer, None) => {}

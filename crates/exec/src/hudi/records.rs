@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use datafusion::execution::memory_pool::MemoryReservation;
 use lakeshift_core::avro::{self, Schema, Value};
 use lakeshift_core::hudi::MergeRule;
@@ -37,6 +37,8 @@ pub(super) struct Record {
     /// The row that it is; none where it is deleted.
     pub(super) place: Option<Place>,
     pub(super) rank: Rank,
+    /// Whether it came after a delete that no ordering value holds back: no earlier row of its key is left.
+    pub(super) is_revived: bool,
     /// Whether a row of the base file has met it.
     pub(super) is_used: bool,
 }
@@ -177,13 +179,15 @@ impl Records {
     /// A record that came after all others so far.
     fn put(&mut self, file: &str, key: &str, place: Option<Place>, rank: Rank) -> Result<(), HudiError> {
         self.grow(file, key.len() + KEY_BYTES)?;
-        let record = Record { place, rank, is_used: false };
+        let mut record = Record { place, rank, is_revived: false, is_used: false };
         match self.by_key.entry(key.into()) {
             Entry::Vacant(vacant) => drop(vacant.insert(record)),
             Entry::Occupied(mut known) => {
                 let older = known.get();
+                let by_arrival = older.place.is_none() && older.rank == Rank::Arrival;
                 // A delete by arrival is not taken back by a delete with a value.
-                let keeps = older.place.is_none() && older.rank == Rank::Arrival && record.place.is_none();
+                let keeps = by_arrival && record.place.is_none();
+                record.is_revived = record.place.is_some() && (by_arrival || older.is_revived);
                 let order = self.rules.rule.order;
                 if !keeps && stays(file, order, Pair::Logs, &older.rank, &record.rank)? == Stays::Newer {
                     known.insert(record);

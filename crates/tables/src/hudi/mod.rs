@@ -30,7 +30,7 @@ use lakeshift_core::table::{
     Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, DeletedRows, FileEntry, FileFacts, Format, Marks,
     MigrationId, Snapshot, TableError, TableFormat, TableVersion, deletes_in,
 };
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 
 use crate::footer::{corrupt, read_footer, unsupported};
 use crate::storage::{outside_error, store_error};

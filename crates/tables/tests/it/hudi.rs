@@ -5,7 +5,7 @@ use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Snapshot, TableError, TableFormat, TableVersion, deletes_in};
 use lakeshift_core::value::Value;
 use lakeshift_tables::hudi::HudiTable;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value as Json, json};
