@@ -222,6 +222,7 @@ fn format(text: &str) -> Result<Format, String> {
         "hive" => Ok(Format::Hive),
         "delta" => Ok(Format::Delta),
         "iceberg" => Ok(Format::Iceberg),
-        _ => Err("write hive, delta or iceberg".to_owned()),
+        "hudi" => Ok(Format::Hudi),
+        _ => Err("write hive, delta, iceberg or hudi".to_owned()),
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! Nothing here reads a Parquet file or knows an engine; it builds and tests in seconds.
 
+pub mod avro;
 pub mod equivalence;
+pub mod hudi;
 pub mod mapping;
 pub mod migration;
 pub mod partition;

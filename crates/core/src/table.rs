@@ -27,6 +27,8 @@ pub enum Format {
     Delta,
     /// Apache Iceberg.
     Iceberg,
+    /// Apache Hudi; only a source.
+    Hudi,
 }
 
 impl fmt::Display for Format {
@@ -35,6 +37,7 @@ impl fmt::Display for Format {
             Self::Hive => "hive",
             Self::Delta => "delta",
             Self::Iceberg => "iceberg",
+            Self::Hudi => "hudi",
         })
     }
 }
@@ -96,12 +99,12 @@ const DELTA_COLUMN_MAPPING: &str = "delta.columnMapping.mode";
 
 impl Snapshot {
     /// Whether the columns of this snapshot, of a table of `format`, are found in files by field id: Iceberg's are, Delta's
-    /// where its property says so, Hive's never.
+    /// where its property says so, Hive's and Hudi's never.
     pub fn finds_columns_by_id(&self, format: Format) -> bool {
         match format {
             Format::Iceberg => self.schema.fields.iter().any(|field| field.id.is_some()),
             Format::Delta => self.properties.get(DELTA_COLUMN_MAPPING).is_some_and(|mode| mode == "id"),
-            Format::Hive => false,
+            Format::Hive | Format::Hudi => false,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Everything that touches rows: scans, new logic, partitioning, rewriting, the plan's table of files, and the comparison
 //! of two tables.
 //!
-//! [`scan`] reads files of any format in their table's logical schema; [`equality`] finds the rows that deletes name by value; [`logic`] applies the spec's SQL; [`rewrite`] splits
+//! [`scan`] reads files of any format in their table's logical schema, [`mod@hudi`] merges what Hudi keeps in logs, and
+//! [`equality`] finds the rows that deletes name by value; [`logic`] applies the spec's SQL; [`rewrite`] splits
 //! rows by target partition and writes data files; [`mod@splice`] copies column chunks undecoded; [`mod@encode`], [`mod@fingerprint`] and [`mod@diff`] tell whether two
 //! tables hold the same rows. Nothing here commits to a table.
 
@@ -10,6 +11,7 @@ pub mod encode;
 pub mod engine;
 pub mod equality;
 pub mod fingerprint;
+pub mod hudi;
 pub mod logic;
 pub mod partition;
 pub mod plan_file;

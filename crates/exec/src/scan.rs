@@ -178,6 +178,9 @@ pub enum ScanError {
         /// Rows on record.
         expected: u64,
     },
+    /// A slice of a Hudi table that cannot be merged.
+    #[error(transparent)]
+    Hudi(#[from] crate::hudi::HudiError),
     /// DataFusion refused the plan.
     #[error("the scan could not be planned")]
     Plan {
@@ -256,6 +259,9 @@ fn plan(engine: &Engine, request: &ScanRequest<'_>, layout: Layout) -> Result<Ar
     if request.files.is_empty() {
         return Ok(Arc::new(EmptyExec::new(layout.output)));
     }
+    if request.format == Format::Hudi && request.files.iter().any(|file| file.has_deletes) {
+        return plan_slices(engine, request, layout);
+    }
     let files = request.files.iter().map(|file| layout.file(request, file)).collect::<Result<Vec<_>, _>>()?;
     let files = split(files, engine.settings().concurrency);
     let config = config(engine, request, &layout, groups(files, engine.settings().concurrency))?;
@@ -273,6 +279,17 @@ fn config(
     Ok(FileScanConfigBuilder::new(url, layout.source(request).map_err(plan)?)
         .with_file_groups(groups)
         .with_expr_adapter(Some(Arc::new(adapter::FileOrAdapterFactory))))
+}
+
+/// As [`plan`], of Hudi's files of which some are slices with log files.
+fn plan_slices(engine: &Engine, request: &ScanRequest<'_>, layout: Layout) -> Result<Arc<dyn ExecutionPlan>, ScanError> {
+    let output = Arc::clone(&layout.output);
+    let (slices, plain): (Vec<_>, Vec<_>) = request.files.iter().cloned().partition(|file| file.has_deletes);
+    let plain = match plain.is_empty() {
+        true => None,
+        false => Some(plan(engine, &ScanRequest { files: &plain, ..*request }, layout)?),
+    };
+    crate::hudi::plan(engine, request, &slices, &output, plain)
 }
 
 /// The refusal inside an error of a scan's stream, if it is one; other errors are the store's or the file's.
@@ -351,6 +368,8 @@ impl Layout {
         let origin = |field: &Field| match (constant_of.get(field.name.as_str()), request.format) {
             (None, _) => Origin::File,
             (Some(constant), Format::Iceberg) => Origin::FileOr(*constant),
+            // A table whose files lack the column; one that has it was written before.
+            (Some(constant), Format::Hudi) => Origin::FileOr(*constant),
             // The path is authoritative for Hive and the log for Delta, whatever a file may say.
             (Some(constant), Format::Hive | Format::Delta) => Origin::Constant(*constant),
         };

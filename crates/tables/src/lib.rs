@@ -8,6 +8,7 @@ mod changes;
 pub mod delta;
 pub mod footer;
 pub mod hive;
+pub mod hudi;
 pub mod iceberg;
 pub mod storage;
 mod text;

@@ -102,13 +102,14 @@ fn settings(args: &DiffArgs) -> Result<Validation, Error> {
 fn open(context: &Context, text: &str) -> Result<(Arc<dyn TableFormat>, Storage), Error> {
     let wrong = || Error::Argument {
         text: text.to_owned(),
-        reason: "write the format before the location: delta:/lake/a, iceberg:s3://lake/b, hive:./c".to_owned(),
+        reason: "write the format before the location: delta:/lake/a, iceberg:s3://lake/b, hive:./c, hudi:./d".to_owned(),
     };
     let (format, location) = text.split_once(':').ok_or_else(wrong)?;
     let format = match format {
         "hive" => Format::Hive,
         "delta" => Format::Delta,
         "iceberg" => Format::Iceberg,
+        "hudi" => Format::Hudi,
         _ => return Err(wrong()),
     };
     let storage = context.stores.open(&as_url(location)?)?;

@@ -70,7 +70,7 @@ async fn drop_target(session: &Session, tables: &Tables) -> Result<Dropped, Erro
     let metadata = match tables.target.format() {
         Format::Delta => "_delta_log/",
         Format::Iceberg => "metadata/",
-        Format::Hive => return Ok(Dropped::default()),
+        Format::Hive | Format::Hudi => return Ok(Dropped::default()),
     };
     let list_error = |source| Error::Store { action: "list", object: storage.location().to_owned(), source };
     let objects: Vec<Path> = storage

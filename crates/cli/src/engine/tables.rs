@@ -7,6 +7,7 @@ use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Disposition, Format, TableFormat};
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::hive::{HiveTable, PartitionColumn};
+use lakeshift_tables::hudi::HudiTable;
 use lakeshift_tables::iceberg::IcebergTable;
 use serde::Serialize;
 
@@ -43,8 +44,11 @@ impl Tables {
                 .with_partition_types(declared.collect())
                 .with_columns(spec.source.columns.clone())
         });
-        let source = match &hive {
+        let source: Arc<dyn TableFormat> = match &hive {
             Some(hive) => Arc::new(hive.clone()),
+            None if spec.source.format == Format::Hudi => {
+                Arc::new(HudiTable::new(source_storage.clone()).with_states(folder.child("inventories")))
+            }
             None => open_of(context, spec, Place::Source, source_storage.clone(), &target_storage)?,
         };
         let target = open_of(context, spec, Place::Target, target_storage.clone(), &source_storage)?;
@@ -107,6 +111,7 @@ fn open_of(
 pub fn open(format: Format, context: &Context, storage: Storage, other: &Storage) -> Arc<dyn TableFormat> {
     match format {
         Format::Hive => Arc::new(HiveTable::new(storage)),
+        Format::Hudi => Arc::new(HudiTable::new(storage)),
         Format::Delta => Arc::new(DeltaTable::new(storage, context.clock.clone())),
         Format::Iceberg => Arc::new(iceberg(context, storage, other)),
     }

@@ -78,7 +78,7 @@ const TABLES: [(&str, Outcome); 43] = [
 ];
 
 /// The golden folder, or none, said plainly.
-fn golden() -> Option<PathBuf> {
+pub fn golden() -> Option<PathBuf> {
     let folder = std::env::var_os("LAKESHIFT_GOLDEN").map(PathBuf::from);
     if folder.is_none() {
         let told = "SKIPPED: golden tables; set LAKESHIFT_GOLDEN to their folder\n";
@@ -96,7 +96,7 @@ fn unpack(golden: &Path, name: &str, to: &Path) {
     assert!(done.success(), "{name}");
 }
 
-async fn run(command: &[&str]) -> Result<Answer, Error> {
+pub async fn run(command: &[&str]) -> Result<Answer, Error> {
     let context = Context {
         stores: Stores::new(),
         clock: Arc::new(SystemClock::new()),
@@ -107,7 +107,8 @@ async fn run(command: &[&str]) -> Result<Answer, Error> {
         stop: Stop::never(),
     };
     let words = std::iter::once("lakeshift").chain(command.iter().copied());
-    lakeshift::commands::run(&context, <Args as clap::Parser>::try_parse_from(words).unwrap().command).await
+    // On the heap: the future of every command is too large for a test thread's stack.
+    Box::pin(lakeshift::commands::run(&context, <Args as clap::Parser>::try_parse_from(words).unwrap().command)).await
 }
 
 #[test]
@@ -145,7 +146,7 @@ async fn a_table_is_read_exactly_or_refused_for_what_it_is() {
     }
 }
 
-fn told(answer: Result<Answer, Error>) -> String {
+pub fn told(answer: Result<Answer, Error>) -> String {
     answer.map_or_else(|error| with_causes(&error), |answer| answer.text)
 }
 

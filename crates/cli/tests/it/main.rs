@@ -11,6 +11,8 @@ mod delta_source;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod golden_hudi;
+#[cfg(test)]
 mod iceberg_source;
 #[cfg(test)]
 mod life;

@@ -72,7 +72,7 @@ pub enum ApiVersion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// hive: Parquet files in `column=value` directories; delta; iceberg.
+    /// hive: Parquet files in `column=value` directories; delta; iceberg; hudi.
     pub format: Format,
     /// The table's folder.
     pub location: Location,

@@ -198,6 +198,8 @@ fn translated(
         "unknown variant `" => {
             let hint = if key == "apiVersion" {
                 Some("this build of lakeshift reads no other version".to_owned())
+            } else if key == "target.format" && word == "hudi" {
+                Some("Hudi tables are read, not written: move to a Delta or an Iceberg table".to_owned())
             } else {
                 similar
             };

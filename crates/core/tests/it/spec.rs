@@ -158,6 +158,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("unknown_key_of_the_spec", format!("{MINIMAL}partitioning: [a]\n")),
         ("unknown_choice", format!("{MINIMAL}backfill: {{order: newest}}\n")),
         ("hive_as_target", edited("format: iceberg", "format: hive")),
+        ("hudi_as_target", edited("format: iceberg", "format: hudi")),
         ("other_version", edited("lakeshift/v1", "lakeshift/v2")),
         ("missing_key", edited("control: ../../control\n", "")),
         ("missing_location", edited("  location: ../../lake/flights\n", "")),

@@ -26,6 +26,8 @@ mod files;
 #[cfg(test)]
 mod hazards;
 #[cfg(test)]
+mod hudi;
+#[cfg(test)]
 mod logic;
 #[cfg(test)]
 mod mutations;

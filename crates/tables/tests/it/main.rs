@@ -14,6 +14,8 @@ mod footer;
 #[cfg(test)]
 mod hive;
 #[cfg(test)]
+mod hudi;
+#[cfg(test)]
 mod iceberg;
 #[cfg(test)]
 mod storage;
