@@ -18,7 +18,7 @@ mod saved;
 mod slices;
 mod timeline;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -155,6 +155,7 @@ impl TableFormat for HudiTable {
             schema: state.schema.clone(),
             partition: state.partition.clone(),
             properties: state.properties.clone(),
+            defaults: BTreeMap::new(),
         })
     }
 

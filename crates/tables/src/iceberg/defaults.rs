@@ -81,13 +81,13 @@ fn has_default(data_type: &Json) -> bool {
 }
 
 async fn as_it_stands(table: &IcebergTable, base: &Base) -> Result<Json, TableError> {
-    let path = table.places.below_root(&base.file);
-    let place = table.places.locate(&path)?;
-    let failed = |error| unreadable(&path, error);
+    let path = &base.location;
+    let place = table.places.locate(path)?;
+    let failed = |error| unreadable(path, error);
     let bytes: Bytes = place.storage.store().get(&place.path).await.map_err(failed)?.bytes().await.map_err(failed)?;
     if !bytes.starts_with(&GZIP_MAGIC) {
-        return serde_json::from_slice(&bytes).map_err(|source| bad_json(&path, source));
+        return serde_json::from_slice(&bytes).map_err(|source| bad_json(path, source));
     }
     let reader = MultiGzDecoder::new(bytes.as_ref()).take(METADATA_BYTES_MAX);
-    serde_json::from_reader(std::io::BufReader::new(reader)).map_err(|source| bad_json(&path, source))
+    serde_json::from_reader(std::io::BufReader::new(reader)).map_err(|source| bad_json(path, source))
 }

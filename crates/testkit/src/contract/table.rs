@@ -226,6 +226,8 @@ fn create_request(migration: &str) -> CreateRequest {
         },
         partition: PartitionSpec { fields: vec![PartitionField::new("day", Transform::Identity)] },
         properties: BTreeMap::new(),
+        format_version: None,
+        sort: Vec::new(),
     }
 }
 
@@ -236,5 +238,6 @@ fn request(migration: &str, number: u64, epoch: u64, add: Vec<NewFile>, remove: 
         epoch: Epoch(epoch),
         add,
         remove: remove.iter().map(|path| (*path).to_owned()).collect(),
+        deletes: BTreeMap::new(),
     }
 }
