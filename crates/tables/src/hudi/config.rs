@@ -190,11 +190,12 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// The checksum is of the table's name with its database's.
+/// The checksum is of the table's name with its database's, which may be empty.
 fn check_sum(object: &str, properties: &BTreeMap<String, String>) -> Result<(), TableError> {
     let get = |key: &str| properties.get(key).filter(|value| !value.is_empty());
     let (Some(sum), Some(name)) = (get("hoodie.table.checksum"), get("hoodie.table.name")) else { return Ok(()) };
-    let named = get("hoodie.database.name").map_or_else(|| name.clone(), |database| format!("{database}.{name}"));
+    let database = get("hoodie.database.name").map(String::as_str).unwrap_or_default();
+    let named = format!("{database}.{name}");
     match sum.parse::<u32>() {
         Ok(sum) if sum == crc32fast::hash(named.as_bytes()) => Ok(()),
         _ => Err(corrupt(object, "its checksum is not that of the table's name".to_owned())),

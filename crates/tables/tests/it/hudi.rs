@@ -36,7 +36,7 @@ struct Writer {
 fn properties(layout: Layout) -> String {
     let (table, timeline) = if layout == Layout::One { (6, 1) } else { (9, 2) };
     format!(
-        "hoodie.table.name=t\nhoodie.table.version={table}\nhoodie.timeline.layout.version={timeline}\n\
+        "hoodie.table.name=t\nhoodie.table.checksum=498511606\nhoodie.table.version={table}\nhoodie.timeline.layout.version={timeline}\n\
          hoodie.record.merge.mode=EVENT_TIME_ORDERING\nhoodie.table.ordering.fields=id\n"
     )
 }
@@ -288,15 +288,15 @@ async fn what_a_clean_deleted_is_missed_where_it_was_shown() {
 #[rstest]
 #[case("hoodie.table.version=6", "hoodie.table.version=5", "table version 5")]
 #[case("hoodie.table.version=6", "hoodie.table.version=10", "table version 10")]
-#[case("hoodie.table.name=t", "hoodie.table.base.file.format=ORC", "base files of the format ORC")]
-#[case("hoodie.table.name=t", "hoodie.bootstrap.base.path=/x", "bootstrapped")]
+#[case("hoodie.timeline.layout.version=1", "hoodie.table.base.file.format=ORC", "base files of the format ORC")]
+#[case("hoodie.timeline.layout.version=1", "hoodie.bootstrap.base.path=/x", "bootstrapped")]
 #[case("hoodie.record.merge.mode=EVENT_TIME_ORDERING", "hoodie.record.merge.mode=CUSTOM", "merge mode CUSTOM")]
 #[case(
-    "hoodie.table.name=t",
+    "hoodie.timeline.layout.version=1",
     "hoodie.compaction.payload.class=org.apache.hudi.common.model.debezium.PostgresDebeziumAvroPayload",
     "PostgresDebeziumAvroPayload"
 )]
-#[case("hoodie.table.name=t", "hoodie.table.partial.update.mode=FILL_UNAVAILABLE", "FILL_UNAVAILABLE")]
+#[case("hoodie.timeline.layout.version=1", "hoodie.table.partial.update.mode=FILL_UNAVAILABLE", "FILL_UNAVAILABLE")]
 #[case("ordering.fields=id", "ordering.fields=when", "when")]
 #[tokio::test]
 async fn what_is_not_understood_is_refused_by_name(#[case] from: &str, #[case] to: &str, #[case] told: &str) {
@@ -305,6 +305,13 @@ async fn what_is_not_understood_is_refused_by_name(#[case] from: &str, #[case] t
     writer.commit(T2, T2, "deltacommit", &[log("a", T1)]).await;
     let error = writer.table().snapshot(None).await.unwrap_err();
     assert!(matches!(&error, TableError::Unsupported { .. }) && error.to_string().contains(told), "{error}");
+}
+
+#[tokio::test]
+async fn properties_of_another_table_are_refused() {
+    let text = properties(Layout::One).replace("hoodie.table.name=t", "hoodie.table.name=u");
+    let error = Writer::with(Layout::One, &text).await.table().snapshot(None).await.unwrap_err();
+    assert!(matches!(&error, TableError::Corrupt { .. }) && error.to_string().contains("checksum"), "{error}");
 }
 
 #[rstest]
