@@ -3,6 +3,7 @@
 //!
 //! Nothing here reads a Parquet file or knows an engine; it builds and tests in seconds.
 
+pub mod control;
 pub mod equivalence;
 pub mod mapping;
 pub mod migration;

@@ -3,13 +3,25 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod delta_source;
 #[cfg(test)]
+mod gates;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod life;
+#[cfg(test)]
+mod reconcile;
+#[cfg(test)]
+mod stages;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod check;
 mod check_validation;
 mod error;
 mod guard;
+mod hooks;
 mod locations;
 mod model;
 mod read;
@@ -17,10 +18,11 @@ mod template;
 mod text;
 
 pub use error::{Problem, SpecError};
+pub use hooks::HookTransitions;
 pub use locations::{Location, LocationError};
 pub use model::{
-    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, RuleUnit, Scope, Source, Spec,
-    SqlTransform, Strategy, Sunset, SunsetDisposition, Target, Validation,
+    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, Hook, LAST_GROUP, OnFailure,
+    RuleUnit, Scope, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition, Target, Validation,
 };
 pub use read::SPEC_BYTES_MAX;
 pub use secret::{MissingVariable, Place, Secret};
