@@ -246,7 +246,8 @@ impl Session {
     /// [`Error::Fenced`] when the lease is lost meanwhile; requests that cannot be understood. `work` is then dropped.
     pub async fn while_renewing<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
         let Some(lease) = &self.lease else { return Ok(work.await) };
-        let mut work = std::pin::pin!(work);
+        // On the heap: a phase's work is large, and calls of this nest.
+        let mut work = Box::pin(work);
         let mut renewed = self.context.clock.elapsed();
         loop {
             match select(work, self.context.clock.sleep(CONTROL_INTERVAL)).await {
@@ -257,7 +258,7 @@ impl Session {
                 renewed = self.context.clock.elapsed();
                 self.renew(lease).await?;
             }
-            match self.honour_beside().await {
+            match Box::pin(self.honour_beside()).await {
                 // As with a renewal: the next look may succeed, and the next wave of work begins with one that must.
                 Err(Error::Control(error @ ControlError::Log { .. })) => {
                     tracing::warn!(%error, "could not look for requests of operators");

@@ -64,7 +64,7 @@ impl Opened {
             return Ok(None);
         }
         self.session.lock(command).await?;
-        let result = self.act_locked(command, evidence, work).await;
+        let result = Box::pin(self.act_locked(command, evidence, work)).await;
         if let Err(error) = self.session.unlock().await {
             tracing::warn!(%error, "could not give the lease back; it ends by itself");
         }
@@ -87,7 +87,7 @@ impl Opened {
             return Ok(None);
         }
         hooks::ask(&self.session, command).await?;
-        let result = work(self).await;
+        let result = Box::pin(work(self)).await;
         match (result, hooks::tell(&mut self.session).await) {
             (Ok(done), told) => told.map(|()| Some(done)),
             (Err(error), _) => Err(error),

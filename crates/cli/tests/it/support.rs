@@ -3,7 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use lakeshift::args::{Args, Command};
@@ -294,9 +294,10 @@ pub fn renamed_day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
 /// A data file of [`Target::Delta`], partitioned by origin: as [`day_file`], with the day and without the origin.
 pub fn delta_file(day: u32, flights: &[Flight]) -> Vec<u8> {
     let batch = batch_of(day, flights, "origin").project(&[0, 2]).unwrap();
-    let days = StringArray::from_iter_values(flights.iter().map(|_| format!("2001-01-{day:02}")));
+    let date = 11_322 + i32::try_from(day).unwrap();
+    let days = Date32Array::from_iter_values(flights.iter().map(|_| date));
     let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
-    fields.push(Arc::new(arrow::datatypes::Field::new("day", arrow::datatypes::DataType::Utf8, true)));
+    fields.push(Arc::new(arrow::datatypes::Field::new("day", arrow::datatypes::DataType::Date32, true)));
     columns.push(Arc::new(days));
     written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
 }

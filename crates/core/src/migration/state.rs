@@ -260,11 +260,13 @@ impl State {
 
     /// Adds one event.
     pub fn apply(&mut self, event: &Event, at: DateTime<Utc>) {
-        let (from, switched_to) = (self.phase, self.pending_switch.as_ref().map(|switch| switch.side));
+        let (from, switch) = (self.phase, self.pending_switch.clone().filter(|_| matches!(event, Event::Switched { .. })));
+        let switched_to = switch.as_ref().map(|switch| switch.side);
         self.entries += 1;
         self.fold_in(event, at);
         if let Some(transition) = Transition::of(event, switched_to, from, self.phase).filter(|_| self.tells_hooks) {
-            let (sequence, to, summary) = (self.entries, self.phase, event.summary());
+            let summary = switch.map_or_else(|| event.summary(), |switch| switch.outcome());
+            let (sequence, to) = (self.entries, self.phase);
             self.owed.push(Owed { sequence, transition, from, to, at, summary });
         }
     }

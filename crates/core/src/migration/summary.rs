@@ -49,7 +49,7 @@ impl Event {
             Self::Reconciled { side, versions, decision, reason, by } => format!(
                 "{} of others to the {} table {} by {}: {}",
                 list(versions),
-                if *side == Side::Old { "old" } else { "new" },
+                side_name(*side),
                 if *decision == Reconcile::Adopt { "adopted" } else { "rejected" },
                 word(by),
                 word(reason)
@@ -88,6 +88,20 @@ impl Event {
     }
 }
 
+impl PointerSwitch {
+    /// What has happened when it is done, in a sentence on one line.
+    pub(super) fn outcome(&self) -> String {
+        format!("readers of {} are on the {} table", self.alias, side_name(self.side))
+    }
+}
+
+fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Old => "old",
+        Side::New => "new",
+    }
+}
+
 fn of_work(work: &Work) -> String {
     match work {
         Work::Backfill { units } => match units.as_slice() {
@@ -110,12 +124,9 @@ fn of_result(result: &Settled) -> String {
 }
 
 fn of_switch(switch: &PointerSwitch) -> String {
-    let side = match switch.side {
-        Side::Old => "old",
-        Side::New => "new",
-    };
+    let PointerSwitch { alias, format, .. } = switch;
     let loss = if switch.loses_writes { "; commits that only the new table has are given up" } else { "" };
-    format!("alias {} is to point to the {side} table, {} {}{loss}", switch.alias, switch.format, word(&switch.location))
+    format!("alias {alias} is to point to the {} table, {format} {}{loss}", side_name(switch.side), word(&switch.location))
 }
 
 fn digest(text: &str) -> &str {
