@@ -1,7 +1,7 @@
 //! Every [`Event`] as one plain sentence: for the audit trail, and for hooks. No row value and no credential is in one.
 
 use super::decide::list;
-use super::event::{Event, PointerSwitch, Reconcile, Settled, Side, Work};
+use super::event::{Event, PointerSwitch, Reconcile, Settled, Side, VerdictName, Work};
 use crate::report::text::{bytes, cut, plural};
 use crate::table::TableVersion;
 
@@ -40,7 +40,7 @@ impl Event {
             Self::CommitSettled { number, result } => format!("commit {number} {}", of_result(result)),
             Self::Validated(record) => format!(
                 "{}{}, certificate {}, {}",
-                format!("{:?}", record.verdict).to_uppercase(),
+                verdict(record.verdict),
                 if record.partial { " of a part of the rows" } else { "" },
                 digest(&record.certificate_digest),
                 record.report
@@ -85,6 +85,15 @@ impl Event {
     pub fn kind(&self) -> String {
         let json = serde_json::to_value(self).unwrap_or_default();
         json["kind"].as_str().unwrap_or("unknown").to_owned()
+    }
+}
+
+fn verdict(verdict: VerdictName) -> &'static str {
+    match verdict {
+        VerdictName::Pass => "PASS",
+        VerdictName::Accepted => "ACCEPTED",
+        VerdictName::Fail => "FAIL",
+        VerdictName::Inconclusive => "INCONCLUSIVE",
     }
 }
 

@@ -124,3 +124,13 @@ fn nothing_of_the_page_is_wider_than_a_phone() {
     let dom = browser::dump(browser, &folder, &page);
     assert!(dom.contains("data-wide=\"390 nothing\""), "{dom}");
 }
+
+#[test]
+fn entries_of_earlier_versions_are_read_and_those_that_say_no_more_are_written_as_they_were() {
+    let switch = r#"{"kind":"switch_intended","alias":"a","number":1,"side":"new","format":"iceberg","location":"l","nonce":"n","loses_writes":false}"#;
+    for text in [r#"{"kind":"lease_taken","command":"plan"}"#, switch] {
+        let event: Event = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&event).unwrap(), text);
+        assert!(!matches!(event, Event::SwitchIntended(switch) if !switch.completes), "one group was every group");
+    }
+}

@@ -11,3 +11,5 @@ mod phases;
 mod report;
 #[cfg(test)]
 mod spec;
+#[cfg(test)]
+mod spec_hooks;
