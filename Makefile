@@ -66,7 +66,7 @@ venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outsi
 	@scripts/venv.sh "$(VENV)"
 
 ## Playbook: make TARGET MIGRATION=<folder under migrations/>, in this order; ARGS= adds flags
-STEPS := plan approve dual-write backfill mirror validate cutover rollback sunset status abort
+STEPS := plan approve dual-write backfill mirror validate cutover rollback sunset status history abort
 .PHONY: $(STEPS) grace-check migration
 plan: ## Show what would happen and what it would cost, and save it
 approve: ## Approve the saved plan
@@ -79,6 +79,7 @@ rollback: ## Point them back to the old one
 grace-check: ## Tell whether the sunset is due
 sunset: ## Let the old table go, as the spec says
 status: ## Show where the migration stands and what comes next
+history: ## Show everything that happened, from the journal; ARGS=--html FILE writes a page
 abort: ## Drop what the migration created; before cutover
 
 # The two migrations that come with the project run on copies of the test data.

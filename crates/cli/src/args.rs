@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use lakeshift_core::control::{Limit, Limits};
+use lakeshift_core::migration::Gate;
+use lakeshift_core::spec::ByteSize;
 use lakeshift_core::table::Format;
 
 /// Moves a live lakehouse table to another format, partitioning or logic, without stopping its writers and readers.
@@ -126,7 +129,7 @@ pub enum Command {
     /// Compare any two tables, without a migration.
     Diff(DiffArgs),
     /// Point the alias to the new table.
-    Cutover(SpecArg),
+    Cutover(CutoverArgs),
     /// Point the alias back to the old table.
     Rollback {
         /// Which migration.
@@ -141,6 +144,21 @@ pub enum Command {
     Grace(GraceCommand),
     /// List the old table's own files, and after the wait delete them if the spec says so.
     Sunset(SpecArg),
+    /// Decide what becomes of writes to the side that should not be written; `status` names them.
+    Reconcile {
+        /// Which migration.
+        #[command(flatten)]
+        spec: SpecArg,
+        /// Take them over: from the old table into the new one; in the new one after a validation of them passed.
+        #[arg(long, conflicts_with = "reject", required_unless_present = "reject")]
+        adopt: bool,
+        /// Leave them in the old table, to go when it goes.
+        #[arg(long)]
+        reject: bool,
+        /// Who decides, and why.
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Drop what this migration created; before cutover only.
     Abort {
         /// Which migration.
@@ -152,6 +170,50 @@ pub enum Command {
     },
     /// Show where a migration stands and what to do next.
     Status(SpecArg),
+    /// Ask whoever runs a migration to move no more rows; also from another machine.
+    Pause {
+        /// Which migration.
+        #[command(flatten)]
+        spec: SpecArg,
+        /// Who asks, and why.
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Ask it to go on.
+    Resume {
+        /// Which migration.
+        #[command(flatten)]
+        spec: SpecArg,
+        /// Who asks, and why.
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Change the limits of a running migration; what is not said stays as it is.
+    Throttle(ThrottleArgs),
+    /// Hold the cutover until the hold is cleared.
+    Postpone {
+        /// Which migration.
+        #[command(flatten)]
+        spec: SpecArg,
+        /// Let the cutover go.
+        #[arg(long)]
+        clear: bool,
+        /// Who asks, and why.
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Show everything that happened to a migration: its journal, every hash checked.
+    History {
+        /// The migration's YAML file or the folder that holds it; or its name, with --control.
+        #[arg(value_name = "NAME|SPEC")]
+        migration: String,
+        /// The control root: a path or a URL; for a name.
+        #[arg(long, env = "LAKESHIFT_CONTROL", value_name = "LOCATION")]
+        control: Option<String>,
+        /// Write a page for browsers.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
     /// Print where an alias points.
     Resolve {
         /// The alias.
@@ -176,6 +238,74 @@ pub enum CertificateCommand {
         #[arg(long, value_name = "SPEC")]
         replay: Option<PathBuf>,
     },
+}
+
+/// How readers are moved.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct CutoverArgs {
+    /// Which migration.
+    #[command(flatten)]
+    pub spec: SpecArg,
+    /// Show every gate and every step, and write nothing at all.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on with a cutover that is under way, and begin none.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub resume: bool,
+    /// Go through a gate that is shut: certificate, rogue_writer, postponed. It stands in the journal.
+    #[arg(long, value_parser = gate, requires = "reason", value_name = "GATE")]
+    pub force: Vec<Gate>,
+    /// Why a gate is forced.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Who forces it; `user@host:pid` when absent.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+}
+
+/// Who asks for something, and why; it stands in the journal.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Asked {
+    /// Why, for the journal and for those who find it so.
+    #[arg(long, default_value = "not given")]
+    pub reason: String,
+    /// Who asks; `user@host:pid` when absent.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+}
+
+/// New limits of a running migration.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ThrottleArgs {
+    /// Which migration.
+    #[command(flatten)]
+    pub spec: SpecArg,
+    /// Bytes of the source that are read each second at most: `50MiB`, or `unlimited`.
+    #[arg(long, value_parser = bytes_limit, value_name = "SIZE")]
+    pub bytes_per_second: Option<Limit>,
+    /// Requests to the stores of both tables each second at most, or `unlimited`.
+    #[arg(long, value_parser = requests_limit, value_name = "NUMBER")]
+    pub requests_per_second: Option<Limit>,
+    /// Units that run at once, 1 to 256; from the next wave on.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "NUMBER")]
+    pub concurrency: Option<u32>,
+    /// The spec's limits again.
+    #[arg(long, conflicts_with_all = ["bytes_per_second", "requests_per_second", "concurrency"])]
+    pub reset: bool,
+    /// Who asks, and why.
+    #[command(flatten)]
+    pub asked: Asked,
+}
+
+impl ThrottleArgs {
+    /// The limits that are said.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            bytes_per_second: self.bytes_per_second,
+            requests_per_second: self.requests_per_second,
+            concurrency: self.concurrency,
+        }
+    }
 }
 
 /// Two tables, and how they are compared.
@@ -215,6 +345,28 @@ pub struct DiffArgs {
 pub enum GraceCommand {
     /// Exit 0 when the sunset is due, 5 when not yet, 4 when something blocks it.
     Check(SpecArg),
+}
+
+fn gate(text: &str) -> Result<Gate, String> {
+    Gate::ALL.into_iter().find(|gate| gate.name() == text).ok_or_else(|| {
+        let names: Vec<_> = Gate::ALL.map(Gate::name).to_vec();
+        format!("the gates are {}", names.join(", "))
+    })
+}
+
+fn bytes_limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "unlimited" => Ok(Limit::Unlimited),
+        _ => text.parse::<ByteSize>().map(|size| Limit::At(size.bytes())).map_err(|error| error.to_string()),
+    }
+}
+
+fn requests_limit(text: &str) -> Result<Limit, String> {
+    match (text, text.parse::<u64>()) {
+        ("unlimited", _) => Ok(Limit::Unlimited),
+        (_, Ok(rate)) if rate > 0 => Ok(Limit::At(rate)),
+        _ => Err("write a whole number of at least 1, or unlimited".to_owned()),
+    }
 }
 
 fn format(text: &str) -> Result<Format, String> {

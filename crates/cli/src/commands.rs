@@ -4,14 +4,17 @@ mod abort;
 mod approve;
 mod backfill;
 mod certificate;
+mod control;
 mod cutover;
 mod diff;
 mod dual_write;
 mod grace;
+mod history;
 mod init;
 mod mirror;
 mod opened;
 mod plan;
+mod reconcile;
 mod resolve;
 mod rollback;
 mod self_test;
@@ -19,6 +22,8 @@ mod status;
 mod sunset;
 mod validate;
 
+use lakeshift_core::control::ControlRequest;
+use lakeshift_core::migration::Reconcile;
 use lakeshift_core::spec::Spec;
 
 use crate::args::{CertificateCommand, Command, GraceCommand};
@@ -47,12 +52,26 @@ pub async fn run(context: &Context, command: Command) -> Result<Answer, Error> {
             certificate::verify(context, &file, &public_key, replay.as_deref()).await
         }
         Command::Diff(args) => diff::run(context, &args).await,
-        Command::Cutover(spec) => cutover::run(context, &spec.spec).await,
+        Command::Cutover(args) => cutover::run(context, &args).await,
         Command::Rollback { spec, accept_loss } => rollback::run(context, &spec.spec, accept_loss).await,
         Command::Grace(GraceCommand::Check(spec)) => grace::run(context, &spec.spec).await,
         Command::Sunset(spec) => sunset::run(context, &spec.spec).await,
+        Command::Reconcile { spec, adopt, asked, .. } => {
+            let decision = if adopt { Reconcile::Adopt } else { Reconcile::Reject };
+            reconcile::run(context, &spec.spec, decision, &asked).await
+        }
         Command::Abort { spec, reason } => abort::run(context, &spec.spec, &reason).await,
         Command::Status(spec) => status::run(context, &spec.spec).await,
+        Command::Pause { spec, asked } => control::run(context, &spec.spec, ControlRequest::Pause, &asked).await,
+        Command::Resume { spec, asked } => control::run(context, &spec.spec, ControlRequest::Resume, &asked).await,
+        Command::Throttle(args) => control::run(context, &args.spec.spec, control::throttle(&args)?, &args.asked).await,
+        Command::Postpone { spec, clear, asked } => {
+            let request = if clear { ControlRequest::ClearPostpone } else { ControlRequest::Postpone };
+            control::run(context, &spec.spec, request, &asked).await
+        }
+        Command::History { migration, control, html } => {
+            history::run(context, &migration, control.as_deref(), html.as_deref()).await
+        }
         Command::Resolve { name, control } => resolve::run(context, &name, &control).await,
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
+use lakeshift_core::control::{ControlError, Hold};
 use lakeshift_core::equivalence::{CertificateError, KeyFileError, NotComparable, RuleError};
 use lakeshift_core::mapping::Refused as RefusedColumn;
 use lakeshift_core::migration::Refusal;
@@ -31,6 +32,8 @@ pub enum Error {
     Variable(#[from] MissingVariable),
     #[error("cannot read {path}; nothing was done")]
     ReadFile { path: String, source: std::io::Error },
+    #[error("cannot write {path}; nothing else was done")]
+    WriteFile { path: String, source: std::io::Error },
     #[error("cannot read {path}")]
     ReadSpec { path: String, source: std::io::Error },
     #[error(transparent)]
@@ -77,6 +80,24 @@ pub enum Error {
     PlanRefused { reasons: Vec<String> },
     #[error("{command} of {migration} is refused, and nothing was changed:\n{}", bullets(&refusal.reasons))]
     Refused { command: &'static str, migration: MigrationId, refusal: Refusal },
+    #[error(
+        "readers of group {group} were not well on the new table, the health command {reason}; every group is back on the old table"
+    )]
+    StageFailed { group: String, reason: String },
+    #[error(
+        "readers of group {group} are not well on the new table, the health command {reason}; nobody was moved back, because others \
+         have committed to the new table: `lakeshift rollback` names the commits, and with `--accept-loss` gives them up"
+    )]
+    StageStuck { group: String, reason: String },
+    #[error(
+        "{files} file(s) of the old table were replaced or deleted after the cutover, {first} among them; nothing was carried over, \
+         because the new table's writers may have rewritten their rows: make the change in the new table, then `reconcile --reject`"
+    )]
+    LateRemovals { files: usize, first: String },
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("the migration is paused {hold}; nothing was moved: `lakeshift resume` lets it go on")]
+    Paused { hold: Hold },
     #[error("{command} is not due before {}", until.format("%Y-%m-%d %H:%M:%S UTC"))]
     NotDue { command: &'static str, until: DateTime<Utc> },
     #[error(
@@ -120,8 +141,14 @@ impl Error {
     /// The process's exit code: 2 error, 4 refused, 5 not due or waiting.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused { .. } | Self::Fenced { .. } | Self::Conflict { .. } | Self::AliasTaken { .. } => 4,
-            Self::NotDue { .. } | Self::Held { .. } | Self::Interrupted => 5,
+            Self::Refused { .. }
+            | Self::Fenced { .. }
+            | Self::Conflict { .. }
+            | Self::AliasTaken { .. }
+            | Self::StageFailed { .. }
+            | Self::StageStuck { .. }
+            | Self::LateRemovals { .. } => 4,
+            Self::NotDue { .. } | Self::Held { .. } | Self::Paused { .. } | Self::Interrupted => 5,
             _ => 2,
         }
     }

@@ -4,19 +4,26 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use lakeshift_core::control::{ControlEntry, ControlError, ControlLog, ControlRequest, Controls};
 use lakeshift_core::migration::{Command, Decision, Event, Evidence, State, decide};
-use lakeshift_core::spec::{Place, Spec};
+use lakeshift_core::spec::{OnFailure, Place, Spec};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::MigrationId;
 use lakeshift_journal::{
-    Acquire, Append, Entry, Epoch, Journal, JournalConfig, Lease, LeaseConfig, LeaseManager, LeaseStatus, Standing,
+    Acquire, Append, Epoch, Journal, JournalConfig, Lease, LeaseConfig, LeaseManager, LeaseStatus, Standing,
 };
+use tokio::sync::Mutex;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::hooks;
+use crate::live::Live;
 
 /// How long a runner may be silent before another may take over.
 const LEASE_TTL: Duration = Duration::from_secs(60);
+
+/// How often a runner at work looks for requests of operators.
+const CONTROL_INTERVAL: Duration = Duration::from_secs(6);
 
 /// An opened migration.
 #[derive(Debug)]
@@ -31,7 +38,11 @@ pub struct Session {
     pub folder: Storage,
     /// The fold over the journal as last read.
     pub state: State,
-    journal: Journal<Event>,
+    /// Behind a lock, because a runner also records what it honours while work under way looks at the session.
+    journal: Mutex<Journal<Event>>,
+    /// Journal entries that are folded into `state`.
+    folded: usize,
+    live: Live,
     lease: Option<Lease>,
 }
 
@@ -45,7 +56,10 @@ impl Session {
         let folder = control.child("migrations").child(&spec.name.0);
         let journal = open_journal(context, &folder).await?;
         let state = State::fold(journal.entries());
-        Ok(Self { context: context.clone(), spec, control, folder, state, journal, lease: None })
+        let live = Live::new(&spec, &state.controls, &context.clock);
+        let folded = journal.entries().len();
+        let journal = Mutex::new(journal);
+        Ok(Self { context: context.clone(), spec, control, folder, state, journal, folded, live, lease: None })
     }
 
     /// The migration's name.
@@ -53,9 +67,14 @@ impl Session {
         &self.spec.name
     }
 
-    /// The journal's entries.
-    pub fn entries(&self) -> &[Entry<Event>] {
-        self.journal.entries()
+    /// Whether anything has happened to the migration.
+    pub fn has_begun(&self) -> bool {
+        self.folded > 0
+    }
+
+    /// What an operator may change while this runner works.
+    pub fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Takes the migration's lease, and fences every earlier holder by an entry of a higher epoch.
@@ -63,12 +82,13 @@ impl Session {
     /// # Errors
     /// [`Error::Held`] when another runner is at it.
     pub async fn lock(&mut self, command: Command) -> Result<(), Error> {
-        match self.leases().acquire_above(self.journal.last_epoch()).await? {
+        let hooks = self.spec.hooks.iter().any(|hook| hook.on_failure == OnFailure::Warn);
+        match self.leases().acquire_above(self.last_epoch()).await? {
             Acquire::Held { holder, since, expires_in, .. } => Err(Error::Held { holder, since, expires_in }),
             Acquire::Granted(lease) => {
                 self.lease = Some(lease);
                 self.refresh().await?;
-                self.record(Event::LeaseTaken { command: command.name().to_owned() }).await
+                self.record(Event::LeaseTaken { command: command.name().to_owned(), hooks }).await
             }
         }
     }
@@ -106,7 +126,12 @@ impl Session {
 
     /// The fencing epoch of the lease that this session holds; that of the journal while it holds none.
     pub fn epoch(&self) -> Epoch {
-        self.lease.as_ref().map_or(self.journal.last_epoch(), Lease::epoch)
+        self.lease.as_ref().map_or(self.last_epoch(), Lease::epoch)
+    }
+
+    /// Nobody else has the journal where a session is not shared; and where it is, its lease tells the epoch.
+    fn last_epoch(&self) -> Epoch {
+        self.journal.try_lock().map_or(Epoch(0), |journal| journal.last_epoch())
     }
 
     /// Reads what others have appended.
@@ -114,8 +139,8 @@ impl Session {
     /// # Errors
     /// The journal cannot be read.
     pub async fn refresh(&mut self) -> Result<(), Error> {
-        self.journal.refresh().await?;
-        self.state = State::fold(self.journal.entries());
+        self.journal.get_mut().refresh().await?;
+        self.fold_in();
         Ok(())
     }
 
@@ -124,38 +149,134 @@ impl Session {
     /// # Errors
     /// [`Error::Fenced`] when another runner has taken over; the event was not written.
     pub async fn record(&mut self, event: Event) -> Result<(), Error> {
-        match self.journal.append(self.epoch(), &event).await? {
-            Append::Appended(_) => {
-                if let Some(entry) = self.journal.entries().last() {
-                    self.state.apply(&event, entry.at);
-                }
-                Ok(())
-            }
+        self.append(&event).await?;
+        self.fold_in();
+        Ok(())
+    }
+
+    /// Appends an event, to be folded in later.
+    async fn append(&self, event: &Event) -> Result<(), Error> {
+        let mut journal = self.journal.lock().await;
+        let epoch = self.lease.as_ref().map_or(journal.last_epoch(), Lease::epoch);
+        match journal.append(epoch, event).await? {
+            Append::Appended(_) => Ok(()),
             // Only the holder of the lease appends: whoever did so has taken over.
-            Append::Conflict { .. } => Err(Error::Fenced { current: self.journal.last_epoch() }),
+            Append::Conflict { .. } => Err(Error::Fenced { current: journal.last_epoch() }),
             Append::Fenced { current } => Err(Error::Fenced { current }),
         }
     }
 
-    /// Runs `work` while renewing the lease.
+    /// Folds in what has been read or appended since.
+    fn fold_in(&mut self) {
+        let entries = self.journal.get_mut().entries();
+        for entry in &entries[self.folded..] {
+            self.state.apply(&entry.event, entry.at);
+        }
+        self.folded = entries.len();
+    }
+
+    /// The requests of operators, as they stand now.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when the lease is lost meanwhile; `work` is dropped.
+    /// They cannot be read.
+    pub async fn controls(&self) -> Result<Controls, Error> {
+        Ok(self.control_log().current().await?)
+    }
+
+    fn control_log(&self) -> ControlLog {
+        ControlLog::new(&self.folder, self.context.clock.clone())
+    }
+
+    /// Honours and records every request that no runner has honoured.
+    ///
+    /// # Errors
+    /// Requests that cannot be read; [`Error::Fenced`].
+    pub async fn honour(&mut self) -> Result<(), Error> {
+        self.honour_beside().await?;
+        self.fold_in();
+        Ok(())
+    }
+
+    /// As [`Session::honour`], while work under way looks at the session.
+    async fn honour_beside(&self) -> Result<(), Error> {
+        for entry in self.control_log().after(self.live.last()).await? {
+            let ControlEntry { request, by, reason, .. } = &entry;
+            self.context.progress.say(format!("{request}, asked by {by}: {reason}"));
+            // What stops rows takes effect before the journal says so, what lets them go after.
+            if entry.request == ControlRequest::Pause {
+                self.live.apply(&entry);
+            }
+            self.append(&Event::Controlled(entry.clone())).await?;
+            self.live.apply(&entry);
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody wants rows to stand still. The lease stays.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], [`Error::Fenced`]; requests that cannot be read.
+    pub async fn wait_while_paused(&mut self) -> Result<(), Error> {
+        self.honour().await?;
+        if let Some(hold) = self.live.paused() {
+            hooks::tell(self).await?;
+            self.context.progress.say(format!("paused {hold}; waiting for `lakeshift resume`"));
+        }
+        let paused = async {
+            while self.live.paused().is_some() {
+                self.context.clock.sleep(CONTROL_INTERVAL).await;
+            }
+        };
+        self.while_renewing(self.context.stop.or_drop(paused)).await??;
+        self.fold_in();
+        Ok(())
+    }
+
+    /// For commands that look once and do not wait.
+    ///
+    /// # Errors
+    /// [`Error::Paused`].
+    pub fn refuse_while_paused(&self) -> Result<(), Error> {
+        self.live.paused().map_or(Ok(()), |hold| Err(Error::Paused { hold }))
+    }
+
+    /// Runs `work` while renewing the lease and honouring requests of operators.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the lease is lost meanwhile; requests that cannot be understood. `work` is then dropped.
     pub async fn while_renewing<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
         let Some(lease) = &self.lease else { return Ok(work.await) };
-        let mut work = std::pin::pin!(work);
+        // On the heap: a phase's work is large, and calls of this nest.
+        let mut work = Box::pin(work);
+        let mut renewed = self.context.clock.elapsed();
         loop {
-            let tick = self.context.clock.sleep(lease.ttl() / 3);
-            match select(work, tick).await {
+            match select(work, self.context.clock.sleep(CONTROL_INTERVAL)).await {
                 Either::Left((output, _)) => return Ok(output),
                 Either::Right(((), unfinished)) => work = unfinished,
             }
-            // A failed renewal is no reason to stop: the fence decides at the next write.
-            match lease.renew().await {
-                Ok(Standing::Held) => {}
-                Ok(Standing::Lost { current }) => return Err(Error::Fenced { current }),
-                Ok(Standing::Released) => return Err(Error::Fenced { current: lease.epoch() }),
-                Err(error) => tracing::warn!(%error, "could not renew the lease"),
+            if self.context.clock.elapsed().saturating_sub(renewed) >= lease.ttl() / 3 {
+                renewed = self.context.clock.elapsed();
+                self.renew(lease).await?;
+            }
+            match Box::pin(self.honour_beside()).await {
+                // As with a renewal: the next look may succeed, and the next wave of work begins with one that must.
+                Err(Error::Control(error @ ControlError::Log { .. })) => {
+                    tracing::warn!(%error, "could not look for requests of operators");
+                }
+                looked => looked?,
+            }
+        }
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<(), Error> {
+        // A failed renewal is no reason to stop: the fence decides at the next write.
+        match lease.renew().await {
+            Ok(Standing::Held) => Ok(()),
+            Ok(Standing::Lost { current }) => Err(Error::Fenced { current }),
+            Ok(Standing::Released) => Err(Error::Fenced { current: lease.epoch() }),
+            Err(error) => {
+                tracing::warn!(%error, "could not renew the lease");
+                Ok(())
             }
         }
     }
@@ -209,7 +330,11 @@ pub async fn read_only(context: &Context, folder: &Storage) -> Result<(State, Op
     Ok((State::fold(journal.entries()), spec))
 }
 
-async fn open_journal(context: &Context, folder: &Storage) -> Result<Journal<Event>, Error> {
+/// The journal in a migration's folder, read and verified; for looking at it.
+///
+/// # Errors
+/// It cannot be read, or an entry is missing or was altered.
+pub async fn open_journal(context: &Context, folder: &Storage) -> Result<Journal<Event>, Error> {
     let folder = folder.child("journal");
     let config = JournalConfig {
         store: folder.store().clone(),

@@ -4,6 +4,7 @@
 //! Nothing here reads a Parquet file or knows an engine; it builds and tests in seconds.
 
 pub mod avro;
+pub mod control;
 pub mod equivalence;
 pub mod hudi;
 pub mod mapping;

@@ -3,8 +3,17 @@
 
 mod decide;
 mod event;
+mod gates;
+mod history;
+mod hook;
 mod state;
+mod summary;
+mod transition;
 
-pub use decide::{Command, Decision, Evidence, Refusal, decide, next_steps};
-pub use event::{Event, PointerSwitch, Settled, Side, ValidationRecord, VerdictName, Work};
-pub use state::{Boundary, MirrorPosition, PendingCommit, Phase, SavedPlan, State, Sunset, UnitSet};
+pub use decide::{Command, Decision, Evidence, Refusal, decide, may_switch, next_steps};
+pub use event::{Event, PointerSwitch, Reconcile, Settled, Side, ValidationRecord, VerdictName, Work};
+pub use gates::{Gate, GateCheck, cutover_gates};
+pub use history::{Moment, Timeline};
+pub use hook::{HOOK_FORMAT_VERSION, HookMoment, HookPayload, Owed};
+pub use state::{Boundary, MirrorPosition, PendingCommit, Phase, SavedPlan, StageFailure, State, Sunset, UnitSet};
+pub use transition::Transition;

@@ -10,7 +10,7 @@ mod html;
 mod junit;
 mod markdown;
 mod sections;
-mod text;
+pub(crate) mod text;
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! A limit on bytes per second that concurrent units share: a token bucket on the journal's [`Clock`].
 //!
 //! [`Throttle::take`] books bytes and then waits until the bucket has paid for them, so that a large request is neither
-//! refused nor let pass for free. The rate may change while others wait.
+//! refused nor let pass for free. The rate may change while others wait, and the whole may be closed for a while.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct Throttle {
 struct Bucket {
     /// `None` is unlimited.
     bytes_per_second: Option<u64>,
+    /// While closed nothing passes, and nothing is saved up.
+    closed: bool,
     /// What the rate has allowed since the beginning; at most a burst ahead of `booked`.
     allowed: u128,
     /// What was asked for since the beginning.
@@ -43,6 +45,9 @@ impl Bucket {
     fn refresh(&mut self, now: Duration) {
         let nanos = now.saturating_sub(self.updated).as_nanos();
         self.updated = now;
+        if self.closed {
+            return;
+        }
         self.allowed = match self.bytes_per_second {
             Some(rate) => (self.allowed + nanos * u128::from(rate)).min(self.booked + BURST_NANOS * u128::from(rate)),
             None => self.booked,
@@ -52,6 +57,7 @@ impl Bucket {
     /// How long until everything up to `mark` is allowed at the present rate.
     fn wait(&self, mark: u128) -> Duration {
         match self.bytes_per_second {
+            _ if self.closed => Duration::MAX,
             Some(rate) if self.allowed < mark => {
                 let nanos = (mark - self.allowed).div_ceil(u128::from(rate.max(1)));
                 u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
@@ -65,7 +71,7 @@ impl Throttle {
     /// A limit of `bytes_per_second`, or none. A burst of one second's bytes is allowed at once.
     pub fn new(clock: Arc<dyn Clock>, bytes_per_second: Option<u64>) -> Self {
         let allowed = bytes_per_second.map_or(0, |rate| BURST_NANOS * u128::from(rate));
-        let bucket = Bucket { bytes_per_second, allowed, booked: 0, updated: clock.elapsed() };
+        let bucket = Bucket { bytes_per_second, closed: false, allowed, booked: 0, updated: clock.elapsed() };
         Self { clock, bucket: Arc::new(Mutex::new(bucket)) }
     }
 
@@ -75,6 +81,15 @@ impl Throttle {
         let mut bucket = self.lock();
         bucket.refresh(now);
         bucket.bytes_per_second = bytes_per_second;
+        bucket.refresh(now);
+    }
+
+    /// Lets nothing pass until it is opened again, whatever the rate.
+    pub fn set_closed(&self, closed: bool) {
+        let now = self.clock.elapsed();
+        let mut bucket = self.lock();
+        bucket.refresh(now);
+        bucket.closed = closed;
         bucket.refresh(now);
     }
 

@@ -16,7 +16,10 @@ pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
         .act(
             Command::DualWrite,
             |evidence| evidence,
-            async |opened| dual_write::run(&mut opened.session, &opened.tables, &opened.rows).await,
+            async |opened| {
+                opened.session.refuse_while_paused()?;
+                dual_write::run(&mut opened.session, &opened.tables, &opened.rows).await
+            },
         )
         .await?;
     super::status::answer(&opened, if begun.is_some() { "dual write has begun" } else { "dual write had begun" }).await

@@ -18,6 +18,11 @@ pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer,
             |evidence| evidence,
             async |opened| {
                 let Opened { session, tables, rows } = opened;
+                if follow {
+                    session.wait_while_paused().await?;
+                } else {
+                    session.refuse_while_paused()?;
+                }
                 let mut round = mirror::round(session, tables, rows).await?;
                 if !follow {
                     return Ok(round);
@@ -30,6 +35,7 @@ pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer,
                         Err(Error::Interrupted) => break,
                         Err(error) => return Err(error),
                     }
+                    session.wait_while_paused().await?;
                     round = mirror::round(session, tables, rows).await?;
                 }
                 Ok(round)

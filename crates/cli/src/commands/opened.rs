@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use lakeshift_core::migration::{Command, Evidence, Phase};
+use lakeshift_core::migration::{Command, Evidence};
 use lakeshift_core::spec::Spec;
 
 use crate::context::Context;
 use crate::engine::rows::Rows;
 use crate::engine::tables::Tables;
-use crate::engine::{commit, switch};
+use crate::engine::{commit, evidence, switch};
 use crate::error::Error;
+use crate::hooks;
 use crate::session::{Admission, Session};
 
 /// An opened migration.
@@ -35,15 +36,15 @@ impl Opened {
     /// Opens the migration of a spec; writes nothing.
     pub async fn new(context: &Context, path: &Path) -> Result<Self, Error> {
         let session = Session::open(context, read_spec(path)?).await?;
-        let tables = Tables::open(context, &session.spec, &session.folder)?;
-        let rows = Rows::new(&session.spec, context.clock.clone())?;
+        let tables = Tables::open(context, &session.spec, &session.folder, session.live())?;
+        let rows = Rows::new(&session.spec, session.live().clone())?;
         Ok(Self { session, tables, rows })
     }
 
     /// As [`Opened::new`], for commands that make no sense before the first plan.
     pub async fn existing(context: &Context, path: &Path) -> Result<Self, Error> {
         let opened = Self::new(context, path).await?;
-        if opened.session.entries().is_empty() {
+        if !opened.session.has_begun() {
             let control = opened.session.control.location().to_owned();
             return Err(Error::Unknown { migration: opened.session.id().clone(), control });
         }
@@ -63,7 +64,7 @@ impl Opened {
             return Ok(None);
         }
         self.session.lock(command).await?;
-        let result = self.act_locked(command, evidence, work).await;
+        let result = Box::pin(self.act_locked(command, evidence, work)).await;
         if let Err(error) = self.session.unlock().await {
             tracing::warn!(%error, "could not give the lease back; it ends by itself");
         }
@@ -78,26 +79,24 @@ impl Opened {
     ) -> Result<Option<T>, Error> {
         commit::settle_pending(&mut self.session, &self.tables).await?;
         switch::settle_pending(&mut self.session).await?;
+        self.session.honour().await?;
+        // What a runner that was killed has not told.
+        hooks::tell(&mut self.session).await?;
         let now = evidence(self.evidence(command).await?);
-        match self.session.admit(command, &now)? {
-            Admission::AlreadyDone => Ok(None),
-            Admission::Proceed => work(self).await.map(Some),
+        if self.session.admit(command, &now)? == Admission::AlreadyDone {
+            return Ok(None);
+        }
+        hooks::ask(&self.session, command).await?;
+        let result = Box::pin(work(self)).await;
+        match (result, hooks::tell(&mut self.session).await) {
+            (Ok(done), told) => told.map(|()| Some(done)),
+            (Err(error), _) => Err(error),
         }
     }
 
     /// What a command's decision rests on.
     pub async fn evidence(&self, command: Command) -> Result<Evidence, Error> {
-        let mut evidence = self.session.evidence();
-        // A purge that was cut off may have left no file of the source to look at.
-        let at_the_end = command == Command::Sunset && self.session.state.phase == Phase::Grace;
-        if command == Command::Cutover || at_the_end {
-            evidence.source = Some(self.tables.source.snapshot(None).await?.version);
-        }
-        if matches!(command, Command::Cutover | Command::Rollback) && self.session.state.target_created {
-            evidence.target = Some(self.tables.target.snapshot(None).await?.version);
-            evidence.foreign = self.tables.target.marks(self.session.id()).await?.foreign;
-        }
-        Ok(evidence)
+        evidence::gather(&self.session, &self.tables, command).await
     }
 
     /// The next steps as whole commands.

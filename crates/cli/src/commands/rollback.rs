@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lakeshift_core::migration::{Command, Side};
+use lakeshift_core::migration::Command;
 
 use super::opened::Opened;
 use crate::context::Context;
@@ -18,8 +18,9 @@ pub async fn run(context: &Context, path: &Path, accept_loss: bool) -> Result<An
     };
     let switched = opened
         .act(Command::Rollback, evidence, async |opened| {
-            let loses_writes = !opened.evidence(Command::Rollback).await?.foreign.is_empty();
-            switch::switch(&mut opened.session, &opened.tables, Side::Old, loses_writes).await
+            let foreign = opened.evidence(Command::Rollback).await?.foreign;
+            let loses_writes = !foreign.is_empty() || opened.session.state.carried_late;
+            switch::back(&mut opened.session, &opened.tables, loses_writes).await
         })
         .await?;
     let headline = if switched.is_some() { "readers are back on the old table" } else { "readers are on the old table" };

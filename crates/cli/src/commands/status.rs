@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use lakeshift_core::migration::{Phase, Side, State};
+use lakeshift_core::control::{Controls, Hold};
+use lakeshift_core::migration::{Command, Phase, Side, State};
+use lakeshift_core::spec::Stage;
 use serde_json::json;
 
 use super::opened::Opened;
@@ -14,15 +16,51 @@ use crate::output::{Answer, bytes, table};
 const PATH: [Phase; 7] =
     [Phase::Planned, Phase::DualWrite, Phase::Backfill, Phase::Validation, Phase::Grace, Phase::Sunset, Phase::Completed];
 
+/// Rogue writes that the text names; the JSON has all.
+const ROGUES_SHOWN: usize = 5;
+
 pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let opened = Opened::existing(context, path).await?;
-    answer(&opened, "").await
+    // A table that cannot be read is no reason to say nothing of the rest.
+    let rogues = match rogues(&opened).await {
+        Ok(rogues) => rogues,
+        Err(error) => vec![format!("could not be looked for: {error}")],
+    };
+    told(&opened, "", &rogues).await
 }
 
-/// The status under a headline: the answer of every command that acts.
+/// Writes to the side that should not be written, as the tables are now.
+async fn rogues(opened: &Opened) -> Result<Vec<String>, Error> {
+    let (session, state) = (&opened.session, &opened.session.state);
+    match state.phase {
+        Phase::Backfill | Phase::Validation | Phase::Cutover => {
+            let now = opened.tables.target.marks(session.id()).await?.foreign;
+            Ok(state.rogues(&now).iter().map(|version| format!("new table: {version}")).collect())
+        }
+        Phase::Grace => {
+            let evidence = opened.evidence(Command::Sunset).await?;
+            if state.source_is_at_rest(evidence.source.as_ref()) {
+                return Ok(Vec::new());
+            }
+            let files = evidence.source_changes.iter().map(|file| format!("old table: {file}"));
+            Ok(if evidence.source_changes.is_empty() { vec!["old table: changed".to_owned()] } else { files.collect() })
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The status under a headline: the answer of every command that acts. Of rogue writers it tells what the journal knows.
 pub async fn answer(opened: &Opened, headline: &str) -> Result<Answer, Error> {
+    let state = &opened.session.state;
+    let known = if state.live_side() == Side::Old { state.rogues(&[]) } else { Vec::new() };
+    let rogues: Vec<_> = known.iter().map(|version| format!("new table: {version}")).collect();
+    told(opened, headline, &rogues).await
+}
+
+async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answer, Error> {
     let (session, state) = (&opened.session, &opened.session.state);
     let runner = session.runner().await?;
+    let controls = session.controls().await?;
     let held = runner.as_ref().filter(|runner| runner.is_held());
     let mut rows = vec![row("migration", session.id().to_string()), row("phase", phases(state))];
     if let Some(plan) = &state.plan {
@@ -41,15 +79,24 @@ pub async fn answer(opened: &Opened, headline: &str) -> Result<Answer, Error> {
         let verdict = format!("{:?}", validation.verdict).to_uppercase();
         rows.push(row("validation", format!("{verdict} {}", report_path(opened, &validation.report))));
     }
-    let live = match state.live_side() {
-        Side::Old => ("old", opened.tables.source.format(), opened.tables.source.location()),
-        Side::New => ("new", opened.tables.target.format(), opened.tables.target.location()),
-    };
-    rows.push(row("readers on", format!("{}: {} {}", live.0, live.1, live.2)));
+    let live = place(opened, state.live_side());
+    let groups = session.spec.cutover.groups();
+    match groups.as_slice() {
+        [_] => rows.push(row("readers on", live.clone())),
+        several => rows.extend(several.iter().map(|group| row("readers", of_group(opened, group)))),
+    }
+    if let Some(failed) = &state.stage_failed {
+        rows.push(row("not well", format!("readers of {}: the health command {}", failed.alias, failed.reason)));
+    }
+    rows.extend(rogues.iter().take(ROGUES_SHOWN).map(|rogue| row("rogue write", rogue.clone())));
+    if rogues.len() > ROGUES_SHOWN {
+        rows.push(row("rogue write", format!("and {} more", rogues.len() - ROGUES_SHOWN)));
+    }
     if let Some(runner) = held {
         let since = runner.since.format("%H:%M:%S UTC");
         rows.push(row("running", format!("{} since {since}", runner.holder)));
     }
+    rows.extend(control_rows(&controls, state));
     let next = opened.next_steps();
     if !next.is_empty() {
         rows.push(row("next", next.join(" | ")));
@@ -65,11 +112,60 @@ pub async fn answer(opened: &Opened, headline: &str) -> Result<Answer, Error> {
             "applied": mirror.applied, "at": mirror.at, "rounds": mirror.plans.len(),
         })),
         "validation": state.validation, "live_side": state.live_side(),
-        "alias": session.spec.cutover.alias, "readers_on": live.2,
+        "alias": session.spec.cutover.alias, "readers_on": location(opened, state.live_side()),
+        "groups": groups.iter().map(|group| json!({
+            "name": group.name, "alias": group.alias, "side": side_of(state, &group.alias),
+            "watched": state.baked.contains(&group.alias),
+        })).collect::<Vec<_>>(),
+        "stage_failed": state.stage_failed, "rogues": rogues,
         "runner": held.map(|runner| json!({"holder": runner.holder, "since": runner.since})),
+        "controls": controls, "controls_honoured": state.controls.last,
         "next_steps": next,
     });
     Ok(Answer::done(text, json))
+}
+
+/// What operators have asked for and not taken back.
+fn control_rows(controls: &Controls, state: &State) -> Vec<Vec<String>> {
+    let honoured = |number: u64| if number > state.controls.last { " (no runner has seen it yet)" } else { "" };
+    let held = |name: &str, hold: &Hold| row(name, format!("{hold}{}", honoured(hold.number)));
+    let mut rows = Vec::new();
+    rows.extend(controls.paused.as_ref().map(|hold| held("paused", hold)));
+    rows.extend(controls.postponed.as_ref().map(|hold| held("postponed", hold)));
+    if !controls.limits.is_empty() {
+        let unseen = if controls.limits == state.controls.limits { "" } else { honoured(controls.last) };
+        rows.push(row("throttle", format!("{}{unseen}", controls.limits)));
+    }
+    rows
+}
+
+fn location(opened: &Opened, side: Side) -> &str {
+    match side {
+        Side::Old => opened.tables.source.location(),
+        Side::New => opened.tables.target.location(),
+    }
+}
+
+fn place(opened: &Opened, side: Side) -> String {
+    let (name, format) = match side {
+        Side::Old => ("old", opened.tables.source.format()),
+        Side::New => ("new", opened.tables.target.format()),
+    };
+    format!("{name}: {format} {}", location(opened, side))
+}
+
+fn side_of(state: &State, alias: &str) -> Side {
+    if state.on_new().any(|other| other == alias) { Side::New } else { Side::Old }
+}
+
+fn of_group(opened: &Opened, group: &Stage) -> String {
+    let state = &opened.session.state;
+    let watched = match (side_of(state, &group.alias), state.baked.contains(&group.alias)) {
+        (Side::New, true) => ", watched to the end",
+        (Side::New, false) if group.is_watched() => ", not watched to the end",
+        _ => "",
+    };
+    format!("{} ({}) on {}{watched}", group.name, group.alias, place(opened, side_of(state, &group.alias)))
 }
 
 fn row(name: &str, value: String) -> Vec<String> {

@@ -61,6 +61,7 @@ impl Unit {
 /// # Errors
 /// [`Error::Interrupted`] and every error of reading, writing and committing; what was committed stays.
 pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), Error> {
+    session.wait_while_paused().await?;
     mirror::round(session, tables, rows).await?;
     let Some(boundary) = session.state.boundary.clone() else { return Ok(()) };
     let source = tables.source.snapshot(Some(&boundary.plan.source)).await?;
@@ -70,6 +71,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     let meter = session.context.progress.begin("backfill", boundary.plan.summary.total.bytes);
     while session.state.phase == Phase::Backfill {
         session.context.stop.check()?;
+        session.wait_while_paused().await?;
         let gone = gone_since(session, tables, &source).await?;
         let Wave { run, skipped_bytes } = next_wave(session, &mut units, &gone).await?;
         if skipped_bytes > 0 {
@@ -101,7 +103,7 @@ async fn next_wave(
     gone: &HashSet<(String, String)>,
 ) -> Result<Wave, Error> {
     let mut wave = Wave { run: Vec::new(), skipped_bytes: 0 };
-    while wave.run.len() < session.spec.backfill.concurrency as usize * 2 {
+    while wave.run.len() < session.live().concurrency() as usize * 2 {
         let Some(files) = units.try_next().await? else { break };
         let Some(mut unit) = Unit::of(files) else { continue };
         let done = session.state.boundary.as_ref().map(|boundary| &boundary.done);
@@ -141,7 +143,7 @@ async fn run_wave(
     (source, sums): (&Snapshot, Option<&SourceSums<'_>>),
     units: Vec<Unit>,
 ) -> Result<Vec<Finished>, Error> {
-    let concurrency = session.spec.backfill.concurrency as usize;
+    let concurrency = session.live().concurrency() as usize;
     let finished = futures::stream::iter(units)
         .map(|unit| async move {
             let (id, strategy) = (unit.id.clone(), unit.strategy);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use lakeshift_core::migration::{Event, Settled, Work};
 use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, DeletedRows, NewFile, TableVersion};
 
+use super::reconcile;
 use super::tables::Tables;
 use crate::error::Error;
 use crate::session::Session;
@@ -31,6 +32,7 @@ pub struct Delta {
 /// # Errors
 /// [`Error::Fenced`], [`Error::Conflict`]; a table that cannot be read or written.
 pub async fn commit(session: &mut Session, tables: &Tables, work: Work, delta: Delta) -> Result<TableVersion, Error> {
+    reconcile::note_foreign(session, tables).await?;
     let number = session.state.next_commit();
     let (files, bytes) = (delta.add.len() as u64, delta.bytes_written);
     session.record(Event::CommitIntended { number, work }).await?;
@@ -56,6 +58,7 @@ pub async fn commit(session: &mut Session, tables: &Tables, work: Work, delta: D
 /// As [`commit`].
 pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<(), Error> {
     let Some(number) = session.state.pending_commit.as_ref().map(|pending| pending.number) else { return Ok(()) };
+    reconcile::note_foreign(session, tables).await?;
     let result = match tables.target.commit(&request(session, number, Delta::default())).await? {
         CommitOutcome::Committed(_) => Settled::Void,
         CommitOutcome::AlreadyCommitted(version) => Settled::Done { version, files: 0, bytes: 0 },

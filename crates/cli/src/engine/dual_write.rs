@@ -18,8 +18,10 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
     if session.state.boundary.is_none() {
         pin(session, tables, rows).await?;
     }
-    if session.state.pointer.is_none() {
-        switch::switch(session, tables, Side::Old, false).await?;
+    for group in session.spec.cutover.groups() {
+        if !session.state.pointers.contains_key(&group.alias) {
+            switch::switch(session, tables, &group.alias, Side::Old, false).await?;
+        }
     }
     if !session.state.target_created {
         create(session, tables, rows).await?;

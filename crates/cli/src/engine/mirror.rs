@@ -46,8 +46,19 @@ pub fn tail(session: &Session, tables: &Tables) -> Tail {
 /// A source that cannot be read, and every error of a commit; a round is carried over whole or not at all.
 pub async fn round(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<Round, Error> {
     let Some(mirror) = session.state.mirror.clone() else { return Ok(Round::InStep) };
-    let Some(batch) = tail(session, tables).look(&mirror.applied).await? else { return Ok(Round::InStep) };
-    let number = mirror.plans.len() as u32 + 1;
+    match tail(session, tables).look(&mirror.applied).await? {
+        Some(batch) => carry(session, tables, rows, batch).await,
+        None => Ok(Round::InStep),
+    }
+}
+
+/// Carries over what has changed.
+///
+/// # Errors
+/// As [`round`].
+pub async fn carry(session: &mut Session, tables: &Tables, rows: &Rows, batch: Batch) -> Result<Round, Error> {
+    let rounds = session.state.mirror.as_ref().map_or(0, |mirror| mirror.plans.len());
+    let number = rounds as u32 + 1;
     tables.source.pin(&batch.to).await?;
     let superseded = superseded(session, tables, &batch).await?;
     let mut files = batch.changes.added.clone();

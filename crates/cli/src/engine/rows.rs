@@ -16,12 +16,11 @@ use lakeshift_exec::logic::{Logic, LogicSpec};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
 use lakeshift_exec::scan::{Deletes, ScanRequest, scan};
 use lakeshift_exec::splice::{SpliceOutcome, SpliceRequest, splice};
-use lakeshift_exec::throttle::Throttle;
-use lakeshift_journal::Clock;
 use tokio::sync::OnceCell;
 
 use super::tables::Tables;
 use crate::error::Error;
+use crate::live::Live;
 
 /// The part of the memory that writers may hold; the rest is for reading and for what they spill.
 const WRITE_SHARE: u64 = 2;
@@ -30,7 +29,7 @@ const WRITE_SHARE: u64 = 2;
 #[derive(Debug)]
 pub struct Rows {
     engine: Engine,
-    throttle: Throttle,
+    live: Live,
     spec: Spec,
     target_schema: OnceCell<TableSchema>,
 }
@@ -70,7 +69,7 @@ impl Rows {
     ///
     /// # Errors
     /// The engine cannot be started.
-    pub fn new(spec: &Spec, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub fn new(spec: &Spec, live: Live) -> Result<Self, Error> {
         let settings = EngineSettings {
             memory_bytes: usize::try_from(spec.backfill.memory.bytes()).unwrap_or(usize::MAX),
             concurrency: spec.backfill.concurrency as usize,
@@ -78,7 +77,7 @@ impl Rows {
         };
         Ok(Self {
             engine: Engine::builder().with_settings(settings).build()?,
-            throttle: Throttle::new(clock, spec.backfill.bytes_per_second.map(|rate| rate.bytes())),
+            live,
             spec: spec.clone(),
             target_schema: OnceCell::new(),
         })
@@ -131,7 +130,7 @@ impl Rows {
         let plans = self.old_plans(tables, task).await?;
         let (input, sums) = tee(&self.engine, plans, task.sums.clone()).map_err(|source| Error::Query { source })?;
         let request = RewriteRequest {
-            input: self.throttle.pace(input, bytes_per_row(&task.files)),
+            input: self.live.bytes().pace(input, bytes_per_row(&task.files)),
             storage: &tables.target_storage,
             schema,
             partition: &self.spec.target.partitioning,
@@ -168,7 +167,7 @@ impl Rows {
             partition_columns: partition_columns(tables),
             file_stem: &task.stem,
             limits: self.limits(),
-            throttle: &self.throttle,
+            throttle: self.live.bytes(),
         };
         Ok(splice(&request).await?)
     }
@@ -179,7 +178,8 @@ impl Rows {
 
     fn limits(&self) -> RewriteLimits {
         let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        let memory = self.spec.backfill.memory.bytes() / u64::from(self.spec.backfill.concurrency) / WRITE_SHARE;
+        let units = self.spec.backfill.concurrency.max(self.live.concurrency());
+        let memory = self.spec.backfill.memory.bytes() / u64::from(units) / WRITE_SHARE;
         RewriteLimits {
             target_file_bytes: bytes(self.spec.backfill.target_file_size.bytes()),
             memory_bytes: bytes(memory),

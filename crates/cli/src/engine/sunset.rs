@@ -147,7 +147,7 @@ async fn referred(session: &Session, tables: &Tables) -> Result<HashSet<String>,
     let mut referred = HashSet::new();
     collect(&mut referred, tables.target.as_ref(), &tables.target_storage).await?;
     for (spec, folder) in other_migrations(session).await? {
-        let other = Tables::open(&session.context, &spec, &folder)?;
+        let other = Tables::open(&session.context, &spec, &folder, session.live())?;
         for (table, storage) in [(&other.source, &other.source_storage), (&other.target, &other.target_storage)] {
             let is_the_old_one = table.location() == tables.source.location() && table.format() == tables.source.format();
             if !is_the_old_one {

@@ -1,44 +1,96 @@
-//! Moving the alias. The intent in the journal is complete, so that any runner can finish a switch that was begun.
+//! Moving aliases. The intent in the journal is complete, so that any runner can finish a switch that was begun.
 
 use lakeshift_core::migration::{Event, PointerSwitch, Side};
-use lakeshift_core::pointer::{Alias, SwitchOutcome};
+use lakeshift_core::pointer::{Alias, Pointer, SwitchOutcome};
 use lakeshift_journal::RngExt;
 
 use super::tables::Tables;
 use crate::error::Error;
 use crate::session::Session;
 
-/// The migration's alias.
-pub fn alias(session: &Session) -> Alias {
-    Alias::new(&session.control, &session.spec.cutover.alias, session.context.clock.clone())
+/// An alias of the migration.
+pub fn alias(session: &Session, name: &str) -> Alias {
+    Alias::new(&session.control, name, session.context.clock.clone())
 }
 
-/// Points the alias to a side.
+/// Points one alias to a side, by one compare-and-swap.
 ///
 /// # Errors
 /// [`Error::AliasTaken`] when another migration has moved it; [`Error::Fenced`].
-pub async fn switch(session: &mut Session, tables: &Tables, side: Side, loses_writes: bool) -> Result<(), Error> {
+pub async fn switch(
+    session: &mut Session,
+    tables: &Tables,
+    name: &str,
+    side: Side,
+    loses_writes: bool,
+) -> Result<(), Error> {
     let table = match side {
         Side::Old => &tables.source,
         Side::New => &tables.target,
     };
-    let current = alias(session).current().await?;
-    if let Some(found) = current.as_ref().filter(|pointer| pointer.migration != *session.id())
-        && found.location != tables.source.location()
-    {
+    let current = alias(session, name).current().await?;
+    if let Some(found) = current.as_ref().filter(|pointer| is_taken(session, tables, pointer)) {
         return Err(Error::AliasTaken { found: Box::new(found.clone()) });
     }
     let intent = PointerSwitch {
-        alias: session.spec.cutover.alias.clone(),
+        alias: name.to_owned(),
         number: current.map_or(1, |pointer| pointer.number + 1),
         side,
         format: table.format(),
         location: table.location().to_owned(),
         nonce: format!("{:016x}", session.context.rng.nonce()),
         loses_writes,
+        completes: completes(session, name, side),
     };
     session.record(Event::SwitchIntended(intent)).await?;
     settle_pending(session).await
+}
+
+/// Whether every other group of readers is on that side already.
+fn completes(session: &Session, name: &str, side: Side) -> bool {
+    let state = &session.state;
+    match side {
+        Side::Old => state.on_new().all(|alias| alias == name),
+        Side::New => {
+            let is_there = |alias: &str| alias == name || state.on_new().any(|other| other == alias);
+            session.spec.cutover.groups().iter().all(|group| is_there(&group.alias))
+        }
+    }
+}
+
+/// Takes every group of readers back to the old table, the last that moved first.
+///
+/// # Errors
+/// As [`switch`].
+pub async fn back(session: &mut Session, tables: &Tables, loses_writes: bool) -> Result<(), Error> {
+    let order: Vec<_> = session.spec.cutover.groups().into_iter().map(|group| group.alias).collect();
+    let mut there: Vec<_> = session.state.on_new().map(str::to_owned).collect();
+    // An alias that the spec no longer names moved in a time that it did; it goes back too.
+    there.sort_by_key(|alias| std::cmp::Reverse(order.iter().position(|other| other == alias)));
+    for alias in there {
+        switch(session, tables, &alias, Side::Old, loses_writes).await?;
+    }
+    Ok(())
+}
+
+/// Whether another migration has pointed the alias to somewhere else than this one's old table.
+fn is_taken(session: &Session, tables: &Tables, pointer: &Pointer) -> bool {
+    pointer.migration != *session.id() && pointer.location != tables.source.location()
+}
+
+/// Why an alias is not this migration's to move; `None` when all are.
+///
+/// # Errors
+/// One cannot be read.
+pub async fn taken(session: &Session, tables: &Tables) -> Result<Option<String>, Error> {
+    for group in session.spec.cutover.groups() {
+        let current = alias(session, &group.alias).current().await?;
+        if let Some(found) = current.filter(|pointer| is_taken(session, tables, pointer)) {
+            let Pointer { alias, location, migration, .. } = found;
+            return Ok(Some(format!("alias {alias} points to {location}, by migration {migration}")));
+        }
+    }
+    Ok(None)
 }
 
 /// Finishes a switch that was begun.
@@ -48,7 +100,7 @@ pub async fn switch(session: &mut Session, tables: &Tables, side: Side, loses_wr
 pub async fn settle_pending(session: &mut Session) -> Result<(), Error> {
     let Some(intent) = session.state.pending_switch.clone() else { return Ok(()) };
     let at = session.context.clock.now();
-    match alias(session).switch(&intent, session.id(), at).await? {
+    match alias(session, &intent.alias).switch(&intent, session.id(), at).await? {
         SwitchOutcome::Switched => session.record(Event::Switched { number: intent.number }).await,
         SwitchOutcome::Taken(found) => {
             session.record(Event::SwitchVoid { number: intent.number }).await?;

@@ -13,6 +13,8 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::live::Live;
+use crate::paced::paced;
 
 /// Old and new.
 #[derive(Debug, Clone)]
@@ -29,13 +31,14 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Opens both; reads nothing yet. `folder` is the migration's own, where pinned inventories are kept.
+    /// Opens both; reads nothing yet. `folder` is the migration's own, where pinned inventories are kept; `live` paces the
+    /// requests.
     ///
     /// # Errors
     /// A location that no store serves; a variable of a catalogue's credentials that is not set.
-    pub fn open(context: &Context, spec: &Spec, folder: &Storage) -> Result<Self, Error> {
-        let source_storage = context.open(spec, Place::Source)?;
-        let target_storage = context.open(spec, Place::Target)?;
+    pub fn open(context: &Context, spec: &Spec, folder: &Storage, live: &Live) -> Result<Self, Error> {
+        let source_storage = paced(&context.open(spec, Place::Source)?, live.requests());
+        let target_storage = paced(&context.open(spec, Place::Target)?, live.requests());
         let hive = (spec.source.format == Format::Hive).then(|| {
             let declared = spec.source.partitions.iter();
             let declared = declared.map(|one| PartitionColumn { name: one.name.clone(), data_type: one.data_type.clone() });

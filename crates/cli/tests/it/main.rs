@@ -5,17 +5,29 @@ mod bad_input;
 #[cfg(test)]
 mod catalogs;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod delta_source;
+#[cfg(test)]
+mod gates;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod golden_hudi;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod iceberg_source;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
+mod reconcile;
+#[cfg(test)]
+mod stages;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use lakeshift::args::{Args, Command};
@@ -128,6 +128,18 @@ impl World {
         self.store.put(&self.path(&format!("{}/{path}", self.root)), bytes.into()).await.unwrap();
     }
 
+    /// Names of the objects in a folder below the root.
+    pub async fn list(&self, folder: &str) -> Vec<String> {
+        let folder = self.path(&format!("{}/{folder}", self.root));
+        let objects: Vec<object_store::ObjectMeta> = self.store.list(Some(&folder)).try_collect().await.unwrap();
+        objects.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect()
+    }
+
+    /// Deletes an object below the root.
+    pub async fn delete(&self, path: &str) {
+        self.store.delete(&self.path(&format!("{}/{path}", self.root))).await.unwrap();
+    }
+
     /// What stands at a URL below the root.
     pub async fn get(&self, url: &str) -> bytes::Bytes {
         self.store.get(&self.path(url)).await.unwrap().bytes().await.unwrap()
@@ -230,18 +242,31 @@ impl World {
 
     /// Runs one command as a new process would, on `store` in place of the world's own.
     pub async fn run_on(&self, store: Arc<dyn ObjectStore>, command: &[&str]) -> Result<Answer, Error> {
+        self.run_in(self.context(store, Stop::never()), command).await
+    }
+
+    /// Runs one command on the world's own store, until `stop`.
+    pub async fn run_until(&self, stop: Stop, command: &[&str]) -> Result<Answer, Error> {
+        self.run_in(self.context(self.store.clone(), stop), command).await
+    }
+
+    async fn run_in(&self, context: Context, command: &[&str]) -> Result<Answer, Error> {
+        // In a box: a command's future is large, and a test's stack is not the program's.
+        Box::pin(lakeshift::commands::run(&context, parse(command, &self.spec()))).await
+    }
+
+    /// A new process.
+    fn context(&self, store: Arc<dyn ObjectStore>, stop: Stop) -> Context {
         let seed = self.seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let context = Context {
+        Context {
             stores: Stores::new().with_store(self.root.clone(), store),
             clock: self.clock.clone(),
             rng: Arc::new(SeededRng::new(seed)),
             env: environment,
             holder: format!("test@here:{seed}"),
             progress: Progress::Quiet,
-            stop: Stop::never(),
-        };
-        // In a box: a command's future is large, and a test's stack is not the program's.
-        Box::pin(lakeshift::commands::run(&context, parse(command, &self.spec()))).await
+            stop,
+        }
     }
 
     /// Runs one command on the world's own store.
@@ -292,17 +317,35 @@ pub fn renamed_day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
     file_of(day, flights, "from")
 }
 
+/// A data file of [`Target::Delta`], partitioned by origin: as [`day_file`], with the day and without the origin.
+pub fn delta_file(day: u32, flights: &[Flight]) -> Vec<u8> {
+    let batch = batch_of(day, flights, "origin").project(&[0, 2]).unwrap();
+    let date = 11_322 + i32::try_from(day).unwrap();
+    let days = Date32Array::from_iter_values(flights.iter().map(|_| date));
+    let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
+    fields.push(Arc::new(arrow::datatypes::Field::new("day", arrow::datatypes::DataType::Date32, true)));
+    columns.push(Arc::new(days));
+    written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
+}
+
 fn file_of(day: u32, flights: &[Flight], origin: &str) -> Vec<u8> {
+    written(&batch_of(day, flights, origin))
+}
+
+fn batch_of(day: u32, flights: &[Flight], origin: &str) -> RecordBatch {
     let midnight = (11_322 + i64::from(day)) * 86_400_000_000;
     let at = TimestampMicrosecondArray::from_iter_values(flights.iter().map(|(minute, ..)| midnight + minute * 60_000_000));
-    let batch = RecordBatch::try_from_iter_with_nullable([
+    RecordBatch::try_from_iter_with_nullable([
         ("at", Arc::new(at) as ArrayRef, true),
         (origin, Arc::new(StringArray::from_iter_values(flights.iter().map(|(_, origin, _)| *origin))), true),
         ("delay", Arc::new(Int64Array::from_iter(flights.iter().map(|(.., delay)| *delay))), true),
     ])
-    .unwrap();
+    .unwrap()
+}
+
+fn written(batch: &RecordBatch) -> Vec<u8> {
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
+    writer.write(batch).unwrap();
     writer.into_inner().unwrap()
 }
 

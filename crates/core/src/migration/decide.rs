@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::event::{Settled, Side};
-use super::state::{Phase, State};
+use super::event::{Reconcile, Settled, Side};
+use super::gates::{Gate, GateCheck, cutover_gates};
+use super::state::{Phase, StageFailure, State};
+use crate::control::Hold;
 use crate::table::TableVersion;
 
 /// What an operator or a scheduler asks for.
@@ -29,13 +31,15 @@ pub enum Command {
     Rollback,
     /// List, and after the wait delete, the old table's own files.
     Sunset,
+    /// Decide what becomes of writes to the side that should not be written.
+    Reconcile,
     /// Drop what this migration created.
     Abort,
 }
 
 impl Command {
     /// Every command.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Plan,
         Self::Approve,
         Self::DualWrite,
@@ -45,6 +49,7 @@ impl Command {
         Self::Cutover,
         Self::Rollback,
         Self::Sunset,
+        Self::Reconcile,
         Self::Abort,
     ];
 
@@ -60,6 +65,7 @@ impl Command {
             Self::Cutover => "cutover",
             Self::Rollback => "rollback",
             Self::Sunset => "sunset",
+            Self::Reconcile => "reconcile",
             Self::Abort => "abort",
         }
     }
@@ -76,14 +82,32 @@ pub struct Evidence {
     pub source: Option<TableVersion>,
     /// The target's version now.
     pub target: Option<TableVersion>,
-    /// Target versions that somebody else has committed.
+    /// Files of the old table that came or went since the mirror looked last; asked after the cutover only.
+    pub source_changes: Vec<String>,
+    /// Target versions that somebody else has committed and nobody has adopted.
     pub foreign: Vec<TableVersion>,
+    /// Who holds the cutover.
+    pub postponed: Option<Hold>,
+    /// Another runner that is at work.
+    pub held_by: Option<String>,
+    /// Why an alias is not this migration's to move.
+    pub alias_taken: Option<String>,
+    /// Age up to which a PASS opens the cutover; any when absent.
+    pub freshness: Option<Duration>,
+    /// Gates that the operator forces.
+    pub forced: Vec<Gate>,
     /// How long the old table is kept after cutover.
     pub grace: Duration,
     /// How long listed files wait for the purge.
     pub quarantine: Duration,
+    /// Whether a group of readers has moved and was not watched to the end of its bake time.
+    pub unwatched: bool,
+    /// Whether the operator means a cutover that is under way.
+    pub resume: bool,
     /// Whether the operator gives up writes that only the new table has.
     pub accept_loss: bool,
+    /// What the operator decides about writes to the side that should not be written.
+    pub reconcile: Option<Reconcile>,
     /// The digest that the operator names, or its start.
     pub digest_to_approve: Option<String>,
 }
@@ -96,10 +120,19 @@ impl Evidence {
             spec_digest: spec_digest.into(),
             source: None,
             target: None,
+            source_changes: Vec::new(),
             foreign: Vec::new(),
+            postponed: None,
+            held_by: None,
+            alias_taken: None,
+            freshness: None,
+            forced: Vec::new(),
             grace: Duration::ZERO,
             quarantine: Duration::ZERO,
+            unwatched: false,
+            resume: false,
             accept_loss: false,
+            reconcile: None,
             digest_to_approve: None,
         }
     }
@@ -137,8 +170,9 @@ pub fn decide(state: &State, command: Command, evidence: &Evidence) -> Decision 
         return decision;
     }
     let mut reasons = Vec::new();
-    if !matches!(command, Command::Plan | Command::Approve | Command::Rollback | Command::Abort) {
-        spec_unchanged(state, evidence, &mut reasons);
+    // The cutover has a gate for it.
+    if matches!(command, Command::DualWrite | Command::Backfill | Command::Mirror | Command::Validate | Command::Sunset) {
+        reasons.extend(spec_changed(state, evidence));
     }
     let wait = match command {
         Command::Plan => plan(state, &mut reasons),
@@ -149,6 +183,7 @@ pub fn decide(state: &State, command: Command, evidence: &Evidence) -> Decision 
         Command::Cutover => cutover(state, evidence, &mut reasons),
         Command::Rollback => rollback(state, evidence, &mut reasons),
         Command::Sunset => sunset(state, evidence, &mut reasons),
+        Command::Reconcile => reconcile(state, evidence, &mut reasons),
         Command::Abort => abort(state, &mut reasons),
     };
     match (reasons.is_empty(), wait) {
@@ -178,10 +213,9 @@ fn ended(state: &State, command: Command) -> Option<Decision> {
     }
 }
 
-fn spec_unchanged(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) {
-    if state.spec_digest.as_ref().is_some_and(|digest| *digest != evidence.spec_digest) {
-        reasons.push("the spec's source, target or logic has changed since the plan".to_owned());
-    }
+pub(super) fn spec_changed(state: &State, evidence: &Evidence) -> Option<String> {
+    let changed = state.spec_digest.as_ref().is_some_and(|digest| *digest != evidence.spec_digest);
+    changed.then(|| "the spec's source, target or logic has changed since the plan".to_owned())
 }
 
 fn plan(state: &State, reasons: &mut Vec<String>) -> Wait {
@@ -199,7 +233,7 @@ fn approve(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wai
             reasons.push(format!("the saved plan is {}, not {digest}", short(&plan.digest)));
         }
         (Some(plan), _) if state.approved.as_ref() == Some(&plan.digest) => return Wait::Done,
-        _ => spec_unchanged(state, evidence, reasons),
+        _ => reasons.extend(spec_changed(state, evidence)),
     }
     Wait::No
 }
@@ -222,7 +256,8 @@ fn copying(state: &State, command: Command, reasons: &mut Vec<String>) -> Wait {
     match state.phase {
         Phase::Planned | Phase::DualWrite => reasons.push("dual write has not started".to_owned()),
         Phase::Backfill => {}
-        Phase::Validation if command == Command::Mirror => {}
+        // Until every group has moved, the old table is the one that is written.
+        Phase::Validation | Phase::Cutover if command == Command::Mirror => {}
         Phase::Validation => return Wait::Done,
         _ => reasons.push("readers are on the new table; the old one no longer drives it".to_owned()),
     }
@@ -240,43 +275,43 @@ fn validate(state: &State, reasons: &mut Vec<String>) -> Wait {
 }
 
 fn cutover(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait {
-    match state.phase {
-        Phase::Grace => return Wait::Done,
-        Phase::Sunset => reasons.push("the old table is being removed".to_owned()),
-        Phase::Validation | Phase::Cutover => fresh_certificate(state, evidence, reasons),
-        _ => reasons.push("the backfill is not complete".to_owned()),
+    if let Some(StageFailure { alias, reason }) = &state.stage_failed {
+        reasons.push(format!(
+            "readers of {alias} were not well, the health command {reason}; `rollback` takes every group back"
+        ));
     }
-    if !evidence.foreign.is_empty() {
-        reasons.push(format!("somebody else has committed to the new table: {}", list(&evidence.foreign)));
+    if state.phase == Phase::Grace {
+        return if evidence.unwatched { Wait::No } else { Wait::Done };
     }
+    let under_way =
+        state.phase == Phase::Cutover || state.pending_switch.as_ref().is_some_and(|switch| switch.side == Side::New);
+    if evidence.resume && !under_way {
+        reasons.push("no cutover is under way".to_owned());
+    }
+    for gate in evidence.forced.iter().filter(|gate| !gate.can_be_forced()) {
+        reasons.push(format!("the gate `{}` cannot be forced: it keeps rows from being lost", gate.name()));
+    }
+    let shut = cutover_gates(state, evidence).into_iter().filter(GateCheck::refuses);
+    reasons.extend(shut.filter(|check| !check.gate.opens_on_the_way(state.phase)).flat_map(|check| check.reasons));
     Wait::No
 }
 
-fn fresh_certificate(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) {
-    let Some(record) = &state.validation else {
-        reasons.push("the tables have not been validated".to_owned());
-        return;
-    };
-    if !record.verdict.passes() {
-        reasons.push("the last validation did not pass".to_owned());
+/// Whether the next group of readers may be moved now: every gate, whatever the phase.
+///
+/// # Errors
+/// A [`Refusal`] with every reason.
+pub fn may_switch(state: &State, evidence: &Evidence) -> Result<(), Refusal> {
+    if let Some(Decision::Refused(refusal)) = ended(state, Command::Cutover) {
+        return Err(refusal);
     }
-    if record.partial {
-        reasons.push("the last validation compared a part of the rows only (validation.range)".to_owned());
+    let shut = cutover_gates(state, evidence).into_iter().filter(GateCheck::refuses);
+    let mut reasons: Vec<_> = shut.flat_map(|check| check.reasons).collect();
+    if state.stage_failed.is_some() {
+        reasons.push("a group of readers was not well".to_owned());
     }
-    if record.spec_digest != evidence.spec_digest {
-        reasons.push("the last validation was of another spec".to_owned());
-    }
-    if evidence.source.as_ref() != Some(&record.source) {
-        reasons.push("the old table has changed since the validation".to_owned());
-    }
-    if evidence.target.as_ref() != Some(&record.target) {
-        reasons.push("the new table has changed since the validation".to_owned());
-    }
-    if state.mirror.as_ref().is_some_and(|mirror| evidence.source.as_ref() != Some(&mirror.applied)) {
-        reasons.push("changes of the old table have not been carried over".to_owned());
-    }
-    if state.pending_commit.is_some() {
-        reasons.push("a commit to the new table is not settled".to_owned());
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal { reasons, next_steps: steps_after_refusal(state, Command::Cutover) }),
     }
 }
 
@@ -295,6 +330,43 @@ fn rollback(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wa
             "the new table has commits that the old one lacks ({}); `--accept-loss` gives them up",
             list(&evidence.foreign)
         ));
+    } else if state.carried_late && !evidence.accept_loss && state.phase == Phase::Grace {
+        reasons.push(
+            "late writes to the old table were carried over, and commits of others to the new table just before that can no \
+             longer be told; `--accept-loss` gives them up"
+                .to_owned(),
+        );
+    }
+    Wait::No
+}
+
+/// Before the cutover the new table should have no other writer, after it the old one.
+fn reconcile(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait {
+    let adopt = evidence.reconcile != Some(Reconcile::Reject);
+    match state.phase {
+        Phase::Backfill | Phase::Validation | Phase::Cutover => {
+            if evidence.foreign.is_empty() {
+                return Wait::Done;
+            }
+            let now = (evidence.source.as_ref(), evidence.target.as_ref());
+            let passed = match now {
+                (Some(source), Some(target)) => state.fresh_pass(source, target, &evidence.spec_digest).is_some(),
+                _ => false,
+            };
+            let commits = list(&evidence.foreign);
+            if !adopt {
+                reasons.push(format!("commits of others to the new table ({commits}) are not undone by Lakeshift: set it back with its own tools, or abort"));
+            } else if !passed {
+                reasons.push(format!(
+                    "commits of others ({commits}) are adopted after a validation of both present versions has passed"
+                ));
+            }
+        }
+        Phase::Grace if state.source_is_at_rest(evidence.source.as_ref()) => return Wait::Done,
+        Phase::Grace => {}
+        Phase::Planned | Phase::DualWrite => reasons.push("there is no second table yet".to_owned()),
+        Phase::Sunset => reasons.push("the old table is being removed".to_owned()),
+        Phase::Completed | Phase::Aborted => {}
     }
     Wait::No
 }
@@ -308,8 +380,9 @@ fn sunset(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait
             return Wait::No;
         }
     };
-    if state.phase == Phase::Grace && evidence.source != state.mirror.as_ref().map(|mirror| mirror.applied.clone()) {
-        reasons.push("somebody has written to the old table since the cutover".to_owned());
+    if state.phase == Phase::Grace && !state.source_is_at_rest(evidence.source.as_ref()) {
+        let files = named(&evidence.source_changes);
+        reasons.push(format!("somebody has written to the old table since the cutover{files}"));
     }
     match since {
         Some(due) if evidence.now >= due => Wait::No,
@@ -333,10 +406,19 @@ fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-fn list(versions: &[TableVersion]) -> String {
+pub(super) fn list(versions: &[TableVersion]) -> String {
     let shown: Vec<_> = versions.iter().take(3).map(ToString::to_string).collect();
     let more = versions.len().saturating_sub(3);
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+fn named(changes: &[String]) -> String {
+    let shown: Vec<_> = changes.iter().take(3).map(String::as_str).collect();
+    match changes.len().saturating_sub(3) {
+        _ if changes.is_empty() => String::new(),
+        0 => format!(": {}", shown.join(", ")),
+        more => format!(": {} and {more} more", shown.join(", ")),
+    }
 }
 
 /// A stale certificate wants what the mirror has to carry over, and another look.
@@ -345,6 +427,12 @@ fn steps_after_refusal(state: &State, command: Command) -> Vec<String> {
     match (command, state.phase) {
         (Command::Cutover, Phase::Validation) if passed => {
             ["mirror --once", "validate", "cutover"].map(str::to_owned).to_vec()
+        }
+        (Command::Sunset, Phase::Grace) => {
+            ["reconcile --adopt", "reconcile --reject", "rollback"].map(str::to_owned).to_vec()
+        }
+        (Command::Reconcile, Phase::Validation) => {
+            ["mirror --once", "validate", "reconcile --adopt"].map(str::to_owned).to_vec()
         }
         _ => next_steps(state),
     }
@@ -359,7 +447,9 @@ pub fn next_steps(state: &State) -> Vec<String> {
         Phase::Planned => &["dual-write", "abort"],
         Phase::DualWrite => &["dual-write", "abort"],
         Phase::Backfill => &["backfill", "mirror --once", "abort"],
-        Phase::Validation | Phase::Cutover => match state.validation.as_ref().map(|record| record.verdict) {
+        Phase::Cutover if state.stage_failed.is_some() => &["rollback"],
+        Phase::Cutover => &["cutover --resume", "rollback"],
+        Phase::Validation => match state.validation.as_ref().map(|record| record.verdict) {
             Some(verdict) if verdict.passes() => &["cutover", "validate", "mirror --once", "abort"],
             _ => &["mirror --once", "validate", "abort"],
         },

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::gates::Gate;
+use crate::control::ControlEntry;
 use crate::plan::PlanRef;
 use crate::table::{CommitNumber, Format, TableVersion};
 
@@ -14,7 +16,20 @@ pub enum Event {
     LeaseTaken {
         /// The command that it runs.
         command: String,
+        /// Whether it tells hooks of the transitions that it makes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hooks: bool,
     },
+    /// Hooks have been told of every transition up to an entry.
+    HooksTold {
+        /// That entry.
+        through: u64,
+        /// Hooks that could not be told, by their commands or addresses; they are not tried again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed: Vec<String>,
+    },
+    /// A runner honours a request that an operator wrote while it was at work, or before.
+    Controlled(ControlEntry),
     /// A plan was made and saved.
     Planned {
         /// The plan.
@@ -57,12 +72,53 @@ pub enum Event {
     },
     /// A validation has ended.
     Validated(ValidationRecord),
+    /// Somebody else has committed to the new table.
+    RogueSeen {
+        /// Versions that were not known before, oldest first.
+        versions: Vec<TableVersion>,
+    },
+    /// An operator has decided what becomes of writes to the side that should not be written.
+    Reconciled {
+        /// The side that was written.
+        side: Side,
+        /// Its versions: of the new table those of others, of the old one the version that was looked at.
+        versions: Vec<TableVersion>,
+        /// What becomes of them.
+        decision: Reconcile,
+        /// Why, by the operator's own word.
+        reason: String,
+        /// Who decided.
+        by: String,
+    },
+    /// An operator forces a gate of the cutover that was shut.
+    Forced {
+        /// The gate.
+        gate: Gate,
+        /// Why it was shut.
+        shut: Vec<String>,
+        /// Why it is forced, by the operator's own word.
+        reason: String,
+        /// Who forces it.
+        by: String,
+    },
     /// The alias is about to point elsewhere.
     SwitchIntended(PointerSwitch),
     /// The alias points there.
     Switched {
         /// The pointer's number.
         number: u64,
+    },
+    /// A group of readers has been on the new table for its bake time, and its health command never failed.
+    StagePassed {
+        /// The group's alias.
+        alias: String,
+    },
+    /// A group's health command failed: every group is to go back.
+    StageFailed {
+        /// The group's alias.
+        alias: String,
+        /// What the command did.
+        reason: String,
     },
     /// The intended switch did not happen: another migration has moved the alias.
     SwitchVoid {
@@ -96,6 +152,17 @@ pub enum Event {
     },
     /// It has been dropped.
     Aborted,
+}
+
+/// What becomes of writes to the side that should not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reconcile {
+    /// They are this migration's from now on. Of the old table they are carried over; those of the new one must have passed
+    /// a validation.
+    Adopt,
+    /// They are not wanted. Those of the old table stay in it, and go when it goes.
+    Reject,
 }
 
 /// What an intended commit does.
@@ -164,6 +231,13 @@ pub struct PointerSwitch {
     pub nonce: String,
     /// Whether commits to the new table that the old one lacks are given up by this (rollback only).
     pub loses_writes: bool,
+    /// Whether with it every group of readers is on that side. Of journals that knew one group only, always.
+    #[serde(default = "only_group", skip_serializing_if = "Clone::clone")]
+    pub completes: bool,
+}
+
+fn only_group() -> bool {
+    true
 }
 
 /// A validation's outcome as a word.

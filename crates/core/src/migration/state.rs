@@ -1,12 +1,15 @@
 //! The fold over the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use lakeshift_journal::Entry;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, PointerSwitch, Settled, Side, ValidationRecord, Work};
+use super::event::{Event, PointerSwitch, Reconcile, Settled, Side, ValidationRecord, Work};
+use super::hook::Owed;
+use super::transition::Transition;
+use crate::control::Controls;
 use crate::plan::PlanRef;
 use crate::table::{CommitNumber, TableVersion};
 
@@ -127,6 +130,15 @@ pub struct PendingCommit {
     pub work: Work,
 }
 
+/// A group of readers that were not well on the new table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StageFailure {
+    /// The group's alias.
+    pub alias: String,
+    /// What its health command did.
+    pub reason: String,
+}
+
 /// How far the old table's end has come.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sunset {
@@ -147,6 +159,14 @@ pub struct Sunset {
 pub struct State {
     /// Where it stands.
     pub phase: Phase,
+    /// Journal entries so far.
+    pub entries: u64,
+    /// Whether the present runner tells hooks of its transitions.
+    pub tells_hooks: bool,
+    /// Transitions that hooks have not been told of, oldest first.
+    pub owed: Vec<Owed>,
+    /// The requests of operators that runners have honoured.
+    pub controls: Controls,
     /// Digest of the spec of the last plan.
     pub spec_digest: Option<String>,
     /// The last plan.
@@ -165,8 +185,21 @@ pub struct State {
     pub pending_commit: Option<PendingCommit>,
     /// The last validation.
     pub validation: Option<ValidationRecord>,
-    /// Where the alias points, once this migration has switched it.
-    pub pointer: Option<PointerSwitch>,
+    /// Where each alias points, once this migration has switched it.
+    pub pointers: BTreeMap<String, PointerSwitch>,
+    /// Aliases whose readers have been well on the new table for their bake time.
+    pub baked: BTreeSet<String>,
+    /// The group whose health command failed, and what it did; until every group is back.
+    pub stage_failed: Option<StageFailure>,
+    /// Versions of the new table that others have committed, as far as runners have seen them.
+    pub foreign: BTreeSet<TableVersion>,
+    /// Those of them that an operator has adopted.
+    pub adopted: BTreeSet<TableVersion>,
+    /// The old table's version whose late writes an operator has rejected.
+    pub rejected: Option<TableVersion>,
+    /// Whether late writes to the old table have been carried over since the cutover. What the new table's own writers
+    /// had committed just before can no longer be told from its marks.
+    pub carried_late: bool,
     /// A switch whose end nobody has seen.
     pub pending_switch: Option<PointerSwitch>,
     /// When readers were last switched to the new table.
@@ -203,15 +236,57 @@ impl State {
         self.boundary.as_ref().is_some_and(|boundary| boundary.done.len() >= boundary.plan.summary.units)
     }
 
-    /// Which side readers of the alias see.
+    /// Commits of others to the new table that nobody has adopted: `now`, which its marks tell, and those seen earlier.
+    pub fn rogues(&self, now: &[TableVersion]) -> Vec<TableVersion> {
+        let earlier = self.foreign.iter().filter(|version| !now.contains(version));
+        earlier.chain(now).filter(|version| !self.adopted.contains(*version)).cloned().collect()
+    }
+
+    /// Whether the old table holds nothing but what has been carried over, or was rejected.
+    pub fn source_is_at_rest(&self, source: Option<&TableVersion>) -> bool {
+        let known = self.mirror.as_ref().map(|mirror| &mirror.applied);
+        source == known || (source.is_some() && source == self.rejected.as_ref())
+    }
+
+    /// Aliases that point to the new table.
+    pub fn on_new(&self) -> impl Iterator<Item = &str> {
+        self.pointers.values().filter(|pointer| pointer.side == Side::New).map(|pointer| pointer.alias.as_str())
+    }
+
+    /// New as soon as one group of readers sees the new table.
     pub fn live_side(&self) -> Side {
-        self.pointer.as_ref().map_or(Side::Old, |pointer| pointer.side)
+        if self.on_new().next().is_some() { Side::New } else { Side::Old }
     }
 
     /// Adds one event.
     pub fn apply(&mut self, event: &Event, at: DateTime<Utc>) {
+        let (from, switch) = (self.phase, self.pending_switch.clone().filter(|_| matches!(event, Event::Switched { .. })));
+        let switched_to = switch.as_ref().map(|switch| switch.side);
+        self.entries += 1;
+        self.fold_in(event, at);
+        if let Some(transition) = Transition::of(event, switched_to, from, self.phase).filter(|_| self.tells_hooks) {
+            let summary = switch.map_or_else(|| event.summary(), |switch| switch.outcome());
+            let (sequence, to) = (self.entries, self.phase);
+            self.owed.push(Owed { sequence, transition, from, to, at, summary });
+        }
+    }
+
+    fn fold_in(&mut self, event: &Event, at: DateTime<Utc>) {
         match event {
-            Event::LeaseTaken { .. } => {}
+            Event::RogueSeen { versions } => self.foreign.extend(versions.iter().cloned()),
+            Event::Reconciled { side: Side::New, versions, decision: Reconcile::Adopt, .. } => {
+                self.adopted.extend(versions.iter().cloned());
+            }
+            Event::Reconciled { side: Side::Old, versions, decision: Reconcile::Reject, .. } => {
+                self.rejected = versions.last().cloned();
+            }
+            // The commit that carried them over has said it all; writes to the new table are not rejected.
+            Event::Reconciled { .. } => {}
+            // For those who read the journal; nothing follows from it.
+            Event::Forced { .. } => {}
+            Event::LeaseTaken { hooks, .. } => self.tells_hooks = *hooks,
+            Event::HooksTold { through, .. } => self.owed.retain(|owed| owed.sequence > *through),
+            Event::Controlled(entry) => self.controls.apply(entry),
             Event::Planned { plan, spec_digest, .. } => {
                 self.plan = Some(plan.clone());
                 self.spec_digest = Some(spec_digest.clone());
@@ -232,6 +307,10 @@ impl State {
             Event::SwitchIntended(switch) => self.pending_switch = Some(switch.clone()),
             Event::Switched { .. } => self.switched(at),
             Event::SwitchVoid { .. } => self.pending_switch = None,
+            Event::StagePassed { alias } => drop(self.baked.insert(alias.clone())),
+            Event::StageFailed { alias, reason } => {
+                self.stage_failed = Some(StageFailure { alias: alias.clone(), reason: reason.clone() });
+            }
             Event::Quarantined { manifest, files, bytes, .. } => {
                 let (files, bytes, purged) = (*files, *bytes, false);
                 self.sunset = Some(Sunset { manifest: manifest.clone(), at, files, bytes, purged });
@@ -260,6 +339,7 @@ impl State {
             (Work::Mirror { to, plan_digest, .. }, _, Some(mirror)) => {
                 mirror.applied = to.clone();
                 mirror.at = at;
+                self.carried_late |= self.phase == Phase::Grace;
                 mirror.plans.push(SavedPlan { digest: plan_digest, source: to });
             }
             _ => {}
@@ -279,21 +359,29 @@ impl State {
 
     fn switched(&mut self, at: DateTime<Utc>) {
         let Some(switch) = self.pending_switch.take() else { return };
+        self.baked.remove(&switch.alias);
         match switch.side {
-            Side::New => {
+            Side::New if switch.completes => {
                 self.phase = Phase::Grace;
                 self.cut_over_at = Some(at);
                 self.cut_over_target = self.validation.as_ref().map(|validation| validation.target.clone());
+            }
+            // Some groups are on one side, some on the other, on the way there or back.
+            Side::New => self.phase = Phase::Cutover,
+            Side::Old if self.phase >= Phase::Cutover && !switch.completes => {
+                self.phase = Phase::Cutover;
+                self.cut_over_at = None;
             }
             // The pointer's first value, and a rollback. What readers may have written to the new table meanwhile
             // makes the certificate worthless: it is bound to versions, so it needs no rule of its own.
             Side::Old if self.phase >= Phase::Cutover => {
                 self.phase = Phase::Validation;
                 self.cut_over_at = None;
+                self.stage_failed = None;
             }
             Side::Old => {}
         }
-        self.pointer = Some(switch);
+        self.pointers.insert(switch.alias.clone(), switch);
     }
 
     /// The last validation, if it says PASS of exactly these versions and this spec.

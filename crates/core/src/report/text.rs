@@ -32,7 +32,7 @@ pub(super) fn prose_of(text: &str, chars_max: usize) -> String {
 }
 
 /// 1234567 as `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -45,13 +45,13 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1 row`, `2 rows`.
-pub(super) fn plural(number: u64, noun: &str) -> String {
+pub(crate) fn plural(number: u64, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {noun}{s}", count(number))
 }
 
 /// Bytes in the largest unit that leaves at least one.
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut scale = 1_u64;
     let mut name = None;
@@ -82,7 +82,7 @@ pub(super) fn duration(milliseconds: u64) -> String {
 }
 
 /// Foreign text as XML or HTML text or attribute: no markup, and no character that XML 1.0 forbids.
-pub(super) fn markup(text: &str) -> String {
+pub(crate) fn markup(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -101,7 +101,7 @@ pub(super) fn markup(text: &str) -> String {
 }
 
 /// Text of at most `chars_max` characters, with a mark where it was cut.
-pub(super) fn cut(text: &str, chars_max: usize) -> String {
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
     let mut out: String = text.chars().take(chars_max).collect();
     if text.chars().nth(chars_max).is_some() {
         out.push('…');

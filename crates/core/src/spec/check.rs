@@ -8,7 +8,7 @@ use super::check_validation::validation;
 use super::error::{Problem, shown};
 use super::guard::{Step, path};
 use super::locations::Location;
-use super::model::{Spec, Strategy, Sunset, SunsetDisposition, Target};
+use super::model::{LAST_GROUP, Spec, Strategy, Sunset, SunsetDisposition, Target};
 use super::secret::{Secret, is_credential};
 use super::sizes::{ByteSize, Span};
 use super::text;
@@ -71,6 +71,7 @@ pub(super) fn check(spec: &Spec) -> Checked {
     statements(spec)?;
     quantities(spec)?;
     sunset(spec)?;
+    super::hooks::check(&spec.hooks)?;
     properties(spec)
 }
 
@@ -96,6 +97,29 @@ fn names(spec: &Spec) -> Checked {
     if !text::is_alias(&spec.cutover.alias) {
         let expected = "1 to 64 letters (A–Z, a–z), digits, `-`, `_` and `.`, beginning with a letter or digit";
         return Err(value("cutover.alias", &spec.cutover.alias, expected));
+    }
+    stages(spec)
+}
+
+fn stages(spec: &Spec) -> Checked {
+    let (mut names, mut aliases) = (BTreeSet::from([LAST_GROUP]), BTreeSet::from([spec.cutover.alias.as_str()]));
+    for (index, stage) in spec.cutover.stages.iter().enumerate() {
+        let key = |setting: &str| format!("cutover.stages.{index}.{setting}");
+        if !text::is_name(&stage.name) {
+            return Err(value(&key("name"), &stage.name, "1 to 64 letters (A–Z, a–z), digits, `-` and `_`"));
+        }
+        if !text::is_alias(&stage.alias) {
+            return Err(value(&key("alias"), &stage.alias, "1 to 64 letters, digits, `-`, `_` and `.`"));
+        }
+        if !names.insert(&stage.name) {
+            let what =
+                format!("two groups of readers are named `{}`; the readers of cutover.alias are `{LAST_GROUP}`", stage.name);
+            return Err(contradiction(&key("name"), what, "give every group a name of its own"));
+        }
+        if !aliases.insert(&stage.alias) {
+            let what = format!("two groups of readers resolve `{}`", stage.alias);
+            return Err(contradiction(&key("alias"), what, "give every group an alias of its own"));
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod check;
 mod check_validation;
 mod error;
 mod guard;
+mod hooks;
 mod locations;
 mod model;
 mod read;
@@ -20,10 +21,12 @@ mod text;
 
 pub use catalog::{Catalog, CatalogCredentials, CatalogKind};
 pub use error::{Problem, SpecError};
+pub use hooks::HookTransitions;
 pub use locations::{Location, LocationError};
 pub use model::{
-    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, RuleUnit, Scope, SnapshotRule,
-    Source, Spec, SqlTransform, Strategy, Sunset, SunsetDisposition, Target, Validation,
+    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, Hook, LAST_GROUP, OnFailure,
+    RuleUnit, Scope, SnapshotRule, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition, Target,
+    Validation,
 };
 pub use read::SPEC_BYTES_MAX;
 pub use secret::{MissingVariable, Place, Secret};

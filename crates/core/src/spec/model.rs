@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
+use super::hooks::HookTransitions;
 use super::locations::Location;
 use super::secret::Secret;
 use super::sizes::{ByteSize, Span};
@@ -55,6 +56,9 @@ pub struct Spec {
     /// What becomes of the source after the cutover.
     #[serde(default)]
     pub sunset: Sunset,
+    /// Who is asked before transitions, and told of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
     /// Options of the object stores of control root, source and target: `endpoint`, `region`, `access_key_id: ${NAME}` …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage: BTreeMap<String, Secret>,
@@ -369,6 +373,61 @@ pub struct Cutover {
     /// The name that readers resolve: 1 to 64 letters, digits, `-`, `_` and `.`.
     #[schemars(schema_with = "text::alias_schema")]
     pub alias: String,
+    /// Groups of readers that move before those of `alias`, in this order, each watched before the next moves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
+    /// How long the readers of `alias` are watched after they moved.
+    #[serde(default = "no_time", skip_serializing_if = "is_no_time")]
+    pub bake: Span,
+    /// A program with its arguments that says by exit code 0 that the readers of `alias` are well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<String>,
+}
+
+/// A group of readers that moves before the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// The group's name: 1 to 64 letters, digits, `-` and `_`; not `all`.
+    #[schemars(schema_with = "text::name_schema")]
+    pub name: String,
+    /// The name that its readers resolve.
+    #[schemars(schema_with = "text::alias_schema")]
+    pub alias: String,
+    /// How long its readers are watched before the next group moves.
+    #[serde(default = "no_time")]
+    pub bake: Span,
+    /// A program with its arguments, run when the group has moved and every 10 s of the bake time. An exit code other than
+    /// 0 takes every group back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<String>,
+}
+
+fn no_time() -> Span {
+    Span::seconds(0)
+}
+
+fn is_no_time(span: &Span) -> bool {
+    span.as_seconds() == 0
+}
+
+impl Stage {
+    /// Whether there is anything to wait for or to ask after the group has moved.
+    pub fn is_watched(&self) -> bool {
+        self.bake.as_seconds() > 0 || !self.health.is_empty()
+    }
+}
+
+/// The group of those who read `cutover.alias`.
+pub const LAST_GROUP: &str = "all";
+
+impl Cutover {
+    /// Every group of readers in the order in which they move; the last one reads `alias`.
+    pub fn groups(&self) -> Vec<Stage> {
+        let last =
+            Stage { name: LAST_GROUP.to_owned(), alias: self.alias.clone(), bake: self.bake, health: self.health.clone() };
+        self.stages.iter().cloned().chain([last]).collect()
+    }
 }
 
 /// What becomes of the source after the cutover.
@@ -399,4 +458,47 @@ pub enum SunsetDisposition {
     Quarantine,
     /// They are listed in a manifest and deleted when the quarantine is over.
     Purge,
+}
+
+/// A command or an address that is asked before transitions, or told of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// Which transitions: a list, or `all`.
+    pub on: HookTransitions,
+    /// A program with its arguments. It gets the payload (docs/hooks.md) on standard input, and LAKESHIFT_* variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// An http or https address, in place of a command; the payload is sent to it by POST. It stands in the journal: no
+    /// address that is a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+    /// Time for it to answer.
+    #[serde(default = "hook_timeout")]
+    pub timeout: Span,
+    /// abort: it is asked before a transition, and its failure refuses the transition. warn: it is told after.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+fn hook_timeout() -> Span {
+    Span::seconds(30)
+}
+
+impl Hook {
+    /// The hook as people know it: its command or its address.
+    pub fn name(&self) -> String {
+        self.webhook.clone().unwrap_or_else(|| self.command.join(" "))
+    }
+}
+
+/// What a hook's failure does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The hook runs before the transition, and its failure refuses it.
+    Abort,
+    /// The hook runs after the transition, and its failure is told.
+    #[default]
+    Warn,
 }

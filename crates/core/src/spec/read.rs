@@ -21,7 +21,7 @@ pub const SPEC_BYTES_MAX: usize = 1 << 20;
 const BRACKETS_MAX: usize = 4096;
 
 /// Parts of a spec that say how a migration is run, not what it means.
-const OPERATIONAL: [&str; 6] = ["description", "dual_write", "backfill", "validation", "sunset", "storage"];
+const OPERATIONAL: [&str; 7] = ["description", "dual_write", "backfill", "validation", "sunset", "storage", "hooks"];
 
 impl Spec {
     /// Reads and checks a spec. `file` names it in errors, and its folder is what relative locations start from; nothing
@@ -55,6 +55,14 @@ impl Spec {
                 if let Some(Value::Object(catalog)) = parts.get_mut("catalog") {
                     catalog.retain(|key, _| !CREDENTIALS.contains(&key.as_str()));
                 }
+            }
+        }
+        // Which groups there are is what it means; how long they are watched is how it is run.
+        if let Value::Object(cutover) = &mut json["cutover"] {
+            cutover.retain(|part, _| matches!(part.as_str(), "alias" | "stages"));
+            let stages = cutover.get_mut("stages").and_then(Value::as_array_mut);
+            for stage in stages.into_iter().flatten().filter_map(Value::as_object_mut) {
+                stage.retain(|part, _| part == "alias");
             }
         }
         let digest = Sha256::digest(sorted(json).to_string());

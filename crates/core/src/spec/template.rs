@@ -47,6 +47,7 @@ fn write_template(out: &mut String, input: &TemplateInput<'_>) -> std::fmt::Resu
     write_target(out, input)?;
     out.push_str(OPTIONAL_BEFORE_CUTOVER);
     writeln!(out, "# The name that readers resolve with `lakeshift resolve`.\ncutover:\n  alias: {name}")?;
+    out.push_str(OPTIONAL_IN_CUTOVER);
     out.push_str(OPTIONAL_AFTER_CUTOVER);
     Ok(())
 }
@@ -160,12 +161,25 @@ const OPTIONAL_BEFORE_CUTOVER: &str = "\
 
 ";
 
+const OPTIONAL_IN_CUTOVER: &str = "\
+#   # Groups of readers that move first, each watched before the next one moves:
+#   stages:
+#     - {name: canary, alias: table_canary, bake: 30m, health: [./readers-are-well.sh]}
+#   bake: 1h                   # for the readers of `alias` themselves
+#   health: [./readers-are-well.sh]
+";
+
 const OPTIONAL_AFTER_CUTOVER: &str = "
 # What becomes of the source; nothing is deleted by default:
 # sunset:
 #   grace: 14d
 #   disposition: keep          # or quarantine, purge
 #   quarantine: 7d             # with purge: the wait before files are deleted
+
+# Who is asked before transitions (abort) or told of them (warn); docs/hooks.md:
+# hooks:
+#   - {on: [cutover, rollback], command: [./may-we.sh], on_failure: abort}
+#   - {on: all, webhook: http://127.0.0.1:8080/lakeshift, timeout: 10s}
 
 # Options of the object store. Credentials come from the environment and never stand in this file:
 # storage:

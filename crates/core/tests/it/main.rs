@@ -4,8 +4,12 @@
 #[cfg(test)]
 mod equivalence;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod phases;
 #[cfg(test)]
 mod report;
 #[cfg(test)]
 mod spec;
+#[cfg(test)]
+mod spec_hooks;

@@ -1,6 +1,6 @@
 //! The report as people and programs read it.
 
-mod browser;
+pub mod browser;
 mod fixtures;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -78,3 +78,28 @@ async fn settle() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_closed_throttle_lets_nothing_pass_without_a_limit_or_with_one_and_saves_nothing_up() {
+    for rate in [None, Some(1000)] {
+        let clock = Arc::new(ManualClock::waiting());
+        let throttle = Throttle::new(Arc::clone(&clock) as Arc<dyn Clock>, rate);
+        throttle.take(1000).await;
+        throttle.set_closed(true);
+        let waiting = tokio::spawn({
+            let throttle = throttle.clone();
+            async move { throttle.take(500).await }
+        });
+        for _ in 0..100 {
+            clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished(), "{rate:?}");
+        throttle.set_closed(false);
+        for _ in 0..5 {
+            clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        waiting.await.unwrap();
+    }
+}

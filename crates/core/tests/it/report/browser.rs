@@ -42,11 +42,12 @@ fn opened(name: &str, report: &ValidationReport, script: &str) -> Option<String>
     Some(dump(browser, &folder, &page))
 }
 
-fn browser() -> Option<&'static str> {
+/// The first Chromium that runs here; says so where none does.
+pub fn browser() -> Option<&'static str> {
     let works = |program: &&str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     let browser = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(works);
     if browser.is_none() {
-        eprintln!("skipped: no chromium here (apt-get install chromium), so the HTML report was not opened");
+        eprintln!("skipped: no chromium here (apt-get install chromium), so the page was not opened");
     }
     browser
 }
@@ -57,7 +58,8 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-fn dump(browser: &str, folder: &Path, page: &Path) -> String {
+/// The page's elements after its scripts ran.
+pub fn dump(browser: &str, folder: &Path, page: &Path) -> String {
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr"])
         .arg(format!("--user-data-dir={}", folder.join("profile").display()))

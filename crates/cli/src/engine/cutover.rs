@@ -1,0 +1,145 @@
+//! The cutover: one group of readers after the other, each moved through every gate by one compare-and-swap, watched for its
+//! bake time, and taken back with all others when its health command fails.
+//!
+//! A runner may be killed between any two steps. The journal says which group is where: the next runner finishes the switch
+//! that was begun, watches the group that was not watched to its end again from the start, and goes on.
+
+use std::time::Duration;
+
+use lakeshift_core::migration::{Command, Event, Gate, Phase, Side, Transition, cutover_gates, may_switch};
+use lakeshift_core::spec::Stage;
+
+use super::rows::Rows;
+use super::tables::Tables;
+use super::{evidence, mirror, switch, validation};
+use crate::error::Error;
+use crate::hooks;
+use crate::session::Session;
+
+/// How often a health command runs during the bake time.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a health command may take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Gates that an operator forces.
+#[derive(Debug, Clone)]
+pub struct Force {
+    /// The gates.
+    pub gates: Vec<Gate>,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+}
+
+/// Moves every group that is not on the new table.
+///
+/// # Errors
+/// [`Error::Refused`] by a gate or a hook, with the groups that have moved left where they are; [`Error::StageFailed`] with
+/// every group back on the old table.
+pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows, force: &Force) -> Result<(), Error> {
+    for group in session.spec.cutover.groups() {
+        if !session.state.on_new().any(|alias| alias == group.alias) {
+            catch_up(session, tables, rows).await?;
+            pass_gates(session, tables, force).await?;
+            let summary = format!("readers of {} are about to move to the new table", group.alias);
+            hooks::ask_about(session, Command::Cutover, Transition::Cutover, &summary).await?;
+            switch::switch(session, tables, &group.alias, Side::New, false).await?;
+        }
+        watch(session, tables, rows, &group).await?;
+    }
+    Ok(())
+}
+
+/// Between two groups writers go on with the old table: what came is carried over, and validated.
+async fn catch_up(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), Error> {
+    if session.state.phase != Phase::Cutover {
+        return Ok(());
+    }
+    session.wait_while_paused().await?;
+    mirror::round(session, tables, rows).await?;
+    let source = tables.source.snapshot(None).await?.version;
+    let target = tables.target.snapshot(None).await?.version;
+    if session.state.fresh_pass(&source, &target, &session.spec.digest()).is_none() {
+        validation::run(session, tables, rows, &validation::Options::default()).await?;
+    }
+    Ok(())
+}
+
+/// Asks every gate. Those that open by force alone stand in the journal before anything moves.
+async fn pass_gates(session: &mut Session, tables: &Tables, force: &Force) -> Result<(), Error> {
+    let mut now = evidence::gather(session, tables, Command::Cutover).await?;
+    now.forced = force.gates.clone();
+    may_switch(&session.state, &now).map_err(|refusal| Error::Refused {
+        command: Command::Cutover.name(),
+        migration: session.id().clone(),
+        refusal,
+    })?;
+    for check in cutover_gates(&session.state, &now).into_iter().filter(|check| check.forced) {
+        let (reason, by) = (force.reason.clone(), force.by.clone());
+        session.record(Event::Forced { gate: check.gate, shut: check.reasons, reason, by }).await?;
+    }
+    Ok(())
+}
+
+/// Watches a group that has moved, unless it was watched to its end before.
+async fn watch(session: &mut Session, tables: &Tables, rows: &Rows, group: &Stage) -> Result<(), Error> {
+    if !evidence::is_unwatched(session, group) {
+        return Ok(());
+    }
+    session.context.progress.say(format!("watching the readers of {} for {}", group.alias, group.bake));
+    match bake(session, tables, rows, group).await? {
+        Ok(()) => session.record(Event::StagePassed { alias: group.alias.clone() }).await,
+        Err(reason) => {
+            let (alias, why) = (group.alias.clone(), reason.clone());
+            session.record(Event::StageFailed { alias, reason: why }).await?;
+            let foreign = evidence::gather(session, tables, Command::Rollback).await?.foreign;
+            if !foreign.is_empty() {
+                // The one thing that no program may decide: `rollback` names the commits and wants `--accept-loss`.
+                return Err(Error::StageStuck { group: group.name.clone(), reason });
+            }
+            switch::back(session, tables, false).await?;
+            Err(Error::StageFailed { group: group.name.clone(), reason })
+        }
+    }
+}
+
+/// The inner error is what the health command did.
+async fn bake(session: &mut Session, tables: &Tables, rows: &Rows, group: &Stage) -> Result<Result<(), String>, Error> {
+    let clock = session.context.clock.clone();
+    let until = clock.elapsed() + group.bake.duration();
+    loop {
+        if let Err(reason) = health(session, tables, group).await? {
+            return Ok(Err(reason));
+        }
+        let left = until.saturating_sub(clock.elapsed());
+        if left.is_zero() {
+            return Ok(Ok(()));
+        }
+        // Those who moved shall see what is written for those who have not. When all have, the new table is the one that is
+        // written.
+        if session.state.phase == Phase::Cutover && session.live().paused().is_none() {
+            mirror::round(session, tables, rows).await?;
+        }
+        let wait = clock.sleep(left.min(HEALTH_INTERVAL));
+        session.while_renewing(session.context.stop.or_drop(wait)).await??;
+    }
+}
+
+async fn health(session: &Session, tables: &Tables, group: &Stage) -> Result<Result<(), String>, Error> {
+    if group.health.is_empty() {
+        return Ok(Ok(()));
+    }
+    let variables = [
+        ("LAKESHIFT_MIGRATION", session.id().0.clone()),
+        ("LAKESHIFT_CONTROL", session.control.location().to_owned()),
+        ("LAKESHIFT_GROUP", group.name.clone()),
+        ("LAKESHIFT_ALIAS", group.alias.clone()),
+        ("LAKESHIFT_FORMAT", tables.target.format().to_string()),
+        ("LAKESHIFT_LOCATION", tables.target.location().to_owned()),
+    ];
+    let command = hooks::run_command(&group.health, &variables, None);
+    let answer = hooks::within(session, HEALTH_TIMEOUT, command);
+    session.while_renewing(session.context.stop.or_drop(answer)).await?
+}

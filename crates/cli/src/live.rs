@@ -1,0 +1,79 @@
+//! What an operator may change while a runner works: the limits on bytes, requests and units, and whether rows move at all.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lakeshift_core::control::{ControlEntry, Controls, Hold, Limit};
+use lakeshift_core::spec::Spec;
+use lakeshift_exec::throttle::Throttle;
+use lakeshift_journal::Clock;
+
+/// The settings of one runner; clones share them.
+#[derive(Debug, Clone)]
+pub struct Live {
+    bytes: Throttle,
+    requests: Throttle,
+    spec_rate: Option<u64>,
+    spec_concurrency: u32,
+    controls: Arc<Mutex<Controls>>,
+}
+
+impl Live {
+    /// The spec's settings, and over them what was honoured so far.
+    pub fn new(spec: &Spec, controls: &Controls, clock: &Arc<dyn Clock>) -> Self {
+        let spec_rate = spec.backfill.bytes_per_second.map(|rate| rate.bytes());
+        let live = Self {
+            bytes: Throttle::new(clock.clone(), spec_rate),
+            requests: Throttle::new(clock.clone(), None),
+            spec_rate,
+            spec_concurrency: spec.backfill.concurrency,
+            controls: Arc::default(),
+        };
+        live.set(controls.clone());
+        live
+    }
+
+    /// Honours one more request.
+    pub fn apply(&self, entry: &ControlEntry) {
+        let mut controls = self.lock().clone();
+        controls.apply(entry);
+        self.set(controls);
+    }
+
+    fn set(&self, controls: Controls) {
+        let limits = controls.limits;
+        self.bytes.set_rate(limits.bytes_per_second.map_or(self.spec_rate, Limit::rate));
+        self.requests.set_rate(limits.requests_per_second.and_then(Limit::rate));
+        // Rows under way stand still; requests do not, so that a commit under way comes to its end.
+        self.bytes.set_closed(controls.paused.is_some());
+        *self.lock() = controls;
+    }
+
+    /// The number of the last request that is honoured.
+    pub fn last(&self) -> u64 {
+        self.lock().last
+    }
+
+    /// Who has paused the migration.
+    pub fn paused(&self) -> Option<Hold> {
+        self.lock().paused.clone()
+    }
+
+    /// Units that run at once.
+    pub fn concurrency(&self) -> u32 {
+        self.lock().limits.concurrency.unwrap_or(self.spec_concurrency).max(1)
+    }
+
+    /// Paces rows, by the source's bytes.
+    pub fn bytes(&self) -> &Throttle {
+        &self.bytes
+    }
+
+    /// Paces requests to the tables' stores.
+    pub fn requests(&self) -> &Throttle {
+        &self.requests
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Controls> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,161 @@
+//! Live control: requests from another machine reach a runner at work, or the next one.
+
+use std::time::Duration;
+
+use lakeshift::error::Error;
+use lakeshift_journal::Clock;
+use serde_json::Value;
+
+use crate::life::{LIFE, before};
+use crate::support::{Flight, Target, World};
+
+const LATE: &[Flight] = &[(60, "ORD", Some(12))];
+
+/// The kinds of journal entries with what was asked, oldest first.
+async fn controlled(world: &World) -> Vec<String> {
+    let history = world.run(&["history", "SPEC"]).await.unwrap().json;
+    let entries = history["entries"].as_array().unwrap().iter();
+    let asked = entries.filter(|entry| entry["kind"] == "controlled");
+    asked.map(|entry| entry["event"]["request"]["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn status(world: &World) -> Value {
+    world.run(&["status", "SPEC"]).await.unwrap().json
+}
+
+/// Lets `seconds` pass in small steps, and whoever runs beside go on.
+async fn pass(world: &World, seconds: u64) {
+    for _ in 0..seconds {
+        world.clock.advance(Duration::from_secs(1));
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_paused_backfill_waits_with_its_lease_until_another_machine_lets_it_go_on() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("backfill")).await;
+    world.run(&["pause", "SPEC", "--reason", "month end", "--by", "ann"]).await.unwrap();
+    let paused = status(&world).await;
+    assert_eq!((&paused["controls"]["paused"]["by"], &paused["controls_honoured"]), (&"ann".into(), &0.into()));
+    let runner = world.run(&["backfill", "SPEC"]);
+    let operator = async {
+        pass(&world, 300).await;
+        let waiting = status(&world).await;
+        assert_eq!(waiting["phase"], "backfill", "no unit was moved: {waiting}");
+        assert!(waiting["runner"]["holder"].is_string(), "the lease is renewed through five minutes: {waiting}");
+        assert_eq!(waiting["controls_honoured"], 1, "the runner has recorded what it honours: {waiting}");
+        world.run(&["resume", "SPEC"]).await.unwrap();
+        pass(&world, 20).await;
+    };
+    let (ran, ()) = tokio::join!(runner, operator);
+    ran.unwrap();
+    assert_eq!(status(&world).await["phase"], "validation");
+    assert_eq!(controlled(&world).await, ["pause", "resume"]);
+}
+
+#[tokio::test]
+async fn a_follower_is_paused_while_it_follows() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("mirror")).await;
+    let (stopper, stop) = lakeshift::stop::channel();
+    let follower = world.run_until(stop, &["mirror", "SPEC", "--follow"]);
+    let operator = async {
+        pass(&world, 40).await;
+        world.run(&["pause", "SPEC"]).await.unwrap();
+        pass(&world, 20).await;
+        let rounds = status(&world).await["mirror"]["rounds"].clone();
+        world.put_day(9, "paused.parquet", LATE).await;
+        pass(&world, 200).await;
+        assert_eq!(status(&world).await["mirror"]["rounds"], rounds, "nothing is carried over while paused");
+        world.run(&["resume", "SPEC"]).await.unwrap();
+        pass(&world, 80).await;
+        assert_ne!(status(&world).await["mirror"]["rounds"], rounds, "it is carried over now");
+        stopper.stop();
+        pass(&world, 20).await;
+    };
+    let (followed, ()) = tokio::join!(follower, operator);
+    followed.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_looks_once_does_not_wait_for_a_pause_to_end() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("mirror")).await;
+    world.run(&["pause", "SPEC", "--reason", "month end"]).await.unwrap();
+    let error = world.run(&["mirror", "SPEC"]).await.unwrap_err();
+    assert!(matches!(error, Error::Paused { .. }), "{error}");
+    assert_eq!(error.exit_code(), 5);
+    assert!(error.to_string().contains("month end"), "{error}");
+    world.run(&["resume", "SPEC"]).await.unwrap();
+    world.run(&["mirror", "SPEC"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_throttle_reaches_a_backfill_and_takes_its_time() {
+    let elapsed = async |limits: &[&str]| {
+        let world = World::in_memory(Target::Iceberg);
+        world.live(before("backfill")).await;
+        if !limits.is_empty() {
+            world.run(&[&["throttle", "SPEC"], limits].concat()).await.unwrap();
+        }
+        let began = world.clock.elapsed();
+        let (ran, ()) = tokio::join!(world.run(&["backfill", "SPEC"]), pass(&world, 0));
+        ran.unwrap();
+        (world.clock.elapsed() - began, world)
+    };
+    let (fast, _) = elapsed(&[]).await;
+    let (slow, world) = elapsed(&["--bytes-per-second", "100B"]).await;
+    assert!(fast < Duration::from_secs(2) && slow > Duration::from_secs(10), "{fast:?} {slow:?}");
+    assert_eq!(controlled(&world).await, ["throttle"]);
+    let (few, _) = elapsed(&["--requests-per-second", "1"]).await;
+    assert!(few > Duration::from_secs(10), "{few:?}");
+    let (wide, world) = elapsed(&["--concurrency", "2"]).await;
+    assert!(wide < Duration::from_secs(2));
+    let text = world.run(&["throttle", "SPEC", "--reset"]).await.unwrap().text;
+    assert!(text.contains("asked to throttle to the spec's limits (request 2); nobody is at work"), "{text}");
+    assert_eq!(world.run(&["throttle", "SPEC"]).await.unwrap_err().exit_code(), 2);
+}
+
+#[tokio::test]
+async fn a_postponed_cutover_is_refused_until_the_hold_is_cleared() {
+    let world = World::in_memory(Target::DeltaInPlace);
+    world.live(before("cutover")).await;
+    world.run(&["postpone", "SPEC", "--reason", "quarter end", "--by", "ann"]).await.unwrap();
+    let error = world.run(&["cutover", "SPEC"]).await.unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("postponed by ann") && error.to_string().contains("quarter end"), "{error}");
+    world.run(&["postpone", "SPEC", "--clear"]).await.unwrap();
+    world.run(&["cutover", "SPEC"]).await.unwrap();
+    assert_eq!(controlled(&world).await, ["postpone", "clear_postpone"]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_gone_or_garbled_stops_a_runner_and_is_named() {
+    let world = World::in_memory(Target::DeltaInPlace);
+    world.live(before("backfill")).await;
+    world.run(&["pause", "SPEC"]).await.unwrap();
+    let object = "control/migrations/flights/control/00000000000000000001.json";
+    let pause = world.get(&format!("{}/{object}", world.root)).await;
+    let garbled = String::from_utf8(pause.to_vec()).unwrap().replace("\"pause\"", "\"stop\"");
+    world.put(object, garbled).await;
+    for run in [["backfill", "SPEC"], ["status", "SPEC"]] {
+        let error = world.run(&run).await.unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        assert!(error.to_string().contains("00000000000000000001.json"), "{error}");
+    }
+    world.put(object, pause).await;
+    world.run(&["resume", "SPEC"]).await.unwrap();
+    world.delete(object).await;
+    let error = world.run(&["backfill", "SPEC"]).await.unwrap_err();
+    assert!(error.to_string().contains("is missing"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_over_takes_no_requests() {
+    let world = World::in_memory(Target::DeltaInPlace);
+    world.live(LIFE).await;
+    assert_eq!(world.run(&["pause", "SPEC"]).await.unwrap_err().exit_code(), 4);
+}

@@ -1,0 +1,79 @@
+//! The gates of the cutover, shown and forced.
+
+use serde_json::Value;
+
+use crate::life::{Step, before};
+use crate::support::{Flight, Target, World};
+
+const LATE: &[Flight] = &[(60, "ORD", Some(12))];
+
+fn shut(answer: &Value) -> Vec<&str> {
+    let gates = answer["gates"].as_array().unwrap().iter();
+    gates.filter(|gate| gate["pass"] == false).map(|gate| gate["gate"].as_str().unwrap()).collect()
+}
+
+async fn objects(world: &World) -> usize {
+    futures::TryStreamExt::try_collect::<Vec<_>>(world.store.list(None)).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_every_gate_and_writes_nothing() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("cutover")).await;
+    let count = objects(&world).await;
+    let open = world.run(&["cutover", "SPEC", "--dry-run"]).await.unwrap();
+    assert_eq!((open.exit_code, shut(&open.json)), (0, vec![]));
+    assert!(open.text.contains("alias flights to iceberg memory:///lake/flights_iceberg"), "{}", open.text);
+    world.put_day(4, "a.parquet", LATE).await;
+    world.run(&["postpone", "SPEC", "--by", "ann", "--reason", "quarter end"]).await.unwrap();
+    let answer = world.run(&["cutover", "SPEC", "--dry-run"]).await.unwrap();
+    assert_eq!((answer.exit_code, shut(&answer.json)), (4, vec!["mirror", "certificate", "postponed"]));
+    assert!(answer.text.contains("dry run: 3 gate(s) refuse"), "{}", answer.text);
+    assert_eq!(objects(&world).await, count + 2, "the file of the source and the request to postpone");
+}
+
+#[tokio::test]
+async fn a_gate_that_may_be_forced_is_and_who_and_why_stands_in_the_journal() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("validate")).await;
+    world.run(&["postpone", "SPEC"]).await.unwrap();
+    assert_eq!(world.run(&["cutover", "SPEC"]).await.unwrap_err().exit_code(), 4);
+    let half = ["cutover", "SPEC", "--force", "certificate", "--reason", "seen by eye", "--by", "ann"];
+    let error = world.run(&half).await.unwrap_err();
+    assert!(error.to_string().contains("postponed") && !error.to_string().contains("validated"), "{error}");
+    world.run(&[&half[..], &["--force", "postponed", "--force", "rogue_writer"]].concat()).await.unwrap();
+    let history = world.run(&["history", "SPEC"]).await.unwrap();
+    let entries = history.json["entries"].as_array().unwrap().iter();
+    let forced: Vec<_> = entries.filter(|entry| entry["kind"] == "forced").map(|entry| entry["event"].clone()).collect();
+    let gates: Vec<_> = forced.iter().map(|event| event["gate"].as_str().unwrap()).collect();
+    assert_eq!(gates, ["certificate", "postponed"], "the gate of rogue writers was open");
+    assert_eq!((&forced[0]["by"], &forced[0]["reason"]), (&"ann".into(), &"seen by eye".into()));
+    assert_eq!(forced[0]["shut"][0], "the tables have not been validated");
+}
+
+#[tokio::test]
+async fn no_force_opens_a_gate_behind_which_rows_would_be_lost() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("cutover")).await;
+    world.put_day(4, "a.parquet", LATE).await;
+    for gate in ["mirror", "runner", "commits", "phase", "spec", "alias"] {
+        let force = ["cutover", "SPEC", "--force", gate, "--force", "certificate", "--reason", "hurry"];
+        let error = world.run(&force).await.unwrap_err();
+        assert_eq!(error.exit_code(), 4);
+        assert!(error.to_string().contains("cannot be forced"), "{gate}: {error}");
+    }
+    world.live(&[Step::Command(&["mirror", "SPEC"]), Step::Command(&["validate", "SPEC"])]).await;
+    world.run(&["cutover", "SPEC"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pass_that_is_older_than_the_spec_allows_is_no_pass() {
+    let world = World::in_memory(Target::Iceberg);
+    world.write_spec(Target::Iceberg, "validation: {freshness: 6h}\n");
+    world.live(before("cutover")).await;
+    world.wait(6 * 3600 + 60);
+    let error = world.run(&["cutover", "SPEC"]).await.unwrap_err();
+    assert!(error.to_string().contains("older than validation.freshness allows (360 min)"), "{error}");
+    world.run(&["validate", "SPEC"]).await.unwrap();
+    world.run(&["cutover", "SPEC"]).await.unwrap();
+}

@@ -1,0 +1,137 @@
+//! Rogue writers on either side: found, named, in the way, and decided about.
+
+use serde_json::{Value, json};
+
+use crate::life::{Step, before};
+use crate::support::{Flight, Target, World, delta_file};
+
+const LATE: &[Flight] = &[(60, "ORD", Some(12))];
+
+async fn status(world: &World) -> Value {
+    world.run(&["status", "SPEC"]).await.unwrap().json
+}
+
+/// A table of its own, so that a foreign file is not the source's.
+fn world() -> World {
+    World::in_memory(Target::Delta)
+}
+
+/// Somebody else commits rows, or none, to a Delta table that lies elsewhere.
+async fn rogue_in_delta(world: &World, flights: &[Flight]) {
+    let log = world.list("flights_delta/_delta_log").await;
+    let last: u64 = log.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).max().unwrap();
+    let mut actions = vec![json!({ "commitInfo": { "timestamp": 5, "operation": "WRITE" } })];
+    if let Some((_, origin, _)) = flights.first() {
+        let bytes = delta_file(5, flights);
+        let name = format!("theirs-{last}.parquet");
+        actions.push(json!({ "add": {
+            "path": name, "partitionValues": { "origin": origin }, "size": bytes.len(), "modificationTime": 5,
+            "dataChange": true, "stats": json!({ "numRecords": flights.len() }).to_string(),
+        } }));
+        world.put(&format!("flights_delta/{name}"), bytes).await;
+    }
+    let lines: Vec<_> = actions.iter().map(Value::to_string).collect();
+    world.put(&format!("flights_delta/_delta_log/{:020}.json", last + 1), lines.join("\n")).await;
+}
+
+#[tokio::test]
+async fn a_commit_of_another_to_the_new_table_is_named_and_blocks_even_after_the_mirror_has_committed_on_top() {
+    let world = world();
+    world.live(before("mirror")).await;
+    rogue_in_delta(&world, LATE).await;
+    let seen = status(&world).await;
+    assert_eq!(seen["rogues"].as_array().unwrap().len(), 1, "{seen}");
+    world.live(&[Step::Command(&["mirror", "SPEC"])]).await;
+    let still = status(&world).await;
+    assert_eq!(
+        still["rogues"], seen["rogues"],
+        "the mirror's own commit hides it from the table's marks, not from the journal"
+    );
+    assert_eq!(world.run(&["validate", "SPEC"]).await.unwrap().exit_code, 1, "a row too many");
+    let refused = world.run(&["cutover", "SPEC"]).await.unwrap_err();
+    assert!(refused.to_string().contains("somebody else has committed to the new table"), "{refused}");
+    let refused = world.run(&["reconcile", "SPEC", "--adopt"]).await.unwrap_err();
+    assert!(refused.to_string().contains("after a validation"), "{refused}");
+    let refused = world.run(&["reconcile", "SPEC", "--reject"]).await.unwrap_err();
+    assert!(refused.to_string().contains("with its own tools"), "{refused}");
+}
+
+/// A commit that changes no rows, as a compaction would be.
+#[tokio::test]
+async fn a_commit_of_another_that_passes_validation_is_adopted_and_the_cutover_goes_on() {
+    let world = world();
+    world.live(before("mirror")).await;
+    rogue_in_delta(&world, &[]).await;
+    world.live(&[Step::Command(&["mirror", "SPEC"]), Step::Command(&["validate", "SPEC"])]).await;
+    let refused = world.run(&["cutover", "SPEC"]).await.unwrap_err();
+    assert!(refused.to_string().contains("somebody else"), "{refused}");
+    let adopted = world.run(&["reconcile", "SPEC", "--adopt", "--reason", "a compaction", "--by", "ann"]).await.unwrap();
+    assert!(adopted.text.starts_with("adopted"), "{}", adopted.text);
+    assert_eq!(status(&world).await["rogues"], json!([]));
+    world.run(&["cutover", "SPEC"]).await.unwrap();
+    let history = world.run(&["history", "SPEC"]).await.unwrap().text;
+    assert!(history.contains("reconciled") && history.contains("rogue_seen"), "{history}");
+}
+
+#[tokio::test]
+async fn late_files_of_the_old_table_are_named_block_the_sunset_and_are_carried_over() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("rollback")).await;
+    world.put_day(7, "late.parquet", LATE).await;
+    assert_eq!(status(&world).await["rogues"], json!(["old table: +day=2001-01-07/late.parquet"]));
+    world.wait(3700);
+    let check = world.run(&["grace", "check", "SPEC"]).await.unwrap();
+    assert_eq!(check.exit_code, 4);
+    assert!(check.text.contains("since the cutover: +day=2001-01-07/late.parquet"), "{}", check.text);
+    assert_eq!(world.run(&["sunset", "SPEC"]).await.unwrap_err().exit_code(), 4);
+    world.run(&["reconcile", "SPEC", "--adopt", "--reason", "the nightly job was late"]).await.unwrap();
+    assert_eq!(world.target_rows(Target::Iceberg).await, world.source_rows().await);
+    assert_eq!(status(&world).await["rogues"], json!([]));
+    assert_eq!(world.run(&["grace", "check", "SPEC"]).await.unwrap().exit_code, 0);
+    let refused = world.run(&["rollback", "SPEC"]).await.unwrap_err();
+    assert!(refused.to_string().contains("--accept-loss"), "what else was committed cannot be told any more: {refused}");
+    world.run(&["rollback", "SPEC", "--accept-loss"]).await.unwrap();
+    world.live(&[Step::Command(&["validate", "SPEC"]), Step::Command(&["cutover", "SPEC"])]).await;
+}
+
+#[tokio::test]
+async fn late_files_of_the_old_table_may_be_rejected_and_go_with_it() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("rollback")).await;
+    let rows = world.target_rows(Target::Iceberg).await;
+    world.put_day(7, "late.parquet", LATE).await;
+    world.wait(3700);
+    world.run(&["reconcile", "SPEC", "--reject", "--reason", "a test of the old job"]).await.unwrap();
+    assert_eq!(world.run(&["grace", "check", "SPEC"]).await.unwrap().exit_code, 0);
+    world.put_day(7, "later.parquet", LATE).await;
+    assert_eq!(
+        world.run(&["sunset", "SPEC"]).await.unwrap_err().exit_code(),
+        4,
+        "what comes after the decision is not decided"
+    );
+    world.run(&["reconcile", "SPEC", "--reject"]).await.unwrap();
+    world.live(&[Step::Command(&["sunset", "SPEC"]), Step::Wait(3700), Step::Command(&["sunset", "SPEC"])]).await;
+    assert_eq!(world.target_rows(Target::Iceberg).await, rows);
+}
+
+#[tokio::test]
+async fn a_late_replacement_in_the_old_table_is_never_carried_over() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("rollback")).await;
+    let rows = world.target_rows(Target::Iceberg).await;
+    world.put_day(1, "a.parquet", LATE).await;
+    let refused = world.run(&["reconcile", "SPEC", "--adopt"]).await.unwrap_err();
+    assert_eq!(refused.exit_code(), 4);
+    assert!(refused.to_string().contains("day=2001-01-01/a.parquet"), "{refused}");
+    assert_eq!(world.target_rows(Target::Iceberg).await, rows);
+}
+
+#[tokio::test]
+async fn where_nobody_has_written_there_is_nothing_to_decide() {
+    let world = world();
+    world.live(before("cutover")).await;
+    let answer = world.run(&["reconcile", "SPEC", "--adopt"]).await.unwrap();
+    assert!(answer.text.starts_with("nobody has written"), "{}", answer.text);
+    rogue_in_delta(&world, LATE).await;
+    assert_eq!(world.run(&["cutover", "SPEC"]).await.unwrap_err().exit_code(), 4);
+}
