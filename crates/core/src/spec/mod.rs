@@ -6,6 +6,7 @@
 
 mod check;
 mod check_validation;
+mod columns;
 mod error;
 mod guard;
 mod locations;
@@ -16,11 +17,12 @@ mod sizes;
 mod template;
 mod text;
 
+pub use columns::{Literal, REST, TargetColumn};
 pub use error::{Problem, SpecError};
 pub use locations::{Location, LocationError};
 pub use model::{
-    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, RuleUnit, Scope, Source, Spec,
-    SqlTransform, Strategy, Sunset, SunsetDisposition, Target, Validation,
+    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, Int96, RuleUnit, Scope, Source,
+    Spec, SqlTransform, Strategy, Sunset, SunsetDisposition, Target, Validation,
 };
 pub use read::SPEC_BYTES_MAX;
 pub use secret::{MissingVariable, Place, Secret};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::columns::{self, TargetColumn};
 use super::locations::Location;
 use super::secret::Secret;
 use super::sizes::{ByteSize, Span};
@@ -81,6 +82,9 @@ pub struct Source {
     /// Hive only: columns that have another name in some files, as `name in the files: name of the column`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, String>,
+    /// Hive only: what INT96 timestamps are, which say neither zone nor unit. Without it such columns are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int96: Option<Int96>,
     /// Options of the source's object store, over those of the top-level `storage`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage: BTreeMap<String, Secret>,
@@ -98,6 +102,15 @@ pub struct HivePartition {
     pub data_type: DataType,
 }
 
+/// What INT96 timestamps mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Int96 {
+    /// Instants, as Spark, Hive and Impala 4 write them: `timestamptz`. Digits below a microsecond, which Spark neither writes
+    /// nor reads, are cut.
+    Utc,
+}
+
 /// The table as it shall be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +126,15 @@ pub struct Target {
     #[serde(default, with = "text::partitioning")]
     #[schemars(schema_with = "text::partitioning_schema")]
     pub partitioning: PartitionSpec,
+    /// The columns in their order, where they are not those of the source (or of `transform.sql`): a column's name;
+    /// `{name: new, from: old, type: int64, default: 0}` for one that is renamed, cast or filled; `'*'` for all others. Every
+    /// column of the source is in the list or in `drop`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "columns::list")]
+    #[schemars(schema_with = "columns::list_schema")]
+    pub columns: Vec<TargetColumn>,
+    /// Columns of the source that the new table does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop: Vec<String>,
     /// Table properties to set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,

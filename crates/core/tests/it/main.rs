@@ -9,3 +9,5 @@ mod phases;
 mod report;
 #[cfg(test)]
 mod spec;
+#[cfg(test)]
+mod type_table;

@@ -2,5 +2,5 @@
 
 mod commits;
 mod faults;
-mod fixture;
+pub mod fixture;
 mod metadata;

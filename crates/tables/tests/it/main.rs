@@ -6,7 +6,11 @@ mod builders;
 #[cfg(test)]
 mod delta;
 #[cfg(test)]
+mod delta_mapping;
+#[cfg(test)]
 mod footer;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod hive;
 #[cfg(test)]
