@@ -27,8 +27,11 @@ use crate::delta;
 use crate::iceberg::fixture;
 
 /// More than the process needs without any mutation, and far less than a claim of gigabytes.
-const PEAK_BYTES_MAX: u64 = 768 << 20;
-const SECONDS_MAX: u64 = 240;
+const PEAK_BYTES_MAX: u64 = 256 << 20;
+/// Processor time, so that a busy machine does not look like an endless loop.
+const CPU_SECONDS_MAX: u64 = 120;
+/// Against waiting for nothing.
+const SECONDS_MAX: u64 = 1800;
 
 /// One change to valid bytes; places are relative to the length.
 #[derive(Debug, Clone)]
@@ -281,6 +284,15 @@ fn peak_bytes() -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
 
+/// The processor time that a process has taken, of user and kernel; 0 when it has ended.
+fn cpu_seconds(process: u32) -> u64 {
+    const TICKS_PER_SECOND: u64 = 100;
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Fields are counted behind the name, which may hold anything.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() / TICKS_PER_SECOND
+}
+
 #[test]
 #[ignore = "run in a process of its own by mutated_inputs_are_read_or_refused_in_bounded_memory_and_time"]
 fn all_in_this_process() {
@@ -306,7 +318,7 @@ fn mutated_inputs_are_read_or_refused_in_bounded_memory_and_time() {
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break Some(status),
-            None if start.elapsed() > Duration::from_secs(SECONDS_MAX) => {
+            None if cpu_seconds(child.id()) > CPU_SECONDS_MAX || start.elapsed() > Duration::from_secs(SECONDS_MAX) => {
                 child.kill().unwrap();
                 break None;
             }
