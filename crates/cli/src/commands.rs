@@ -36,6 +36,11 @@ use crate::output::Answer;
 /// # Errors
 /// Whatever keeps it from its answer; [`Error::exit_code`] is the process's.
 pub async fn run(context: &Context, command: Command) -> Result<Answer, Error> {
+    // On the heap: the future is as large as the largest command's, and threads' stacks are not.
+    Box::pin(dispatch(context, command)).await
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<Answer, Error> {
     match command {
         Command::Init { source_format, location } => init::run(context, source_format, &location).await,
         Command::Schema => Ok(Answer::done(format!("{:#}", Spec::json_schema()), Spec::json_schema())),

@@ -12,6 +12,7 @@ pub mod migration;
 pub mod partition;
 pub mod plan;
 pub mod pointer;
+pub mod projection;
 pub mod report;
 pub mod schema;
 pub mod spec;

@@ -7,17 +7,22 @@ use crate::schema::{DataType, Field, TableSchema, TimeUnit};
 use crate::spec::SortColumn;
 use crate::table::Format;
 
+/// The rule of a name that Delta has only with column mapping.
+const MAPPED: &str = "the name needs Delta's column mapping: reader version 2, writer version 5";
+
 /// How one column is carried over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnMapping {
     /// The column's name.
     pub name: String,
-    /// Its type in the source (after renames and new logic).
+    /// Its type in the source (after the spec's logic).
     pub from: DataType,
     /// Its type in the target.
     pub to: DataType,
-    /// The rule that widened it; `None` when the type is the same.
+    /// The rule by which its type is widened or its name kept; `None` when nothing is needed for either.
     pub rule: Option<&'static str>,
+    /// What `target.columns` makes of it, in words; `None` where it stays as it is.
+    pub change: Option<String>,
 }
 
 /// A column that the target cannot hold without loss.
@@ -48,7 +53,8 @@ pub fn map_schema(schema: &TableSchema, format: Format) -> Result<(TableSchema, 
                     name: field.name.clone(),
                     from: field.data_type.clone(),
                     to: to.clone(),
-                    rule,
+                    rule: rule.or_else(|| (format == Format::Delta && needs_delta_mapping(field)).then_some(MAPPED)),
+                    change: None,
                 });
                 fields.push(Field::new(field.name.clone(), to, field.nullable));
             }
@@ -118,7 +124,7 @@ pub fn check_sort(schema: &TableSchema, sort: &[SortColumn]) -> Vec<String> {
     sort.iter().filter_map(check).collect()
 }
 
-/// Names that are one and the same to the format, or that it cannot write.
+/// Names that are one and the same to the format.
 fn names(schema: &TableSchema, format: Format) -> Vec<Refused> {
     let mut seen = std::collections::BTreeSet::new();
     let refused = |field: &Field, advice| Refused {
@@ -127,17 +133,21 @@ fn names(schema: &TableSchema, format: Format) -> Vec<Refused> {
         format,
         advice,
     };
-    let twice = "another column has the same name but for case; rename one under source.columns";
-    let special =
-        "Delta without column mapping allows no space and none of ,;{}()= in a name; rename it under source.columns";
-    let check = |field: &Field| {
-        if !seen.insert(field.name.to_lowercase()) {
-            return Some(refused(field, twice));
-        }
-        let is_special = field.name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']);
-        (format == Format::Delta && is_special).then(|| refused(field, special))
-    };
+    let twice = "another column has the same name but for case; rename one by target.columns";
+    let check = |field: &Field| (!seen.insert(field.name.to_lowercase())).then(|| refused(field, twice));
     schema.fields.iter().filter_map(check).collect()
+}
+
+/// Whether a Delta table that has this column maps its columns by name (reader version 2, writer version 5): without that no
+/// column or member has a space or one of `,;{}()=` in its name.
+pub fn needs_delta_mapping(field: &Field) -> bool {
+    let below = match &field.data_type {
+        DataType::Struct { fields } => fields.iter().any(needs_delta_mapping),
+        DataType::List { element } => needs_delta_mapping(element),
+        DataType::Map { key, value } => needs_delta_mapping(key) || needs_delta_mapping(value),
+        _ => false,
+    };
+    below || field.name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='])
 }
 
 type RefusedType = (Vec<String>, DataType, &'static str);
@@ -160,9 +170,9 @@ fn map_type(from: &DataType, format: Format, rule: &mut Option<&'static str>) ->
         T::Timestamp { unit: TimeUnit::Millis, utc } => {
             widen(T::Timestamp { unit: TimeUnit::Micros, utc: *utc }, "milliseconds become microseconds")
         }
-        T::Timestamp { unit: TimeUnit::Nanos, .. } | T::Time { unit: TimeUnit::Nanos } => {
-            refuse("nanoseconds would be cut; cast it in transform.sql, for instance to TIMESTAMP(6)")
-        }
+        T::Timestamp { unit: TimeUnit::Nanos, .. } | T::Time { unit: TimeUnit::Nanos } => refuse(
+            "nanoseconds would be cut; give a timestamp its type by target.columns, which is exact, or cast it in transform.sql",
+        ),
         T::Time { .. } if !iceberg => refuse("Delta has no time of day; cast it in transform.sql"),
         T::Time { unit: TimeUnit::Millis } => widen(T::Time { unit: TimeUnit::Micros }, "milliseconds become microseconds"),
         T::Fixed { .. } if !iceberg => widen(T::Binary, "fixed-length bytes become bytes"),
@@ -225,13 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn names_equal_but_for_case_and_names_that_delta_cannot_write_are_refused() {
+    fn names_equal_but_for_case_are_refused_and_special_ones_are_mapped() {
         let mut schema = one("Id", DataType::Int64);
         schema.fields.push(Field::new("id", DataType::Int64, true));
         assert_eq!(map_schema(&schema, Format::Iceberg).unwrap_err().len(), 1);
-        assert!(map_schema(&one("a b", DataType::Int64), Format::Delta).is_err());
-        assert!(map_schema(&one("a b", DataType::Int64), Format::Iceberg).is_ok());
-        assert!(map_schema(&one("a.b", DataType::Int64), Format::Delta).is_ok());
+        let rule = |name: &str, format| map_schema(&one(name, DataType::Int64), format).unwrap().1[0].rule;
+        assert_eq!(rule("a b", Format::Delta), Some(MAPPED));
+        assert_eq!(rule("a b", Format::Iceberg), None);
+        assert_eq!(rule("a.b", Format::Delta), None);
     }
 
     #[test]

@@ -97,7 +97,21 @@ pub struct Snapshot {
 /// Where Delta says how columns are found in files.
 const DELTA_COLUMN_MAPPING: &str = "delta.columnMapping.mode";
 
+/// Where the snapshot of a Hive-style table says that INT96 timestamps are instants, as the spec declares.
+pub const INT96_INSTANTS: (&str, &str) = ("source.int96", "utc");
+
 impl Snapshot {
+    /// Whether INT96 timestamps in the files of this snapshot, of a table of `format`, are instants: Delta's `timestamp` is one
+    /// whatever holds it, and a Hive source may be declared so. The files themselves say neither zone nor unit.
+    pub fn int96_is_instant(&self, format: Format) -> bool {
+        let (property, instants) = INT96_INSTANTS;
+        match format {
+            Format::Delta => true,
+            Format::Hive => self.properties.get(property).is_some_and(|value| value == instants),
+            _ => false,
+        }
+    }
+
     /// Whether the columns of this snapshot, of a table of `format`, are found in files by field id: Iceberg's are, Delta's
     /// where its property says so, Hive's and Hudi's never.
     pub fn finds_columns_by_id(&self, format: Format) -> bool {

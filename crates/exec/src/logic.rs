@@ -1,4 +1,5 @@
-//! New logic: the spec's `transform.sql` and `scope.where`, checked before any row is read and applied to scans.
+//! New logic: the spec's `scope.where`, `transform.sql` and `target.columns`, in this order, checked before any row is read
+//! and applied to scans.
 //!
 //! Only row-wise SQL is taken: one `SELECT` over the table `source` with projections and filters. Units are computed on
 //! their own and again when something is superseded, and validation computes the expectation once more; so a row's result
@@ -14,12 +15,15 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, ident};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use lakeshift_core::projection::{Projection, ProjectionSpec};
 use lakeshift_core::schema::TableSchema;
 
 use crate::engine::Engine;
 use crate::types::{self, TypeError};
 
 mod check;
+mod exact;
+mod project;
 mod provider;
 
 /// The only table that the SQL may name.
@@ -71,6 +75,12 @@ pub enum LogicError {
     /// A column of the result has a type without a lossless image.
     #[error("the result of transform.sql cannot be a table")]
     Type(#[from] TypeError),
+    /// `target.columns` and `target.drop` do not fit the columns that there are.
+    #[error("the columns of the new table cannot be made:\n  - {}", reasons.join("\n  - "))]
+    Columns {
+        /// Each with what to do.
+        reasons: Vec<String>,
+    },
     /// DataFusion could not plan what was accepted.
     #[error("the SQL could not be planned for execution")]
     Plan {
@@ -91,7 +101,7 @@ impl LogicError {
             | Self::NoCondition { key, .. } => {
                 *key = name;
             }
-            Self::Type(_) | Self::Plan { .. } => {}
+            Self::Columns { .. } | Self::Type(_) | Self::Plan { .. } => {}
         }
         self
     }
@@ -112,15 +122,25 @@ pub struct Logic {
     output: TableSchema,
     transform: Option<String>,
     scope: Option<String>,
+    projection: Option<Projection>,
 }
 
-/// What the spec says: both are optional.
+/// What the spec says; all of it is optional.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogicSpec<'a> {
     /// `transform.sql`.
     pub transform: Option<&'a str>,
     /// `scope.where`, applied to the source's rows before the transform.
     pub scope: Option<&'a str>,
+    /// `target.columns` and `target.drop`, applied to the transform's result.
+    pub columns: ProjectionSpec<'a>,
+}
+
+impl LogicSpec<'_> {
+    /// Whether rows pass unchanged.
+    pub fn is_empty(&self) -> bool {
+        self.transform.is_none() && self.scope.is_none() && self.columns.is_empty()
+    }
 }
 
 impl Logic {
@@ -131,33 +151,52 @@ impl Logic {
     pub async fn new(engine: &Engine, source: &TableSchema, spec: LogicSpec<'_>) -> Result<Self, LogicError> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let (transform, scope) = (owned(spec.transform), owned(spec.scope));
-        let mut logic = Self { engine: engine.clone(), source: source.clone(), output: source.clone(), transform, scope };
-        let table = EmptyTable::new(types::arrow_schema(source)?);
-        let plan = logic.plan(&logic.state(), Arc::new(table)).await?;
-        if let Some(plan) = plan.filter(|_| logic.transform.is_some()) {
-            logic.output = types::table_schema(plan.schema().as_arrow())?;
+        let (source, output) = (source.clone(), source.clone());
+        let mut logic = Self { engine: engine.clone(), source, output, transform, scope, projection: None };
+        logic.output = logic.settled_schema().await?;
+        if !spec.columns.is_empty() {
+            let settled = Projection::settle(spec.columns, &logic.output);
+            logic.projection = Some(settled.map_err(|reasons| LogicError::Columns { reasons })?);
+            logic.output = logic.settled_schema().await?;
         }
         Ok(logic)
     }
 
-    /// The columns of the result. Without a transform they are the source's, with their ids.
+    /// The columns of the result, as far as the steps are known.
+    async fn settled_schema(&self) -> Result<TableSchema, LogicError> {
+        let table = EmptyTable::new(types::arrow_schema(&self.source)?);
+        // On the heap: planning holds a whole session, and is awaited deep inside of other work.
+        let plan = Box::pin(self.plan(&self.state(), Arc::new(table), "")).await?;
+        match plan.filter(|_| self.transform.is_some() || self.projection.is_some()) {
+            Some(plan) => Ok(types::table_schema(plan.schema().as_arrow())?),
+            None => Ok(self.source.clone()),
+        }
+    }
+
+    /// The columns of the result. Where nothing changes them they are the source's, with their ids.
     pub fn output_schema(&self) -> &TableSchema {
         &self.output
     }
 
     /// Whether rows pass unchanged.
     pub fn is_identity(&self) -> bool {
-        self.transform.is_none() && self.scope.is_none()
+        self.transform.is_none() && self.scope.is_none() && self.projection.is_none()
     }
 
-    /// The plan whose rows are the result for the rows of `input`, which has the source's logical schema.
+    /// What `target.columns` and `target.drop` come to, where the spec has them.
+    pub fn projection(&self) -> Option<&Projection> {
+        self.projection.as_ref()
+    }
+
+    /// The plan whose rows are the result for the rows of `input`, which has the source's logical schema. `origin` names the
+    /// file or table that they come from, in the error of a value that does not fit its column's new type.
     ///
     /// # Errors
     /// [`LogicError::Plan`] where DataFusion cannot plan it.
-    pub async fn apply(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, LogicError> {
+    pub async fn apply(&self, input: Arc<dyn ExecutionPlan>, origin: &str) -> Result<Arc<dyn ExecutionPlan>, LogicError> {
         let state = self.state();
         let table = Arc::new(provider::PlanTable::new(Arc::clone(&input)));
-        let Some(plan) = self.plan(&state, table).await? else { return Ok(input) };
+        let Some(plan) = Box::pin(self.plan(&state, table, origin)).await? else { return Ok(input) };
         let plan = canonical(plan, &self.output)?;
         state.create_physical_plan(&plan).await.map_err(|source| LogicError::Plan { source })
     }
@@ -176,15 +215,26 @@ impl Logic {
     }
 
     /// The logical plan over `table`; `None` when rows pass unchanged.
-    async fn plan(&self, state: &SessionState, table: Arc<dyn TableProvider>) -> Result<Option<LogicalPlan>, LogicError> {
+    async fn plan(
+        &self,
+        state: &SessionState,
+        table: Arc<dyn TableProvider>,
+        origin: &str,
+    ) -> Result<Option<LogicalPlan>, LogicError> {
+        if self.is_identity() {
+            return Ok(None);
+        }
         let scoped = match &self.scope {
             Some(condition) => self.scoped(state, Arc::clone(&table), condition)?,
-            None if self.transform.is_none() => return Ok(None),
             None => scan(table)?,
         };
-        match &self.transform {
-            Some(sql) => self.transformed(scoped, sql).await.map(Some),
-            None => Ok(Some(scoped)),
+        let transformed = match &self.transform {
+            Some(sql) => self.transformed(scoped, sql).await?,
+            None => scoped,
+        };
+        match &self.projection {
+            Some(projection) => project::plan(transformed, projection, origin).map(Some),
+            None => Ok(Some(transformed)),
         }
     }
 
@@ -236,7 +286,7 @@ impl Logic {
 /// # Errors
 /// [`LogicError`] for SQL that is wrong or refused.
 pub async fn output_schema(engine: &Engine, source: &TableSchema, sql: &str) -> Result<TableSchema, LogicError> {
-    let logic = Logic::new(engine, source, LogicSpec { transform: Some(sql), scope: None }).await?;
+    let logic = Logic::new(engine, source, LogicSpec { transform: Some(sql), ..LogicSpec::default() }).await?;
     Ok(logic.output)
 }
 

@@ -160,7 +160,8 @@ pub enum ScanError {
     },
     /// INT96 timestamps.
     #[error(
-        "column {column} of {file} is INT96, whose range and zone are not certain; rewrite the file with INT64 timestamps"
+        "column {column} of {file} is INT96, which says neither zone nor unit; declare `source.int96: utc` if it is a column of instants, \
+         or write the file anew with INT64 timestamps"
     )]
     Int96 {
         /// The file.
@@ -390,8 +391,7 @@ impl Layout {
             columns: Arc::clone(&self.file),
             required: self.required(),
             names: names::Names::new(request.format, request.snapshot),
-            // Delta's `timestamp` is an instant, whatever holds it; a Hive table says nothing of the kind.
-            int96: request.format == Format::Delta,
+            int96: request.snapshot.int96_is_instant(request.format),
         };
         let readers = footer::CheckedReaderFactory::new(store, expected);
         let source = ParquetSource::new(table)

@@ -80,15 +80,7 @@ fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], clos
     }
     text.push_str(&table(&rows));
     text.push_str("\n\n");
-    let widened = mappings.iter().filter_map(|mapping| {
-        mapping.rule.map(|rule| format!("  {}: {} → {} ({rule})\n", mapping.name, mapping.from, mapping.to))
-    });
-    let widened: String = widened.collect();
-    if widened.is_empty() {
-        text.push_str("columns: all types stay as they are\n");
-    } else {
-        text.push_str(&format!("columns that are widened:\n{widened}"));
-    }
+    text.push_str(&columns_text(planning));
     text.push_str(&format!(
         "work: {} unit(s) over {} partition(s), reads {}, writes {}, about {}\n",
         summary.units,
@@ -110,12 +102,35 @@ fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], clos
     text.push_str(closing);
     let columns: Vec<_> = mappings
         .iter()
-        .map(|m| json!({"name": m.name, "from": m.from.to_string(), "to": m.to.to_string(), "rule": m.rule}))
+        .map(|m| json!({"name": m.name, "from": m.from.to_string(), "to": m.to.to_string(), "rule": m.rule, "change": m.change}))
         .collect();
     let json = json!({
-        "migration": spec.name, "plan": plan, "columns": columns, "quarantine": quarantine,
+        "migration": spec.name, "plan": plan, "columns": columns, "dropped_columns": planning.dropped,
+        "quarantine": quarantine,
         "assumptions": assumptions, "saved": closing.starts_with("saved"),
         "next_steps": opened.next_steps(),
     });
     Answer::done(text, json)
+}
+
+/// Every column that does not come over as it is, and why.
+fn columns_text(planning: &Planning) -> String {
+    let changed = planning.mappings.iter().filter_map(|mapping| {
+        let reasons: Vec<&str> = mapping.change.as_deref().into_iter().chain(mapping.rule).collect();
+        let types = match mapping.from == mapping.to {
+            true => mapping.to.to_string(),
+            false => format!("{} → {}", mapping.from, mapping.to),
+        };
+        (!reasons.is_empty()).then(|| format!("  {}: {types} ({})\n", mapping.name, reasons.join("; ")))
+    });
+    let changed: Vec<String> = changed.collect();
+    let same = planning.mappings.len() - changed.len();
+    let mut text = match changed.is_empty() {
+        true => "columns: all types stay as they are\n".to_owned(),
+        false => format!("columns: {same} as they are, and\n{}", changed.concat()),
+    };
+    if !planning.dropped.is_empty() {
+        text.push_str(&format!("columns that are not carried over: {}\n", planning.dropped.join(", ")));
+    }
+    text
 }

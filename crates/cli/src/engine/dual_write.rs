@@ -3,7 +3,7 @@
 use lakeshift_core::migration::{Event, Side};
 use lakeshift_core::table::{CreateOutcome, CreateRequest};
 
-use super::planning::{plan, target_schema};
+use super::planning::{plan, target_columns};
 use super::rows::Rows;
 use super::tables::Tables;
 use super::{mirror, plans, switch};
@@ -43,7 +43,7 @@ async fn pin(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), 
 async fn create(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), Error> {
     let Some(boundary) = &session.state.boundary else { return Ok(()) };
     let source = tables.source.snapshot(Some(&boundary.plan.source)).await?;
-    let (schema, _) = target_schema(&session.spec, rows, &source).await?;
+    let schema = target_columns(&session.spec, rows, &source).await?.schema;
     let request = CreateRequest {
         migration: session.id().clone(),
         epoch: session.epoch(),

@@ -7,6 +7,7 @@ use lakeshift_core::mapping::{ColumnMapping, check_partition, check_sort, keep_i
 use lakeshift_core::plan::{
     Assumptions, ChooseContext, PlanRef, PlannedFile, Strategy, UnitLimits, choose, into_units, summarize,
 };
+use lakeshift_core::projection::Projection;
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::{self, BackfillOrder, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
@@ -30,23 +31,45 @@ pub struct Planning {
     pub target_schema: TableSchema,
     /// How each column is carried over.
     pub mappings: Vec<ColumnMapping>,
+    /// The columns that the new table does not have by the spec.
+    pub dropped: Vec<String>,
     /// What the estimates rest on.
     pub assumptions: Assumptions,
 }
 
-/// The target's schema for a source snapshot: renames are the adapter's, then new logic, then the format's types.
+/// What becomes of the source's columns.
+#[derive(Debug, Clone)]
+pub struct TargetColumns {
+    /// The target's columns.
+    pub schema: TableSchema,
+    /// How each is carried over.
+    pub mappings: Vec<ColumnMapping>,
+    /// The spec's projection, where it has one.
+    pub projection: Option<Projection>,
+}
+
+/// The target's columns for a source snapshot: the spec's logic, then the format's types.
 ///
 /// # Errors
 /// Every column and partition field that the target cannot have.
-pub async fn target_schema(spec: &Spec, rows: &Rows, source: &Snapshot) -> Result<(TableSchema, Vec<ColumnMapping>), Error> {
-    let logical = rows.output_schema(&source.schema).await?;
-    let (mut schema, mappings) = map_schema(&logical, spec.target.format)?;
-    if spec.target.format == Format::Iceberg {
+pub async fn target_columns(spec: &Spec, rows: &Rows, source: &Snapshot) -> Result<TargetColumns, Error> {
+    let (logical, projection) = rows.output(&source.schema).await?;
+    let format = spec.target.format;
+    let (mut schema, mut mappings) = map_schema(&logical, format).map_err(|refused| {
+        // What is refused of the partitioning does not wait until the columns are in order.
+        let columns = refused.iter().map(ToString::to_string);
+        let reasons = columns.chain(check_partition(&logical, &spec.target.partitioning, format)).collect();
+        Error::PlanRefused { reasons }
+    })?;
+    for (mapping, projected) in mappings.iter_mut().zip(projection.iter().flat_map(|projection| &projection.columns)) {
+        mapping.change = projected.change();
+    }
+    if format == Format::Iceberg {
         keep_ids(&mut schema, &source.schema);
     }
-    let mut reasons = check_partition(&schema, &spec.target.partitioning, spec.target.format);
+    let mut reasons = check_partition(&schema, &spec.target.partitioning, format);
     reasons.extend(check_sort(&schema, &spec.target.sort));
-    if reasons.is_empty() { Ok((schema, mappings)) } else { Err(Error::PlanRefused { reasons }) }
+    if reasons.is_empty() { Ok(TargetColumns { schema, mappings, projection }) } else { Err(Error::PlanRefused { reasons }) }
 }
 
 /// Plans every file of `source`.
@@ -70,8 +93,9 @@ pub async fn plan_files(
     files: Vec<FileEntry>,
     prefix: &str,
 ) -> Result<Planning, Error> {
-    let (target_schema, mappings) = target_schema(spec, rows, source).await?;
-    let context = choose_context(spec, tables, source, target_schema.clone());
+    let TargetColumns { schema: target_schema, mappings, projection } = Box::pin(target_columns(spec, rows, source)).await?;
+    let columns_change = projection.as_ref().and_then(Projection::change);
+    let context = ChooseContext { columns_change, ..choose_context(spec, tables, source, target_schema.clone()) };
     let planned = decide_files(&context, tables, files).await?;
     // In place, new files would count as the source's.
     let in_place = tables.source.location() == tables.target.location();
@@ -94,7 +118,8 @@ pub async fn plan_files(
         source: source.version.clone(),
         summary: summarize(&files, &assumptions),
     };
-    Ok(Planning { plan, files, target_schema, mappings, assumptions })
+    let dropped = projection.map(|projection| projection.dropped).unwrap_or_default();
+    Ok(Planning { plan, files, target_schema, mappings, dropped, assumptions })
 }
 
 fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema: TableSchema) -> ChooseContext {
@@ -111,6 +136,7 @@ fn choose_context(spec: &Spec, tables: &Tables, source: &Snapshot, target_schema
         renames: spec.source.columns.clone(),
         defaults: source.defaults.keys().cloned().collect(),
         rows_change: spec.transform.is_some() || spec.scope.is_some(),
+        columns_change: None,
         forced: match spec.backfill.strategy {
             spec::Strategy::Auto | spec::Strategy::Adopt => None,
             spec::Strategy::Splice => Some(Strategy::Splice),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 use lakeshift_core::equivalence::Fingerprint;
+use lakeshift_core::projection::{Projection, ProjectionSpec};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::Spec;
 use lakeshift_core::storage::Storage;
@@ -61,6 +62,7 @@ pub fn logic_of(spec: &Spec) -> LogicSpec<'_> {
     LogicSpec {
         transform: spec.transform.as_ref().map(|transform| transform.sql.as_str()),
         scope: spec.scope.as_ref().map(|scope| scope.filter.as_str()),
+        columns: ProjectionSpec { columns: &spec.target.columns, drop: &spec.target.drop },
     }
 }
 
@@ -83,16 +85,17 @@ impl Rows {
         })
     }
 
-    /// The columns after the spec's logic.
+    /// The columns after the spec's logic, and what `target.columns` and `target.drop` make of them.
     ///
     /// # Errors
-    /// SQL that does not fit the source.
-    pub async fn output_schema(&self, source: &TableSchema) -> Result<TableSchema, Error> {
-        Ok(self.logic(source).await?.output_schema().clone())
+    /// SQL or columns that do not fit the source.
+    pub async fn output(&self, source: &TableSchema) -> Result<(TableSchema, Option<Projection>), Error> {
+        let logic = self.logic(source).await?;
+        Ok((logic.output_schema().clone(), logic.projection().cloned()))
     }
 
     async fn logic(&self, source: &TableSchema) -> Result<Logic, Error> {
-        Ok(Logic::new(&self.engine, source, logic_of(&self.spec)).await?)
+        Ok(Box::pin(Logic::new(&self.engine, source, logic_of(&self.spec))).await?)
     }
 
     /// The engine.
@@ -115,7 +118,7 @@ impl Rows {
             let places = [&tables.source_storage, &tables.target_storage];
             let deletes = deletes_of(&self.engine, tables.source.as_ref(), &request, &places).await?;
             let request = ScanRequest { deletes: &deletes, ..request };
-            plans.push(logic.apply(scan(&self.engine, &request)?).await?);
+            plans.push(logic.apply(scan(&self.engine, &request)?, &file.path).await?);
         }
         Ok(plans)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lakeshift_core::spec::{Place, Spec};
+use lakeshift_core::spec::{Int96, Place, Spec};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Disposition, Format, TableFormat};
 use lakeshift_tables::delta::DeltaTable;
@@ -42,10 +42,14 @@ impl Tables {
         let hive = (spec.source.format == Format::Hive).then(|| {
             let declared = spec.source.partitions.iter();
             let declared = declared.map(|one| PartitionColumn { name: one.name.clone(), data_type: one.data_type.clone() });
-            HiveTable::new(source_storage.clone())
+            let hive = HiveTable::new(source_storage.clone())
                 .with_inventories(folder.child("inventories"))
                 .with_partition_types(declared.collect())
-                .with_columns(spec.source.columns.clone())
+                .with_columns(spec.source.columns.clone());
+            match spec.source.int96 {
+                Some(Int96::Utc) => hive.with_int96_instants(),
+                None => hive,
+            }
         });
         let source: Arc<dyn TableFormat> = match &hive {
             Some(hive) => Arc::new(hive.clone()),

@@ -5,6 +5,8 @@ mod bad_input;
 #[cfg(test)]
 mod catalogs;
 #[cfg(test)]
+mod columns;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod crash;
@@ -19,6 +21,8 @@ mod golden_hudi;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod hive_edges;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod iceberg_source;
@@ -26,6 +30,8 @@ mod iceberg_source;
 mod life;
 #[cfg(test)]
 mod reconcile;
+#[cfg(test)]
+mod round_trip;
 #[cfg(test)]
 mod stages;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The cheapest correct way for one file.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Strategy;
@@ -33,13 +34,44 @@ pub struct ChooseContext {
     pub rows_change: bool,
     /// The source's columns that have a default: rows of files without such a column are not null there.
     pub defaults: BTreeSet<String>,
+    /// What `target.columns` and `target.drop` change about every row, in words; `None` where at most the columns' order.
+    pub columns_change: Option<String>,
     /// A strategy that the spec forces, where it can be had.
     pub forced: Option<Strategy>,
 }
 
 /// Chooses a strategy: how, why, and the target partition where it is proven.
 pub fn choose(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Choice {
-    let target_partition = match context.rows_change {
+    let mut choice = cheapest(context, file, facts);
+    if let Some(column) = contradicted(context, file, facts) {
+        choice.reason.push_str(&format!("; the file has other values of {column} than its path, and the path's count"));
+    }
+    choice
+}
+
+/// A column of the path of which the file's own values are others, as far as its bounds tell.
+fn contradicted<'a>(context: &'a ChooseContext, file: &FileEntry, facts: &FileFacts) -> Option<&'a str> {
+    if context.source_by_id {
+        // By its name in the file, a column may be another.
+        return None;
+    }
+    let in_path = context.source_partition.fields.iter().zip(&file.partition);
+    let mut in_path = in_path.filter(|(field, _)| field.transform == Transform::Identity);
+    let others = |(field, value): &(&PartitionField, &Option<Value>)| {
+        let (bounds, nulls) = (facts.bounds.get(&field.column), facts.null_counts.get(&field.column));
+        match (value, bounds) {
+            (Some(value), Some((least, greatest))) => {
+                value.compare(least) == Some(Ordering::Less) || value.compare(greatest) == Some(Ordering::Greater)
+            }
+            (Some(_), None) => facts.rows > 0 && nulls == Some(&facts.rows),
+            (None, bounds) => bounds.is_some(),
+        }
+    };
+    in_path.find(others).map(|(field, _)| field.column.as_str())
+}
+
+fn cheapest(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Choice {
+    let target_partition = match context.rows_change || context.columns_change.is_some() {
         true => None,
         false => prove_partition(context, file, facts),
     };
@@ -90,6 +122,9 @@ pub struct Choice {
 fn change(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Option<String> {
     if context.rows_change {
         return Some("transform.sql or scope.where looks at every row".to_owned());
+    }
+    if let Some(change) = &context.columns_change {
+        return Some(change.clone());
     }
     if file.has_deletes && !context.target_carries_deletes {
         return Some("rows of the file are deleted".to_owned());
@@ -280,6 +315,7 @@ mod tests {
             renames: BTreeMap::new(),
             rows_change: false,
             defaults: BTreeSet::new(),
+            columns_change: None,
             forced: None,
         }
     }
@@ -373,7 +409,7 @@ mod tests {
     fn what_would_change_a_row_is_rewritten() {
         let (entry, facts) = file();
         type Change = fn(&mut ChooseContext, &mut FileEntry, &mut FileFacts);
-        let cases: [(&str, Change); 7] = [
+        let cases: [(&str, Change); 8] = [
             ("the table's default", |c, _, f| {
                 c.defaults.insert("origin".into());
                 f.schema.fields.pop();
@@ -383,6 +419,7 @@ mod tests {
                 f.schema.fields.push(Field { id, ..Field::new("_row_id", DataType::Int64, true) });
             }),
             ("looks at every row", |c, _, _| c.rows_change = true),
+            ("leaves origin out", |c, _, _| c.columns_change = Some("target.drop leaves origin out".to_owned())),
             ("deleted", |_, e, _| e.has_deletes = true),
             ("renamed", |c, _, _| drop(c.renames.insert("origin".into(), "airport".into()))),
             ("is int32 in the file", |_, _, f| f.schema.fields[1].data_type = DataType::Int32),
@@ -426,6 +463,21 @@ mod tests {
         assert_eq!(choose(&physical, &entry, &facts).strategy, Strategy::Rewrite);
         facts.schema.fields[1].name = "col-2".to_owned();
         assert_eq!(choose(&physical, &entry, &facts).reason, "column origin is col-2 in the file");
+    }
+
+    #[test]
+    fn values_in_the_file_that_contradict_the_path_are_reported() {
+        let (entry, mut facts) = file();
+        facts.schema.fields.push(Field::new("day", DataType::Date, true));
+        let told = |facts: &FileFacts, entry: &FileEntry| choose(&context(identity()), entry, facts).reason;
+        let Some(own) = entry.partition[0].clone() else { unreachable!() };
+        facts.bounds.insert("day".into(), (own.clone(), own.clone()));
+        assert!(!told(&facts, &entry).contains("other values"));
+        let null = FileEntry { partition: vec![None], ..entry.clone() };
+        assert!(told(&facts, &null).contains("other values of day"));
+        let Value::Date(days) = own else { unreachable!() };
+        facts.bounds.insert("day".into(), (Value::Date(days + 1), Value::Date(days + 2)));
+        assert!(told(&facts, &entry).contains("other values of day"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::catalog;
 use super::check_validation::validation;
+use super::columns::REST;
 use super::error::{Problem, shown};
 use super::guard::{Step, path};
 use super::locations::Location;
@@ -67,6 +68,7 @@ pub(super) fn check(spec: &Spec) -> Checked {
     partitioning(spec)?;
     sort(spec)?;
     columns(spec)?;
+    target_columns(spec)?;
     validation(&spec.validation)?;
     statements(spec)?;
     quantities(spec)?;
@@ -199,7 +201,11 @@ fn hive_only(spec: &Spec) -> Checked {
     if spec.source.format == Format::Hive {
         return Ok(());
     }
-    let used = [("partitions", spec.source.partitions.is_empty()), ("columns", spec.source.columns.is_empty())];
+    let used = [
+        ("partitions", spec.source.partitions.is_empty()),
+        ("columns", spec.source.columns.is_empty()),
+        ("int96", spec.source.int96.is_none()),
+    ];
     for (key, empty) in used {
         if !empty {
             let what = format!("source.{key} is for hive sources; a {} table says it itself", spec.source.format);
@@ -322,6 +328,25 @@ fn columns(spec: &Spec) -> Checked {
     Ok(())
 }
 
+/// What can be seen without the source's columns; the rest is the plan's to refuse.
+fn target_columns(spec: &Spec) -> Checked {
+    let entries = &spec.target.columns;
+    for (index, entry) in entries.iter().enumerate() {
+        let key = format!("target.columns.{index}");
+        if entry.name == REST && !entry.is_rest() {
+            let what = "`*` stands for all other columns as they are";
+            return Err(contradiction(&key, what, "write `'*'` alone, and the columns that change beside it"));
+        }
+        if entry.from.as_ref().is_some_and(|from| from.trim().is_empty()) {
+            return Err(value(&format!("{key}.from"), "", "a column's name"));
+        }
+    }
+    let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    unique("target.columns", &names)?;
+    let dropped: Vec<&str> = spec.target.drop.iter().map(String::as_str).collect();
+    unique("target.drop", &dropped)
+}
+
 fn statements(spec: &Spec) -> Checked {
     if let Some(transform) = &spec.transform {
         if transform.sql.trim().is_empty() {
@@ -386,7 +411,40 @@ fn sunset(spec: &Spec) -> Checked {
     Ok(())
 }
 
+/// Delta's properties that ask nothing of writers or readers that Lakeshift does not do, by their beginnings.
+const DELTA_PROPERTIES: [&str; 14] = [
+    "delta.appendOnly",
+    "delta.autoOptimize.",
+    "delta.checkpoint.",
+    "delta.checkpointInterval",
+    "delta.columnMapping.mode",
+    "delta.dataSkipping",
+    "delta.deletedFileRetentionDuration",
+    "delta.enableExpiredLogCleanup",
+    "delta.isolationLevel",
+    "delta.logRetentionDuration",
+    "delta.random",
+    "delta.setTransactionRetentionDuration",
+    "delta.targetFileSize",
+    "delta.tuneFileSizesForRewrites",
+];
+
+/// A property that turns a table feature on would need a higher protocol, and commits that keep the feature's rules.
+fn delta_properties(spec: &Spec) -> Checked {
+    let unknown = |key: &&String| key.starts_with("delta.") && !DELTA_PROPERTIES.iter().any(|known| key.starts_with(known));
+    match spec.target.properties.keys().find(unknown) {
+        Some(key) if spec.target.format == Format::Delta => {
+            let what = format!("the table property `{}` asks for what Lakeshift's commits do not do", shown(key));
+            let mut finding = contradiction("target.properties", what, "set it after the migration, where readers know it");
+            finding.path.push(Step::Key(key.clone()));
+            Err(finding)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn properties(spec: &Spec) -> Checked {
+    delta_properties(spec)?;
     let reserved = |key: &&String| key.to_ascii_lowercase().starts_with("lakeshift.");
     match spec.target.properties.keys().find(reserved) {
         Some(key) => {

@@ -7,6 +7,7 @@
 mod catalog;
 mod check;
 mod check_validation;
+mod columns;
 mod error;
 mod guard;
 mod hooks;
@@ -20,11 +21,12 @@ mod template;
 mod text;
 
 pub use catalog::{Catalog, CatalogCredentials, CatalogKind};
+pub use columns::{Literal, REST, TargetColumn};
 pub use error::{Problem, SpecError};
 pub use hooks::HookTransitions;
 pub use locations::{Location, LocationError};
 pub use model::{
-    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, Hook, LAST_GROUP, OnFailure,
+    ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, Hook, Int96, LAST_GROUP, OnFailure,
     RuleUnit, Scope, SnapshotRule, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition, Target,
     Validation,
 };

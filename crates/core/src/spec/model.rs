@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
+use super::columns::{self, TargetColumn};
 use super::hooks::HookTransitions;
 use super::locations::Location;
 use super::secret::Secret;
@@ -93,6 +94,9 @@ pub struct Source {
     /// Iceberg only: the branch or tag that is the table; the main branch when absent.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Hive only: what INT96 timestamps are, which say neither zone nor unit. Without it such columns are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int96: Option<Int96>,
     /// Options of the source's object store, over those of the top-level `storage`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage: BTreeMap<String, Secret>,
@@ -108,6 +112,15 @@ pub struct HivePartition {
     #[serde(rename = "type", with = "text::data_type")]
     #[schemars(schema_with = "text::data_type_schema")]
     pub data_type: DataType,
+}
+
+/// What INT96 timestamps mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Int96 {
+    /// Instants, as Spark, Hive and Impala 4 write them: `timestamptz`. Digits below a microsecond, which Spark neither writes
+    /// nor reads, are cut.
+    Utc,
 }
 
 /// The table as it shall be.
@@ -139,6 +152,15 @@ pub struct Target {
     /// Iceberg only: which snapshots the table keeps; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<SnapshotRule>,
+    /// The columns in their order, where they are not those of the source (or of `transform.sql`): a column's name;
+    /// `{name: new, from: old, type: int64, default: 0}` for one that is renamed, cast or filled; `'*'` for all others. Every
+    /// column of the source is in the list or in `drop`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "columns::list")]
+    #[schemars(schema_with = "columns::list_schema")]
+    pub columns: Vec<TargetColumn>,
+    /// Columns of the source that the new table does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop: Vec<String>,
     /// Table properties to set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,

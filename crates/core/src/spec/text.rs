@@ -14,6 +14,9 @@ const FIELD_EXPECTED: &str =
     "a column, year(column), month(column), day(column), hour(column), bucket(16, column) or truncate(4, column)";
 const TYPE_EXPECTED: &str =
     "string, boolean, int8, int16, int32, int64, date, timestamp, timestamptz or decimal(precision,scale)";
+/// What [`parse_column_type`] reads.
+pub(super) const COLUMN_TYPE_EXPECTED: &str = "string, binary, boolean, int8, int16, int32, int64, float32, float64, date, \
+     timestamp, timestamptz or decimal(precision,scale)";
 const TRANSFORMS: [&str; 7] = ["identity", "year", "month", "day", "hour", "bucket", "truncate"];
 const NAME_CHARS_MAX: usize = 64;
 
@@ -99,6 +102,16 @@ pub(super) fn parse_type(text: &str) -> Option<DataType> {
             let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
             ((1..=38).contains(&precision) && scale <= precision).then_some(DataType::Decimal { precision, scale })?
         }
+    })
+}
+
+/// Reads a type that a column may be cast to.
+pub(super) fn parse_column_type(text: &str) -> Option<DataType> {
+    Some(match text.trim() {
+        "float32" | "float" => DataType::Float32,
+        "float64" | "double" => DataType::Float64,
+        "binary" => DataType::Binary,
+        other => return parse_type(other),
     })
 }
 

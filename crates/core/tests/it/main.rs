@@ -13,3 +13,5 @@ mod report;
 mod spec;
 #[cfg(test)]
 mod spec_hooks;
+#[cfg(test)]
+mod type_table;

@@ -6,8 +6,8 @@ use std::path::Path;
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema};
 use lakeshift_core::spec::{
-    BackfillOrder, ByteSize, Location, Place, Span, Spec, SpecError, Strategy, SunsetDisposition, TemplateInput, Validation,
-    template,
+    BackfillOrder, ByteSize, Location, Place, Span, Spec, SpecError, Strategy, SunsetDisposition, TargetColumn,
+    TemplateInput, Validation, template,
 };
 use lakeshift_core::table::Format;
 use proptest::prelude::{any, prop};
@@ -130,6 +130,56 @@ fn an_empty_section_means_its_defaults() {
 #[test]
 fn the_json_schema_is_this() {
     insta::assert_json_snapshot!(Spec::json_schema());
+}
+
+/// The minimal spec with columns of the target.
+fn columns(text: &str) -> String {
+    edited("  location: ../../lake/flights_iceberg\n", &format!("  location: ../../lake/flights_iceberg\n  {text}\n"))
+}
+
+#[test]
+fn the_targets_columns_are_names_and_mappings_and_read_back() {
+    let text = "columns: [id, {name: airport, from: origin}, '*', {name: n, type: 'decimal(10,2)', default: 1.5}, \
+                {name: d, type: date, default: 2001-01-01}, {name: b, default: true}, {name: i, default: -1}]\n  drop: [tail]";
+    let spec = read(&columns(text)).unwrap();
+    let told: Vec<String> = spec.target.columns.iter().map(|column| format!("{column:?}")).collect();
+    assert_eq!(told.len(), 7);
+    assert_eq!(spec.target.columns[0], TargetColumn::named("id"));
+    assert!(spec.target.columns[2].is_rest());
+    assert_eq!(spec.target.columns[3].data_type, Some(DataType::Decimal { precision: 10, scale: 2 }));
+    let defaults: Vec<String> =
+        spec.target.columns.iter().filter_map(|column| Some(column.default.as_ref()?.to_string())).collect();
+    assert_eq!(defaults, ["1.5", "'2001-01-01'", "true", "-1"]);
+    assert_eq!(spec.target.drop, ["tail"]);
+    assert_eq!(read(&spec.to_canonical_json()).unwrap(), spec);
+    assert_ne!(spec.digest(), read(MINIMAL).unwrap().digest(), "what the columns are is what the migration means");
+}
+
+#[rstest]
+#[case("columns: [id, id]", "names the column `id` twice")]
+#[case("columns: [{name: '*', default: 0}]", "stands for all other columns")]
+#[case("columns: [{name: id, form: x}]", "form")]
+#[case("columns: [{name: id, type: tinyint}]", "tinyint")]
+#[case("columns: [{name: id, default: [1]}]", "default")]
+#[case("columns: [3]", "columns")]
+#[case("drop: [a, a]", "names the column `a` twice")]
+fn columns_that_cannot_be_meant_are_refused_at_their_place(#[case] text: &str, #[case] expected: &str) {
+    let error = read(&columns(text)).unwrap_err();
+    assert!(error.to_string().contains(expected) && error.line == 10, "{error} {}", error.line);
+}
+
+#[rstest]
+#[case("delta.enableDeletionVectors: 'true'", false)]
+#[case("delta.feature.rowTracking: supported", false)]
+#[case("delta.minReaderVersion: '3'", false)]
+#[case("delta.appendOnly: 'true'", true)]
+#[case("delta.columnMapping.mode: name", true)]
+#[case("owner: me", true)]
+fn a_property_that_would_need_a_higher_delta_protocol_is_refused(#[case] property: &str, #[case] taken: bool) {
+    let text = columns(&format!("properties: {{{property}}}")).replace("format: iceberg", "format: delta");
+    let spec = read(&text);
+    assert_eq!(spec.is_ok(), taken, "{spec:?}");
+    assert!(read(&columns(&format!("properties: {{{property}}}"))).is_ok(), "to Iceberg it is a property like any other");
 }
 
 /// The minimal spec with a key and one rule for a column.

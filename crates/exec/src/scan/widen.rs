@@ -55,6 +55,7 @@ fn widens(from: &DataType, to: &DataType) -> bool {
             from_zone.is_some() == to_zone.is_some() && resolution(*from) <= resolution(*to)
         }
         (from, to) if from.is_integer() && to.is_integer() => integer_widens(from, to),
+        (from, T::Decimal128(p, s)) if from.is_integer() => digits(from) <= i16::from(*p) - i16::from(*s),
         _ => false,
     }
 }
@@ -65,6 +66,17 @@ fn resolution(unit: TimeUnit) -> u8 {
         TimeUnit::Millisecond => 1,
         TimeUnit::Microsecond => 2,
         TimeUnit::Nanosecond => 3,
+    }
+}
+
+/// Decimal digits that hold every integer of the type.
+fn digits(integer: &DataType) -> i16 {
+    match integer {
+        DataType::Int8 | DataType::UInt8 => 3,
+        DataType::Int16 | DataType::UInt16 => 5,
+        DataType::Int32 | DataType::UInt32 => 10,
+        DataType::Int64 => 19,
+        _ => 20,
     }
 }
 
@@ -93,6 +105,10 @@ mod tests {
     #[case(T::Int8, T::UInt64, false)]
     #[case(T::Int32, T::Float64, false)]
     #[case(T::Float64, T::Float32, false)]
+    #[case(T::UInt64, T::Decimal128(20, 0), true)]
+    #[case(T::UInt64, T::Decimal128(20, 1), false)]
+    #[case(T::Int64, T::Decimal128(19, 0), true)]
+    #[case(T::Int32, T::Decimal128(9, 0), false)]
     #[case(T::Decimal128(10, 2), T::Decimal128(18, 2), true)]
     #[case(T::Decimal128(10, 2), T::Decimal128(10, 3), false)]
     #[case(T::Decimal128(10, 2), T::Decimal128(18, 1), false)]

@@ -35,7 +35,7 @@ async fn run(spec: LogicSpec<'_>) -> String {
     )
     .unwrap();
     let logic = Logic::new(&engine, &snapshot.schema, spec).await.unwrap();
-    let plan = logic.apply(input).await.unwrap();
+    let plan = logic.apply(input, "a.parquet").await.unwrap();
     let rows = collect(&engine, plan).await.unwrap();
     let expected = lakeshift_exec::types::arrow_schema(logic.output_schema()).unwrap();
     let types = |schema: &arrow::datatypes::Schema| {
@@ -48,10 +48,13 @@ async fn run(spec: LogicSpec<'_>) -> String {
 #[tokio::test]
 async fn the_scope_filters_source_rows_before_the_transform_and_names_are_exact() {
     let sql = "SELECT CAST(n AS BIGINT) * 10 AS n, upper(\"Name\") AS name, arrow_cast('x', 'Dictionary(Int32, Utf8)') AS d FROM source";
-    let text = run(LogicSpec { transform: Some(sql), scope: Some("n >= 2") }).await;
+    let text = run(LogicSpec { transform: Some(sql), scope: Some("n >= 2"), ..LogicSpec::default() }).await;
     assert_eq!(text, "| n  | name | d |\n| 20 |      | x |\n| 30 | C    | x |");
-    assert_eq!(run(LogicSpec { transform: None, scope: Some("Name IS NULL") }).await, "| n | Name |\n| 2 |      |");
-    assert_eq!(run(LogicSpec { transform: Some("SELECT n FROM source WHERE n < 2"), scope: None }).await, "| n |\n| 1 |");
+    assert_eq!(run(LogicSpec { scope: Some("Name IS NULL"), ..LogicSpec::default() }).await, "| n | Name |\n| 2 |      |");
+    assert_eq!(
+        run(LogicSpec { transform: Some("SELECT n FROM source WHERE n < 2"), ..LogicSpec::default() }).await,
+        "| n |\n| 1 |"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +111,7 @@ async fn sql_that_is_wrong_or_not_row_wise_or_not_repeatable_is_refused(#[case] 
 #[case("m = 1")]
 #[tokio::test]
 async fn a_scope_that_is_no_row_wise_condition_is_refused(#[case] condition: &str) {
-    let spec = LogicSpec { transform: None, scope: Some(condition) };
+    let spec = LogicSpec { scope: Some(condition), ..LogicSpec::default() };
     let error = Logic::new(&engine(), &source(), spec).await.unwrap_err().to_string();
     assert!(error.starts_with("scope.where"), "{error}");
 }

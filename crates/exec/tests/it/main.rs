@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells clippy that helpers may unwrap too (clippy.toml).
 #[cfg(test)]
+mod columns;
+#[cfg(test)]
 mod diff;
 #[cfg(test)]
 mod diff_columns;

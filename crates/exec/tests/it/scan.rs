@@ -310,7 +310,7 @@ fn deletes_that_cannot_be_applied_are_refused_before_anything_is_read() {
 #[case::year_one(0, 1_721_426, Some(-62_135_596_800_000_000))]
 #[case::year_9999(86_399_999_999_000, 5_373_484, Some(253_402_300_799_999_999))]
 #[tokio::test]
-async fn int96_is_an_instant_in_delta_over_its_whole_range_and_nothing_certain_in_hive(
+async fn int96_is_an_instant_where_the_table_says_so_over_its_whole_range(
     #[case] nanos: u64,
     #[case] julian: u32,
     #[case] micros: Option<i64>,
@@ -337,13 +337,17 @@ async fn int96_is_an_instant_in_delta_over_its_whole_range_and_nothing_certain_i
         has_deletes: false,
     }];
     let instant = |utc| schema(vec![("at", DataType::Timestamp { unit: TimeUnit::Micros, utc })]);
-    let table = snapshot(&storage, instant(true), PartitionSpec::default());
-    let request =
-        ScanRequest { storage: &storage, format: Format::Delta, snapshot: &table, files: &files, deletes: no_deletes() };
-    let engine = engine();
-    let rows = collect(&engine, scan(&engine, &request).unwrap()).await.unwrap();
-    let found = lakeshift_exec::types::value_at(rows[0].column(0), 0).unwrap();
-    assert_eq!(found, micros.map(Value::Timestamp));
+    let mut declared = snapshot(&storage, instant(true), PartitionSpec::default());
+    declared.properties.insert("source.int96".to_owned(), "utc".to_owned());
+    for (format, table) in
+        [(Format::Delta, snapshot(&storage, instant(true), PartitionSpec::default())), (Format::Hive, declared)]
+    {
+        let request = ScanRequest { storage: &storage, format, snapshot: &table, files: &files, deletes: no_deletes() };
+        let engine = engine();
+        let rows = collect(&engine, scan(&engine, &request).unwrap()).await.unwrap();
+        let found = lakeshift_exec::types::value_at(rows[0].column(0), 0).unwrap();
+        assert_eq!(found, micros.map(Value::Timestamp), "{format}");
+    }
     for (format, utc) in [(Format::Hive, true), (Format::Delta, false)] {
         let table = snapshot(&storage, instant(utc), PartitionSpec::default());
         assert!(refused_as(format, &table, &storage, &files).await.contains("INT96"), "{format}");

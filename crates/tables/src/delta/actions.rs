@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::live::LiveFile;
-use super::schema::{self, Protocol};
+use super::schema::NewTable;
 use crate::footer::unsupported;
 
 /// The table property that names the migration which created the table.
@@ -66,20 +66,21 @@ pub(super) fn transactions(origin: &Origin<'_>) -> Vec<Json> {
 
 /// The `protocol` and `metaData` of a new table.
 pub(super) fn table(location: &str, request: &CreateRequest, now_ms: i64) -> Result<Vec<Json>, TableError> {
+    let NewTable { protocol, schema_string, properties } = NewTable::new(location, &request.schema, &request.properties)?;
     let mut configuration: Map<String, Json> =
-        request.properties.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        request.properties.iter().chain(&properties).map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     configuration.insert(RETENTION.0.to_owned(), RETENTION.1.into());
     configuration.insert(MIGRATION_PROPERTY.to_owned(), request.migration.0.as_str().into());
     let columns: Vec<&str> = request.partition.fields.iter().map(|field| field.column.as_str()).collect();
     let metadata = json!({
         "id": table_id(location, &request.migration),
         "format": { "provider": "parquet", "options": {} },
-        "schemaString": schema::to_delta(location, &request.schema)?,
+        "schemaString": schema_string,
         "partitionColumns": columns,
         "configuration": configuration,
         "createdTime": now_ms,
     });
-    Ok(vec![json!({ "protocol": Protocol::for_schema(&request.schema) }), json!({ "metaData": metadata })])
+    Ok(vec![json!({ "protocol": protocol }), json!({ "metaData": metadata })])
 }
 
 /// A UUID that is the same whenever this migration creates this table.
@@ -90,6 +91,7 @@ fn table_id(location: &str, migration: &MigrationId) -> String {
     uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
+/// The `add` of a file; `fields` are the partition columns by their names in files, and so is what `stats` names.
 pub(super) fn add(file: &NewFile, fields: &[PartitionField], stats: String, now_ms: i64) -> Result<Json, TableError> {
     Ok(json!({ "add": {
         "path": utf8_percent_encode(&file.path, URI_PATH).to_string(),

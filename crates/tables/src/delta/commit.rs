@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use lakeshift_core::partition::Transform;
+use lakeshift_core::partition::{PartitionField, Transform};
+use lakeshift_core::schema::TableSchema;
 use lakeshift_core::table::{
     CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, Marks, MigrationId, NewFile, TableError,
 };
@@ -88,7 +89,7 @@ pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Resul
             return Ok(outcome);
         }
         let location = table.storage().location();
-        schema::check_writable(location, &loaded.protocol, &loaded.properties, !request.remove.is_empty())?;
+        schema::check_writable(location, &loaded.rules(), !request.remove.is_empty())?;
         let live = live::files(&table.log, &loaded).await?;
         let removed = match check_files(request, &live) {
             Ok(removed) => removed,
@@ -191,8 +192,9 @@ async fn read_footers(table: &DeltaTable, files: &[NewFile]) -> Result<Vec<Foote
 
 /// A file that is not of this table: its schema moved, or the file was made for another one.
 fn schema_conflict(loaded: &Loaded, request: &CommitRequest, footers: &[Footer]) -> Option<String> {
-    let partitioned = |name: &str| loaded.partition.fields.iter().any(|field| field.column == name);
-    let columns: Vec<_> = loaded.schema.fields.iter().filter(|field| !partitioned(&field.name)).collect();
+    let InFiles { schema, partition } = InFiles::new(loaded);
+    let partitioned = |name: &str| partition.iter().any(|field| field.column == name);
+    let columns: Vec<_> = schema.fields.iter().filter(|field| !partitioned(&field.name)).collect();
     request.add.iter().zip(footers).find_map(|(file, footer)| {
         columns.iter().find_map(|column| match footer.schema.field(&column.name) {
             Some(own) if fits(&own.data_type, &column.data_type) => None,
@@ -203,6 +205,24 @@ fn schema_conflict(loaded: &Loaded, request: &CommitRequest, footers: &[Footer])
             None => Some(format!("{} lacks the column {}, which the table requires", file.path, column.name)),
         })
     })
+}
+
+/// A table's columns by the names that files, partition values and statistics know them by.
+struct InFiles {
+    schema: TableSchema,
+    partition: Vec<PartitionField>,
+}
+
+impl InFiles {
+    fn new(loaded: &Loaded) -> Self {
+        let physical = |column: &str| {
+            let field = loaded.schema.field(column);
+            field.and_then(|field| field.physical_name.clone()).unwrap_or_else(|| column.to_owned())
+        };
+        let partition = loaded.partition.fields.iter();
+        let partition = partition.map(|field| PartitionField { column: physical(&field.column), ..field.clone() }).collect();
+        Self { schema: schema::in_files(&loaded.schema), partition }
+    }
 }
 
 fn lines(
@@ -220,7 +240,7 @@ fn lines(
         now_ms,
         read_version: Some(loaded.version),
     };
-    let fields = &loaded.partition.fields;
+    let InFiles { schema, partition } = InFiles::new(loaded);
     let mut lines = vec![actions::commit_info(&origin, "WRITE", request.remove.is_empty())];
     lines.extend(actions::transactions(&origin));
     // The protocol forbids removing and adding one path in a commit; the later add takes the earlier one's place.
@@ -228,8 +248,8 @@ fn lines(
     let gone = removed.iter().filter(|file| !replaced.contains(file.path.as_str()));
     lines.extend(gone.map(|file| actions::remove(file, now_ms)));
     for (file, footer) in request.add.iter().zip(footers) {
-        let stats = stats::text(footer, &loaded.schema, |name| fields.iter().any(|field| field.column == name));
-        lines.push(actions::add(file, fields, stats, now_ms)?);
+        let stats = stats::text(footer, &schema, |name| partition.iter().any(|field| field.column == name));
+        lines.push(actions::add(file, &partition, stats, now_ms)?);
     }
     Ok(lines)
 }

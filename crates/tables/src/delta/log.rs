@@ -15,7 +15,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use super::schema::{self, Protocol};
+use super::schema::{self, Protocol, Rules};
 use super::version_text;
 use crate::footer::corrupt;
 use crate::storage::{outside_error, store_error};
@@ -38,7 +38,16 @@ pub(super) struct Loaded {
     pub(super) partition: PartitionSpec,
     pub(super) properties: BTreeMap<String, String>,
     pub(super) protocol: Protocol,
+    /// The schema as the log has it, with every column's metadata.
+    pub(super) schema_string: String,
     pub(super) snapshot: DeltaSnapshot,
+}
+
+impl Loaded {
+    /// What the table asks of its writers.
+    pub(super) fn rules(&self) -> Rules<'_> {
+        Rules { protocol: &self.protocol, properties: &self.properties, schema_string: &self.schema_string }
+    }
 }
 
 /// What came of writing a version.
@@ -88,6 +97,7 @@ impl Log {
             partition: PartitionSpec { fields },
             properties,
             protocol,
+            schema_string: text.to_owned(),
             snapshot,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lakeshift_core::mapping::needs_delta_mapping;
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
 use lakeshift_core::table::TableError;
 use serde::{Deserialize, Serialize};
@@ -21,11 +22,29 @@ const READABLE: [&str; 7] = [
 ];
 /// The newest reader version; from it on, features have names.
 const READER_VERSION_MAX: u32 = 3;
-/// Writer features whose rules every commit of ours keeps, as long as [`check_writable`] finds them unused.
-const WRITABLE: [&str; 7] =
-    ["timestampNtz", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck", "appendOnly", "invariants", "domainMetadata"];
-/// Characters that Delta readers refuse in names without column mapping.
-const REFUSED_IN_NAMES: [char; 9] = [' ', ',', ';', '{', '}', '(', ')', '\n', '\t'];
+/// Writer features whose rules every commit of ours keeps, or that [`check_writable`] finds unused. Clustering is not among
+/// them: every file would have to carry statistics of the clustering columns, and ours are sound or absent.
+const WRITABLE: [&str; 11] = [
+    "timestampNtz",
+    "deletionVectors",
+    "columnMapping",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+    "appendOnly",
+    "invariants",
+    "checkConstraints",
+    "generatedColumns",
+    "changeDataFeed",
+    "domainMetadata",
+];
+/// The last writer version whose features, those above, are implied by the number.
+const WRITER_VERSION_MAX: u32 = 5;
+/// The writer version from which on features have names.
+const WRITER_FEATURES_VERSION: u32 = 7;
+/// The table property that says how columns are found in files.
+const MAPPING_MODE: &str = "delta.columnMapping.mode";
+/// The table property that holds the greatest column id that was ever given.
+const MAX_COLUMN_ID: &str = "delta.columnMapping.maxColumnId";
 
 /// The log's `protocol` action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,19 +59,69 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    /// The lowest protocol that a schema needs.
-    pub(super) fn for_schema(schema: &TableSchema) -> Self {
-        if schema.fields.iter().any(|field| has_ntz(&field.data_type)) {
-            let features = || Some(vec!["timestampNtz".to_owned()]);
-            return Self {
-                min_reader_version: 3,
-                min_writer_version: 7,
-                reader_features: features(),
-                writer_features: features(),
-            };
-        }
-        Self { min_reader_version: 1, min_writer_version: 2, reader_features: None, writer_features: None }
+    /// The lowest protocol that a new table needs.
+    fn lowest(schema: &TableSchema, columns_are_mapped: bool) -> Self {
+        let has_ntz = schema.fields.iter().any(|field| has_ntz(&field.data_type));
+        let features = [(has_ntz, "timestampNtz"), (columns_are_mapped, "columnMapping")];
+        let features: Vec<_> = features.into_iter().filter_map(|(needed, name)| needed.then(|| name.to_owned())).collect();
+        let (min_reader_version, min_writer_version) = match (has_ntz, columns_are_mapped) {
+            (true, _) => (3, 7),
+            (false, true) => (2, 5),
+            (false, false) => (1, 2),
+        };
+        let features = has_ntz.then_some(features);
+        Self { min_reader_version, min_writer_version, reader_features: features.clone(), writer_features: features }
     }
+}
+
+/// What a new table's metadata say of its columns.
+pub(super) struct NewTable {
+    pub(super) protocol: Protocol,
+    pub(super) schema_string: String,
+    /// Properties that go with it.
+    pub(super) properties: BTreeMap<String, String>,
+}
+
+impl NewTable {
+    /// Columns are mapped by name where a name needs it, or where the properties ask for it. A column's name in files is its
+    /// own name then, so that files which have it can be adopted.
+    ///
+    /// # Errors
+    /// [`TableError::Unsupported`] for types without a lossless image, names that are one to Delta, and a mapping by id, which
+    /// adopted files could not be read by.
+    pub(super) fn new(table: &str, schema: &TableSchema, properties: &BTreeMap<String, String>) -> Result<Self, TableError> {
+        let asked = match properties.get(MAPPING_MODE).map(String::as_str) {
+            None | Some("none") => false,
+            Some("name") => true,
+            Some(mode) => {
+                return Err(unsupported(table, format!("column mapping by {mode}"), "write `name`, or leave it out"));
+            }
+        };
+        let columns_are_mapped = asked || schema.fields.iter().any(needs_delta_mapping);
+        let mut writer = SchemaWriter { table, next_id: columns_are_mapped.then_some(1) };
+        let schema_string = writer.members("", &schema.fields)?.to_string();
+        let last_id = writer.next_id.map(|next| next - 1);
+        let of_mapping = last_id.map(|id| [(MAPPING_MODE, "name".to_owned()), (MAX_COLUMN_ID, id.to_string())]);
+        let properties = of_mapping.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)).collect();
+        Ok(Self { protocol: Protocol::lowest(schema, columns_are_mapped), schema_string, properties })
+    }
+}
+
+/// The schema by the names that columns have in files, at every level.
+pub(super) fn in_files(schema: &TableSchema) -> TableSchema {
+    fn field(one: &Field) -> Field {
+        let name = one.physical_name.clone().unwrap_or_else(|| one.name.clone());
+        Field { name, data_type: data_type(&one.data_type), physical_name: None, ..one.clone() }
+    }
+    fn data_type(one: &DataType) -> DataType {
+        match one {
+            DataType::Struct { fields } => DataType::Struct { fields: fields.iter().map(field).collect() },
+            DataType::List { element } => DataType::List { element: Box::new(field(element)) },
+            DataType::Map { key, value } => DataType::Map { key: Box::new(field(key)), value: Box::new(field(value)) },
+            other => other.clone(),
+        }
+    }
+    TableSchema { fields: schema.fields.iter().map(field).collect() }
 }
 
 fn has_ntz(data_type: &DataType) -> bool {
@@ -90,7 +159,7 @@ pub(super) fn check_readable(
     if let Some(feature) = unknown {
         return Err(unsupported(table, format!("the Delta feature {feature}"), "drop the feature from the table first"));
     }
-    match properties.get("delta.columnMapping.mode").map(String::as_str) {
+    match properties.get(MAPPING_MODE).map(String::as_str) {
         None | Some("none") => Ok(Mapping::None),
         Some("name") => Ok(Mapping::Name),
         Some("id") => Ok(Mapping::Id),
@@ -99,29 +168,42 @@ pub(super) fn check_readable(
 }
 
 /// Refuses to write to a table whose rules a commit of ours would not keep.
-pub(super) fn check_writable(
-    table: &str,
-    protocol: &Protocol,
-    properties: &BTreeMap<String, String>,
-    removes: bool,
-) -> Result<(), TableError> {
+pub(super) fn check_writable(table: &str, rules: &Rules<'_>, removes: bool) -> Result<(), TableError> {
     let refused = |feature: String| Err(unsupported(table, feature, "drop it from the table, or write to a new table"));
-    if let Some(mode) = properties.get("delta.columnMapping.mode").filter(|mode| *mode != "none") {
+    let (protocol, properties) = (rules.protocol, rules.properties);
+    let is_on = |key: &str| properties.get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    if let Some(mode) = properties.get(MAPPING_MODE).filter(|mode| !["none", "name"].contains(&mode.as_str())) {
         return refused(format!("column mapping by {mode}"));
     }
-    if (3..=6).contains(&protocol.min_writer_version) {
+    if !(..=WRITER_VERSION_MAX).contains(&protocol.min_writer_version)
+        && protocol.min_writer_version != WRITER_FEATURES_VERSION
+    {
         return refused(format!("Delta writer version {}", protocol.min_writer_version));
     }
     if let Some(feature) = protocol.writer_features.iter().flatten().find(|feature| !WRITABLE.contains(&feature.as_str())) {
         return refused(format!("the Delta writer feature {feature}"));
     }
-    if removes && properties.get("delta.appendOnly").is_some_and(|value| value == "true") {
+    if removes && is_on("delta.appendOnly") {
         return refused("delta.appendOnly=true while files are to be removed".to_owned());
+    }
+    if is_on("delta.enableChangeDataFeed") {
+        return refused("a change data feed (delta.enableChangeDataFeed)".to_owned());
+    }
+    if rules.schema_string.contains("delta.generationExpression") || rules.schema_string.contains("delta.identity.") {
+        return refused("columns that the table generates".to_owned());
     }
     match properties.keys().find(|key| key.starts_with("delta.constraints.")) {
         Some(key) => refused(format!("the check constraint {key}")),
         None => Ok(()),
     }
+}
+
+/// What a table asks of its writers.
+pub(super) struct Rules<'a> {
+    pub(super) protocol: &'a Protocol,
+    pub(super) properties: &'a BTreeMap<String, String>,
+    /// The columns' own rules stand in their metadata.
+    pub(super) schema_string: &'a str,
 }
 
 /// The columns that a `schemaString` describes.
@@ -153,7 +235,9 @@ fn field(table: &str, json: &Json, mapping: Mapping) -> Result<Field, TableError
     let metadata = &json["metadata"];
     let physical = metadata["delta.columnMapping.physicalName"].as_str().ok_or_else(|| lacks("physical name"))?;
     let id = metadata["delta.columnMapping.id"].as_i64().and_then(|id| i32::try_from(id).ok());
-    let id = if mapping == Mapping::Id { Some(id.ok_or_else(|| lacks("id"))?) } else { None };
+    if mapping == Mapping::Id && id.is_none() {
+        return Err(lacks("id"));
+    }
     Ok(Field { id, physical_name: (physical != name).then(|| physical.to_owned()), ..field })
 }
 
@@ -203,42 +287,67 @@ fn decimal(text: &str) -> Option<DataType> {
     Some(DataType::Decimal { precision: precision.trim().parse().ok()?, scale: scale.trim().parse().ok()? })
 }
 
-/// The `schemaString` of columns.
-///
-/// # Errors
-/// [`TableError::Unsupported`] for types without a lossless image and for names that Delta refuses.
-pub(super) fn to_delta(table: &str, schema: &TableSchema) -> Result<String, TableError> {
-    Ok(struct_json(table, "", &schema.fields)?.to_string())
+/// Writes a `schemaString`.
+struct SchemaWriter<'a> {
+    table: &'a str,
+    /// The id of the next column or member, where columns are mapped.
+    next_id: Option<u32>,
 }
 
-fn struct_json(table: &str, parent: &str, fields: &[Field]) -> Result<Json, TableError> {
-    let mut members = Vec::new();
-    for (index, field) in fields.iter().enumerate() {
-        let path = if parent.is_empty() { field.name.clone() } else { format!("{parent}.{}", field.name) };
-        let column = format!("{table} (column {path})");
-        if let Some(found) = field.name.chars().find(|found| REFUSED_IN_NAMES.contains(found) || *found == '=') {
-            return Err(unsupported(
-                &column,
-                format!("the character {found:?} in a name"),
-                "rename it in the spec's columns map",
-            ));
+impl SchemaWriter<'_> {
+    fn members(&mut self, parent: &str, fields: &[Field]) -> Result<Json, TableError> {
+        let mut members = Vec::new();
+        for (index, field) in fields.iter().enumerate() {
+            let path = if parent.is_empty() { field.name.clone() } else { format!("{parent}.{}", field.name) };
+            if fields[..index].iter().any(|other| other.name.to_lowercase() == field.name.to_lowercase()) {
+                let advice = "rename it by target.columns";
+                return Err(self.refused(&path, "a name that another column has but for case", advice));
+            }
+            let metadata = self.next_id.map_or_else(
+                || json!({}),
+                |id| {
+                    self.next_id = Some(id + 1);
+                    json!({ "delta.columnMapping.id": id, "delta.columnMapping.physicalName": field.name })
+                },
+            );
+            let data_type = self.data_type(&path, &field.data_type)?;
+            members.push(json!({ "name": field.name, "type": data_type, "nullable": field.nullable, "metadata": metadata }));
         }
-        if fields[..index].iter().any(|other| other.name.to_lowercase() == field.name.to_lowercase()) {
-            return Err(unsupported(
-                &column,
-                "a name that another column has but for case",
-                "rename it in the spec's columns map",
-            ));
-        }
-        let data_type = type_json(table, &path, &field.data_type)?;
-        members.push(json!({ "name": field.name, "type": data_type, "nullable": field.nullable, "metadata": {} }));
+        Ok(json!({ "type": "struct", "fields": members }))
     }
-    Ok(json!({ "type": "struct", "fields": members }))
+
+    fn data_type(&mut self, path: &str, data_type: &DataType) -> Result<Json, TableError> {
+        match data_type {
+            DataType::Decimal { precision, scale } => Ok(format!("decimal({precision},{scale})").into()),
+            DataType::Struct { fields } => self.members(path, fields),
+            DataType::List { element } => {
+                let inner = self.data_type(&format!("{path}.element"), &element.data_type)?;
+                Ok(json!({ "type": "array", "elementType": inner, "containsNull": element.nullable }))
+            }
+            DataType::Map { key, value } => {
+                let key = self.data_type(&format!("{path}.key"), &key.data_type)?;
+                let inner = self.data_type(&format!("{path}.value"), &value.data_type)?;
+                Ok(json!({ "type": "map", "keyType": key, "valueType": inner, "valueContainsNull": value.nullable }))
+            }
+            other => match primitive_name(other) {
+                Some(name) => Ok(name.into()),
+                None => {
+                    let feature = format!("the type {other}, which Delta does not have");
+                    Err(self.refused(path, &feature, "cast it in transform.sql"))
+                }
+            },
+        }
+    }
+
+    fn refused(&self, path: &str, feature: &str, advice: &str) -> TableError {
+        unsupported(&format!("{} (column {path})", self.table), feature, advice)
+    }
 }
 
-fn type_json(table: &str, path: &str, data_type: &DataType) -> Result<Json, TableError> {
+/// The inverse of [`primitive`], decimals apart.
+fn primitive_name(data_type: &DataType) -> Option<&'static str> {
     use DataType as T;
-    let name = match data_type {
+    Some(match data_type {
         T::Boolean => "boolean",
         T::Int8 => "byte",
         T::Int16 => "short",
@@ -247,30 +356,11 @@ fn type_json(table: &str, path: &str, data_type: &DataType) -> Result<Json, Tabl
         T::Float32 => "float",
         T::Float64 => "double",
         T::Date => "date",
-        // Milliseconds are whole microseconds; nanoseconds are not, and are refused below.
+        // Milliseconds are whole microseconds; nanoseconds are not.
         T::Timestamp { unit: TimeUnit::Millis | TimeUnit::Micros, utc: true } => "timestamp",
         T::Timestamp { unit: TimeUnit::Millis | TimeUnit::Micros, utc: false } => "timestamp_ntz",
         T::String => "string",
         T::Binary => "binary",
-        T::Decimal { precision, scale } => return Ok(format!("decimal({precision},{scale})").into()),
-        T::Struct { fields } => return struct_json(table, path, fields),
-        T::List { element } => {
-            let inner = type_json(table, &format!("{path}.element"), &element.data_type)?;
-            return Ok(json!({ "type": "array", "elementType": inner, "containsNull": element.nullable }));
-        }
-        T::Map { key, value } => {
-            let key = type_json(table, &format!("{path}.key"), &key.data_type)?;
-            let inner = type_json(table, &format!("{path}.value"), &value.data_type)?;
-            return Ok(json!({ "type": "map", "keyType": key, "valueType": inner, "valueContainsNull": value.nullable }));
-        }
-        other => {
-            let column = format!("{table} (column {path})");
-            return Err(unsupported(
-                &column,
-                format!("the type {other}, which Delta does not have"),
-                "cast it in transform.sql",
-            ));
-        }
-    };
-    Ok(name.into())
+        _ => return None,
+    })
 }

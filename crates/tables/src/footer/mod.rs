@@ -79,7 +79,7 @@ pub async fn read_footer_with(store: &dyn ObjectStore, path: &Path, size: u64, i
     parse_footer_with(path.as_ref(), &bytes, size, int96)
 }
 
-/// As [`read_footer`], but only of the content that has this ETag: a file that was replaced since it was listed gives a
+/// As [`read_footer_with`], but only of the content that has this ETag: a file that was replaced since it was listed gives a
 /// [`TableError::Store`] whose source is object_store's `Precondition`.
 ///
 /// # Errors
@@ -89,9 +89,10 @@ pub async fn read_footer_if(
     path: &Path,
     size: u64,
     etag: Option<&str>,
+    int96: Int96,
 ) -> Result<Footer, TableError> {
     let bytes = footer_bytes(store, path, size, etag).await?;
-    parse_footer(path.as_ref(), &bytes, size)
+    parse_footer_with(path.as_ref(), &bytes, size, int96)
 }
 
 /// The footer's own bytes, without length and magic.
@@ -165,7 +166,11 @@ pub fn parse_footer(object: &str, footer: &[u8], size: u64) -> Result<Footer, Ta
     parse_footer_with(object, footer, size, Int96::Refused)
 }
 
-fn parse_footer_with(object: &str, footer: &[u8], size: u64, int96: Int96) -> Result<Footer, TableError> {
+/// As [`parse_footer`], with a table's word on what INT96 is.
+///
+/// # Errors
+/// As [`read_footer`].
+pub fn parse_footer_with(object: &str, footer: &[u8], size: u64, int96: Int96) -> Result<Footer, TableError> {
     guard::check(footer).map_err(|reason| corrupt(object, format!("its footer is malformed: {reason}")))?;
     let metadata = decode(object, footer)?;
     let file = metadata.file_metadata();

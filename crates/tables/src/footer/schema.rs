@@ -20,6 +20,8 @@ pub enum Int96 {
     Refused,
     /// Instants in nanoseconds, where the table declares so.
     Instants,
+    /// As [`Self::Instants`], by the microseconds that they are read in: a table's type, not a file's.
+    InstantsAsRead,
 }
 
 /// One leaf column, in the file's order.
@@ -203,13 +205,24 @@ impl Converter<'_> {
             Physical::DOUBLE => DataType::Float64,
             Physical::BYTE_ARRAY => DataType::Binary,
             Physical::FIXED_LEN_BYTE_ARRAY => DataType::Fixed { length: fixed_length(parquet) },
-            Physical::INT96 if self.int96 == Int96::Instants => DataType::Timestamp { unit: TimeUnit::Nanos, utc: true },
-            Physical::INT96 => {
-                let advice = "it holds Spark's older timestamps; write the files anew with \
-                              spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS";
-                return Err(self.refused("an INT96 column", advice));
-            }
+            Physical::INT96 => return self.int96(),
         })
+    }
+
+    fn int96(&self) -> Result<DataType, TableError> {
+        if self.int96 != Int96::Refused && self.path.len() > 1 {
+            return Err(self.refused("INT96 inside of another column", "write the files anew with INT64 timestamps"));
+        }
+        match self.int96 {
+            Int96::Instants => Ok(DataType::Timestamp { unit: TimeUnit::Nanos, utc: true }),
+            Int96::InstantsAsRead => Ok(DataType::Timestamp { unit: TimeUnit::Micros, utc: true }),
+            Int96::Refused => {
+                let advice = "a Hive source whose INT96 timestamps are instants, as Spark writes them, says so by \
+                              `int96: utc`; otherwise write the files anew with \
+                              spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS";
+                Err(self.refused("an INT96 column", advice))
+            }
+        }
     }
 
     fn decimal(&self, precision: i32, scale: i32) -> Result<DataType, TableError> {

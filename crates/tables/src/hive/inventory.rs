@@ -13,7 +13,7 @@ use super::Declared;
 use super::listing::{self, Listed};
 use super::partition::{self, PathValues};
 use super::union::SchemaUnion;
-use crate::footer::read_footer_if;
+use crate::footer::{Int96, read_footer_if};
 use crate::storage::outside_error;
 
 /// What stood in a folder, and what it means as a table.
@@ -83,7 +83,7 @@ pub(super) async fn build(
         async move {
             match found {
                 Some(told) => Ok(Read::Data(object, told)),
-                None => read(storage, object).await,
+                None => read(storage, declared, object).await,
             }
         }
     };
@@ -110,7 +110,7 @@ fn remembered(known: &[Arc<Inventory>]) -> HashMap<(&str, &str), Told> {
     told
 }
 
-async fn read(storage: &Storage, object: Listed) -> Result<Read, TableError> {
+async fn read(storage: &Storage, declared: &Declared, object: Listed) -> Result<Read, TableError> {
     if listing::is_hidden(&object.path) {
         return Ok(Read::Other(other(object, Disposition::Hidden, "its name begins with `_` or `.`")));
     }
@@ -119,7 +119,8 @@ async fn read(storage: &Storage, object: Listed) -> Result<Read, TableError> {
     }
     let path = storage.resolve(&object.path).map_err(outside_error)?;
     let etag = listing::etag(&object.identity);
-    match read_footer_if(storage.store().as_ref(), &path, object.size_bytes, etag).await {
+    let int96 = if declared.int96_is_instant { Int96::InstantsAsRead } else { Int96::Refused };
+    match read_footer_if(storage.store().as_ref(), &path, object.size_bytes, etag, int96).await {
         Ok(footer) => {
             let told = Told { rows: footer.rows, schema: Arc::new(without_ids(footer.schema)) };
             Ok(Read::Data(object, told))

@@ -20,11 +20,11 @@ use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::DataType;
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
-    Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, FileFacts, Format, Marks, MigrationId,
-    Snapshot, TableError, TableFormat, TableVersion,
+    Changes, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, FileEntry, FileFacts, Format, INT96_INSTANTS,
+    Marks, MigrationId, Snapshot, TableError, TableFormat, TableVersion,
 };
 
-use crate::footer::{read_footer_if, unsupported};
+use crate::footer::{Int96, read_footer_if, unsupported};
 use crate::storage::{changed_since_listed, outside_error};
 
 pub use inventory::{Inventory, InventoryFile, Quarantined};
@@ -52,6 +52,7 @@ struct Declared {
     partitions: Vec<PartitionColumn>,
     /// Names in files to names of columns.
     columns: BTreeMap<String, String>,
+    int96_is_instant: bool,
 }
 
 impl Declared {
@@ -59,7 +60,8 @@ impl Declared {
     fn text(&self) -> String {
         let partitions = self.partitions.iter().map(|column| format!("partition {:?} {}\n", column.name, column.data_type));
         let columns = self.columns.iter().map(|(name, column)| format!("column {name:?} {column:?}\n"));
-        partitions.chain(columns).collect()
+        let int96 = self.int96_is_instant.then(|| "int96 utc\n".to_owned());
+        partitions.chain(columns).chain(int96).collect()
     }
 }
 
@@ -90,6 +92,13 @@ impl HiveTable {
     #[must_use]
     pub fn with_columns(mut self, columns: BTreeMap<String, String>) -> Self {
         self.declared.columns = columns;
+        self
+    }
+
+    /// Declares INT96 timestamps to be instants; without it a column of them is refused.
+    #[must_use]
+    pub fn with_int96_instants(mut self) -> Self {
+        self.declared.int96_is_instant = true;
         self
     }
 
@@ -153,6 +162,7 @@ impl HiveTable {
 
     fn snapshot_of(&self, inventory: &Inventory) -> Snapshot {
         let fields = inventory.partition_columns.iter();
+        let int96 = self.declared.int96_is_instant.then_some(INT96_INSTANTS);
         Snapshot {
             version: inventory.version.clone(),
             location: self.storage.location().to_owned(),
@@ -160,7 +170,7 @@ impl HiveTable {
             partition: PartitionSpec {
                 fields: fields.map(|column| PartitionField::new(column.name.clone(), Transform::Identity)).collect(),
             },
-            properties: std::collections::BTreeMap::new(),
+            properties: int96.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             defaults: std::collections::BTreeMap::new(),
         }
     }
@@ -168,7 +178,9 @@ impl HiveTable {
     async fn file_facts(&self, file: &FileEntry) -> Result<FileFacts, TableError> {
         let path = self.storage.resolve(&file.path).map_err(outside_error)?;
         let etag = listing::etag(&file.identity);
-        let footer = read_footer_if(self.storage.store().as_ref(), &path, file.size_bytes, etag).await?;
+        // A file's own type: what is converted as it is read is never adopted.
+        let int96 = if self.declared.int96_is_instant { Int96::Instants } else { Int96::Refused };
+        let footer = read_footer_if(self.storage.store().as_ref(), &path, file.size_bytes, etag, int96).await?;
         Ok(footer.facts())
     }
 

@@ -8,7 +8,7 @@ use deltalake::arrow::array::{
 };
 use lakeshift_core::table::TableError;
 use lakeshift_core::value::Value;
-use lakeshift_tables::footer::{Footer, parse_footer, read_footer};
+use lakeshift_tables::footer::{Footer, parse_footer, read_footer, read_footer_with};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -291,6 +291,27 @@ async fn int96_is_refused_with_its_column_and_advice() {
     assert!(matches!(&error, TableError::Unsupported { .. }));
     let text = error.to_string();
     assert!(text.contains("column seen") && text.contains("INT96") && text.contains("TIMESTAMP_MICROS"), "{text}");
+}
+
+#[tokio::test]
+async fn statistics_of_int96_are_never_used() {
+    use parquet::data_type::{Int96, Int96Type};
+    let schema = Arc::new(parse_message_type("message t { required int96 at; }").unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(WriterProperties::new())).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let day = |julian| Int96::from(vec![0, 0, julian]);
+    column.typed::<Int96Type>().write_batch(&[day(2_440_588), day(2_440_589)], None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    let bytes = writer.into_inner().unwrap();
+    let metadata = parquet::file::reader::SerializedFileReader::new(bytes::Bytes::from(bytes.clone())).unwrap();
+    let chunk = parquet::file::reader::FileReader::metadata(&metadata).row_group(0).column(0).clone();
+    assert!(chunk.statistics().is_some(), "the file has some");
+    let (store, path, size) = (InMemory::new(), Path::from("t/f.parquet"), bytes.len() as u64);
+    store.put(&path, bytes.into()).await.unwrap();
+    let footer = read_footer_with(&store, &path, size, lakeshift_tables::footer::Int96::Instants).await.unwrap();
+    assert_eq!((&footer.columns[0].bounds, footer.rows), (&None, 2));
 }
 
 #[tokio::test]

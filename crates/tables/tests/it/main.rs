@@ -10,7 +10,11 @@ mod contract;
 #[cfg(test)]
 mod delta;
 #[cfg(test)]
+mod delta_mapping;
+#[cfg(test)]
 mod footer;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod hive;
 #[cfg(test)]

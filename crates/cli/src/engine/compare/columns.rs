@@ -127,7 +127,7 @@ fn select(columns: &[ComparedColumn], side: fn(&ComparedColumn) -> &String) -> S
 }
 
 async fn output(engine: &Engine, schema: &TableSchema, sql: &str) -> Result<TableSchema, Error> {
-    let spec = LogicSpec { transform: Some(sql), scope: None };
+    let spec = LogicSpec { transform: Some(sql), ..LogicSpec::default() };
     let logic = Logic::new(engine, schema, spec).await.map_err(|error| error.named("validation.columns"))?;
     Ok(logic.output_schema().clone())
 }

@@ -87,7 +87,7 @@ pub(super) async fn shared(old: &Pinned<'_>, new: &Pinned<'_>, columns: &Columns
 /// Whether both sides make the same rows of the same file, but for partition values.
 fn same_reading(old: &Pinned<'_>, new: &Pinned<'_>, columns: &Columns) -> bool {
     let untouched = |side: &super::columns::SideColumns| side.select.is_none() && side.range.is_none();
-    let no_logic = old.logic.transform.is_none() && old.logic.scope.is_none();
+    let no_logic = old.logic.is_empty();
     let exact = |check: &ColumnCheck| match check {
         ColumnCheck::Compared { pair, types, .. } => {
             pair.old == pair.new && matches!(types, TypeMatch::Identical | TypeMatch::Widened)

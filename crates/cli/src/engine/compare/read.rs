@@ -63,10 +63,10 @@ impl<'a> SideReading<'a> {
     ) -> Result<Self, Error> {
         let mut stages = Vec::new();
         let mut schema = pinned.snapshot.schema.clone();
-        let rules = LogicSpec { transform: columns.select.as_deref(), scope: None };
-        let range = LogicSpec { transform: None, scope: columns.range.as_deref() };
+        let rules = LogicSpec { transform: columns.select.as_deref(), ..LogicSpec::default() };
+        let range = LogicSpec { scope: columns.range.as_deref(), ..LogicSpec::default() };
         for (name, spec) in [("", pinned.logic), ("validation.columns", rules), ("validation.range", range)] {
-            if spec.transform.is_none() && spec.scope.is_none() {
+            if spec.is_empty() {
                 continue;
             }
             let named = |error: lakeshift_exec::logic::LogicError| if name.is_empty() { error } else { error.named(name) };
@@ -148,13 +148,21 @@ impl<'a> SideReading<'a> {
         self.execute(plan)
     }
 
+    /// The file that some rows come from, or the table, for errors.
+    fn origin<'f>(&'f self, files: &'f [FileEntry]) -> &'f str {
+        match files {
+            [file] => &file.path,
+            _ => &self.snapshot.location,
+        }
+    }
+
     /// Rows as they would be read, with the spec's rules applied.
     pub(super) async fn staged(&self, rows: RecordBatch) -> Result<Vec<SendableRecordBatchStream>, Error> {
         let schema = rows.schema();
         let memory = MemorySourceConfig::try_new_exec(&[vec![rows]], schema, None);
         let mut plan: Arc<dyn ExecutionPlan> = memory.map_err(|source| Error::Query { source })?;
         for stage in &self.stages {
-            plan = stage.apply(plan).await?;
+            plan = stage.apply(plan, self.origin(&[])).await?;
         }
         self.execute(plan)
     }
@@ -167,7 +175,7 @@ impl<'a> SideReading<'a> {
             false => scan(&self.engine, &request)?,
         };
         for stage in &self.stages {
-            plan = stage.apply(plan).await?;
+            plan = stage.apply(plan, self.origin(files)).await?;
         }
         Ok(plan)
     }
@@ -200,6 +208,7 @@ fn reading_digest(pinned: &Pinned<'_>, side: Side, columns: &SideColumns) -> Str
         Some(partition),
         pinned.logic.transform.map(str::to_owned),
         pinned.logic.scope.map(str::to_owned),
+        Some(format!("{:?}", pinned.logic.columns)),
         columns.select.clone(),
         columns.range.clone(),
         Some(columns.names.join("\u{0}")),
