@@ -353,8 +353,8 @@ def delete_rows(table: pathlib.Path, version: int, rows: list[int]) -> None:
 
 
 def deleted(checks: Checks, duck: Duck, lakeshift: str, root: pathlib.Path) -> None:
-    """A Delta table with deleted rows is adopted by Iceberg v2 and v3 with its deletes; more rows are deleted meanwhile. Then
-    pyiceberg changes the partitioning under the mirror."""
+    """A Delta table with deleted rows is adopted by Iceberg v2 and v3 with its deletes; more rows are deleted meanwhile.
+    Then pyiceberg changes the partitioning under the mirror."""
     migrations = {}
     for version in (2, 3):
         name = f"deleted-v{version}"
@@ -389,7 +389,7 @@ def deleted(checks: Checks, duck: Duck, lakeshift: str, root: pathlib.Path) -> N
         theirs.unlink()
         delete_rows(root / "lake" / "deleted-v2", 3, [0, 2, 4, 6, 50, 52, 54, 95, 97, 99])
         told = migrations[2].step("mirror", expected=4).stderr
-        checks.that("partition spec" in told, "the mirror refuses to write under a partition spec that pyiceberg has changed")
+        checks.that("partition spec" in told, "the mirror refuses a partition spec that pyiceberg has changed")
 
 
 IN_CATALOGUE = """{table}

@@ -77,21 +77,30 @@ async fn merged_manifests_keep_every_row_id() {
     assert_eq!(lineage(&lake, 105), (206, 2, 208));
 }
 
-/// As another program upgrades a table: only its metadata changes.
+/// As another program upgrades a table: only its metadata changes. Its manifests have entries without row ids, one of a file
+/// that was removed before.
 #[tokio::test]
-async fn a_table_that_was_upgraded_gets_row_ids_with_its_next_commit() {
+async fn a_table_that_was_upgraded_gets_row_ids_with_its_next_commit_and_keeps_them() {
     let (lake, table) = created().await;
-    let a = lake.file("data/a.parquet", Some(DAY), &[(1, None), (2, None)]).await;
-    committed(&table, &request(1, vec![a], &[])).await;
-    let before: TableMetadata = serde_json::from_value(lake.metadata(2)).unwrap();
+    let file = |name: &'static str, rows: &'static [(i64, Option<&str>)]| lake.file(name, Some(DAY), rows);
+    let a = file("data/a.parquet", &[(1, None), (2, None)]).await;
+    let b = file("data/b.parquet", &[(3, None)]).await;
+    let c = file("data/c.parquet", &[(4, None)]).await;
+    committed(&table, &request(1, vec![a, b, c], &[])).await;
+    committed(&table, &request(2, vec![], &["data/a.parquet"])).await;
+    let before: TableMetadata = serde_json::from_value(lake.metadata(3)).unwrap();
     let upgraded = before.into_builder(None).upgrade_format_version(FormatVersion::V3).unwrap().build().unwrap();
-    std::fs::write(lake.path("metadata/v3.metadata.json"), serde_json::to_vec(&upgraded.metadata).unwrap()).unwrap();
-    let b = lake.file("data/b.parquet", Some(DAY), &[(3, None)]).await;
-    committed(&table, &request(2, vec![b], &[])).await;
-    let ids = first_row_ids(&lake.manifests(4));
+    std::fs::write(lake.path("metadata/v4.metadata.json"), serde_json::to_vec(&upgraded.metadata).unwrap()).unwrap();
+    let d = file("data/d.parquet", &[(5, None)]).await;
+    committed(&table, &request(3, vec![d], &[])).await;
+    let ids = first_row_ids(&lake.manifests(5));
     let unlike: std::collections::BTreeSet<_> = ids.values().flatten().collect();
-    assert_eq!((ids.len(), unlike.len(), lineage(&lake, 4)), (2, 2, (0, 3, 3)));
-    assert_eq!(paths(&table).await, ["data/a.parquet", "data/b.parquet"]);
+    assert_eq!((ids.len(), unlike.len(), lineage(&lake, 5)), (3, 3, (0, 3, 3)));
+    assert_eq!(paths(&table).await, ["data/b.parquet", "data/c.parquet", "data/d.parquet"]);
+    // The manifest is rewritten, and the ids of what stays in it do not change.
+    committed(&table, &request(4, vec![], &["data/b.parquet"])).await;
+    let later = first_row_ids(&lake.manifests(6));
+    assert_eq!((later.len(), later["c.parquet"], later["d.parquet"]), (2, ids["c.parquet"], ids["d.parquet"]));
 }
 
 #[tokio::test]
