@@ -188,7 +188,10 @@ def evolved(name):
     """A column is added and one widens, in log files only."""
     settings = options(name)
     write(name, [row(i, 100, i) for i in range(30)], "insert", settings, "overwrite")
-    nullable = lambda value: F.when(F.col("id").isNotNull(), value)
+
+    def nullable(value):
+        return F.when(F.col("id").isNotNull(), value)
+
     newer = spark.createDataFrame([row(i, 200, i + 100) for i in range(9)], SCHEMA)
     newer = newer.withColumn("n", F.col("n").cast("long")).withColumn("extra", nullable(F.lit("new")))
     write(name, newer, "upsert", settings)

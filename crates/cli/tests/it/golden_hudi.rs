@@ -120,7 +120,7 @@ const OF_SPARK: [(&str, Outcome); 15] = [
     ("evolved", Exact),
     ("moraged", Exact),
     ("parquetlog", Exact),
-    ("partial", Refused("partial updates")),
+    ("partial", Exact),
     ("pend", Exact),
     ("sqlmor", Exact),
     ("v6", Exact),

@@ -31,6 +31,8 @@ pub(super) struct TableConfig {
     pub(super) layout: Layout,
     /// Where instants stand, relative to the table.
     pub(super) timeline: String,
+    /// Where archived instants stand, from layout 2; relative to the table.
+    pub(super) history: String,
     /// The schema that the table was created with, as Avro JSON.
     pub(super) create_schema: Option<String>,
     /// The partition columns that stand in paths only; none where the files have them.
@@ -87,10 +89,12 @@ impl TableConfig {
             Layout::One => FOLDER.to_owned(),
             Layout::Two => format!("{FOLDER}/{}", get("hoodie.timeline.path").unwrap_or("timeline")),
         };
+        let history = format!("{timeline}/{}", get("hoodie.timeline.history.path").unwrap_or("history"));
         let path_columns = path_columns(location, &get)?;
         Ok(Self {
             layout,
             timeline,
+            history,
             create_schema: get("hoodie.table.create.schema").map(str::to_owned),
             path_columns,
             location: location.to_owned(),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::commit::{self, Commit, INSTANT_BYTES_MAX};
 use super::config::TableConfig;
+use super::history;
 use super::listing::{self, Found};
 use super::names::{FileName, Kind};
 use super::slices::{Shown, Slice, slices};
@@ -57,7 +58,7 @@ pub(super) async fn load(
 ) -> Result<Loaded, TableError> {
     let config = TableConfig::read(storage).await?;
     let timeline = read_timeline(storage, &config).await?;
-    let view = match version {
+    let mut view = match version {
         Some(version) => timeline.at(storage.location(), version)?,
         None => timeline.latest(),
     };
@@ -66,6 +67,10 @@ pub(super) async fn load(
     let schema = schema(storage.location(), &config, &view, &known)?;
     let partition = config.path_columns.as_ref().map_or_else(PartitionSpec::default, super::config::PathColumns::spec);
     let found = listing::list(storage).await?;
+    let is_old_log = |file: &Found| matches!(file.name.kind, Kind::Log { .. }) && view.is_archived(&file.name.instant);
+    if config.layout == Layout::Two && found.iter().any(is_old_log) {
+        view.archived = history::completions(storage, &config.history).await?;
+    }
     let mut missing = unlisted(&known, &found);
     if !view.is_latest {
         missing.extend(cleaned(storage, &config, commits, &timeline, &view, &found).await?);

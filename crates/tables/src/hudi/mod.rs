@@ -9,6 +9,7 @@
 
 mod commit;
 mod config;
+mod history;
 mod listing;
 mod load;
 mod names;

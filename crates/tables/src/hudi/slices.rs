@@ -95,7 +95,7 @@ fn id(pair: &(String, String)) -> GroupId<'_> {
 fn is_shown(shown: &Shown<'_>, file: &Found, named: &BTreeSet<&str>) -> bool {
     match shown.view.completion(&file.name.instant) {
         None => false,
-        Some(Completion::Archived) => true,
+        Some(Completion::Archived(_)) => true,
         Some(Completion::Untold | Completion::At(_)) => named.contains(file.path.as_str()),
     }
 }
@@ -181,12 +181,12 @@ fn applies_two(shown: &Shown<'_>, log: &Found, after: Option<&str>) -> Result<bo
     match (shown.view.completion(time), after) {
         (None, _) => Ok(false),
         (Some(_), None) => Ok(true),
-        (Some(Completion::At(completion)), Some(after)) => Ok(completion >= after),
-        (Some(Completion::Archived | Completion::Untold), Some(after)) if time >= after => Ok(true),
-        (Some(Completion::Archived | Completion::Untold), Some(after)) => Err(unsupported(
+        (Some(Completion::At(completion) | Completion::Archived(Some(completion))), Some(after)) => Ok(completion >= after),
+        (Some(Completion::Archived(None) | Completion::Untold), Some(after)) if time >= after => Ok(true),
+        (Some(Completion::Archived(None) | Completion::Untold), Some(after)) => Err(unsupported(
             &log.path,
             format!(
-                "a log file of an archived instant beside the base file of {after}: only the archive tells which came first"
+                "a log file of an archived instant beside the base file of {after}, of which the timeline's history does not tell when it completed"
             ),
             "let Hudi clean the table, so that log files go when they are compacted",
         )),

@@ -121,6 +121,7 @@ impl Timeline {
             start: self.start.clone(),
             version: TableVersion(self.latest_version()),
             is_latest: true,
+            archived: BTreeMap::new(),
         }
     }
 
@@ -206,6 +207,8 @@ pub(super) struct View {
     /// Not completed then, or not yet.
     hidden: BTreeSet<String>,
     start: Option<String>,
+    /// When archived instants completed, as far as it was looked up.
+    pub(super) archived: BTreeMap<String, String>,
 }
 
 /// When an instant that a view shows completed.
@@ -215,8 +218,8 @@ pub(super) enum Completion<'a> {
     Untold,
     /// At this time.
     At(&'a str),
-    /// It is archived.
-    Archived,
+    /// It is archived; at this time, where that is known.
+    Archived(Option<&'a str>),
 }
 
 impl View {
@@ -226,7 +229,8 @@ impl View {
         if let Some(instant) = self.visible.get(time) {
             return Some(instant.completion.as_deref().map_or(Completion::Untold, Completion::At));
         }
-        (self.is_archived(time) && !self.hidden.contains(time)).then_some(Completion::Archived)
+        let archived = self.archived.get(time).map(String::as_str);
+        (self.is_archived(time) && !self.hidden.contains(time)).then_some(Completion::Archived(archived))
     }
 
     /// Whether the instant of this time is older than the timeline.
@@ -313,7 +317,7 @@ mod tests {
         let view = timeline.at("memory:///t", &TableVersion("hudi:20240101000002000_20240101000003000".into())).unwrap();
         // Older than the timeline's start would be archived; this one is not, it completed later.
         assert_eq!(view.completion("20240101000001000"), None);
-        assert_eq!(view.completion("20230101000000000"), Some(Completion::Archived));
+        assert_eq!(view.completion("20230101000000000"), Some(Completion::Archived(None)));
         let gone = timeline.at("memory:///t", &TableVersion("hudi:20240101000002000_20240101000009000".into()));
         assert!(matches!(gone, Err(TableError::VersionGone { .. })));
     }
@@ -323,7 +327,7 @@ mod tests {
         let names = ["20230101000000000.commit", "20230101000000000.savepoint", "20240101000001000.commit"];
         let view = timeline(Layout::One, &names).latest();
         assert_eq!(view.start(), Some("20240101000001000"));
-        assert_eq!(view.completion("20230601000000000"), Some(Completion::Archived));
+        assert_eq!(view.completion("20230601000000000"), Some(Completion::Archived(None)));
     }
 
     #[test]
