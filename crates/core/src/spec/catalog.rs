@@ -95,12 +95,13 @@ impl Catalog {
     }
 
     fn secrets(&self) -> [(&'static str, Option<&Secret>); 4] {
-        let secrets = [&self.user, &self.password, &self.credential, &self.token];
-        let mut named = CREDENTIALS.map(|key| (key, None));
-        for (slot, secret) in named.iter_mut().zip(secrets) {
-            slot.1 = secret.as_ref();
-        }
-        named
+        let [user, password, credential, token] = CREDENTIALS;
+        [
+            (user, self.user.as_ref()),
+            (password, self.password.as_ref()),
+            (credential, self.credential.as_ref()),
+            (token, self.token.as_ref()),
+        ]
     }
 
     /// Takes over the credentials of `other` where it is the same catalogue: for a spec from a journal, which has none.
