@@ -7,7 +7,7 @@ use lakeshift_core::mapping::{ColumnMapping, check_partition, map_schema};
 use lakeshift_core::plan::{
     Assumptions, ChooseContext, PlanRef, PlannedFile, Strategy, UnitLimits, choose, into_units, summarize,
 };
-use lakeshift_core::schema::TableSchema;
+use lakeshift_core::schema::{DataType, TableSchema};
 use lakeshift_core::spec::{self, BackfillOrder, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
 
@@ -41,8 +41,22 @@ pub struct Planning {
 pub async fn target_schema(spec: &Spec, rows: &Rows, source: &Snapshot) -> Result<(TableSchema, Vec<ColumnMapping>), Error> {
     let logical = rows.output_schema(&source.schema).await?;
     let (schema, mappings) = map_schema(&logical, spec.target.format)?;
-    let reasons = check_partition(&schema, &spec.target.partitioning, spec.target.format);
+    let mut reasons = check_partition(&schema, &spec.target.partitioning, spec.target.format);
+    reasons.extend(check_columns(&schema, spec));
     if reasons.is_empty() { Ok((schema, mappings)) } else { Err(Error::PlanRefused { reasons }) }
+}
+
+/// The columns that the settings of written files name and the target lacks.
+fn check_columns(schema: &TableSchema, spec: &Spec) -> Vec<String> {
+    let sort = spec.target.sort.iter().map(|column| ("target.sort", &column.column));
+    let filters = spec.target.parquet.bloom_filters.iter().map(|column| ("target.parquet.bloom_filters", column));
+    let unknown =
+        sort.chain(filters).filter(|(_, column)| !schema.field(column).is_some_and(|field| is_single(&field.data_type)));
+    unknown.map(|(key, column)| format!("{key} names {column}, which is no column of single values in the target")).collect()
+}
+
+fn is_single(data_type: &DataType) -> bool {
+    !matches!(data_type, DataType::Struct { .. } | DataType::List { .. } | DataType::Map { .. })
 }
 
 /// Plans every file of `source`.

@@ -55,6 +55,7 @@ pub(super) fn check(spec: &Spec) -> Checked {
     in_place(spec)?;
     hive_only(spec)?;
     partitioning(spec)?;
+    sort(spec)?;
     columns(spec)?;
     validation(&spec.validation)?;
     statements(spec)?;
@@ -172,6 +173,13 @@ fn hive_only(spec: &Spec) -> Checked {
         }
     }
     Ok(())
+}
+
+fn sort(spec: &Spec) -> Checked {
+    let columns: Vec<&str> = spec.target.sort.iter().map(|column| column.column.as_str()).collect();
+    unique("target.sort", &columns)?;
+    let columns: Vec<&str> = spec.target.parquet.bloom_filters.iter().map(String::as_str).collect();
+    unique("target.parquet.bloom_filters", &columns)
 }
 
 fn partitioning(spec: &Spec) -> Checked {

@@ -10,9 +10,11 @@ mod error;
 mod guard;
 mod locations;
 mod model;
+mod parquet;
 mod read;
 mod secret;
 mod sizes;
+mod sort;
 mod template;
 mod text;
 
@@ -22,7 +24,9 @@ pub use model::{
     ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, RuleUnit, Scope, Source, Spec,
     SqlTransform, Strategy, Sunset, SunsetDisposition, Target, Validation,
 };
+pub use parquet::{Compression, ParquetOptions};
 pub use read::SPEC_BYTES_MAX;
 pub use secret::{MissingVariable, Place, Secret};
 pub use sizes::{ByteSize, Span};
+pub use sort::SortColumn;
 pub use template::{TemplateInput, template};

@@ -6,8 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::locations::Location;
+use super::parquet::ParquetOptions;
 use super::secret::Secret;
 use super::sizes::{ByteSize, Span};
+use super::sort::SortColumn;
 use super::text;
 use crate::equivalence::{AcceptRule, FloatZeros, MapOrder};
 use crate::partition::PartitionSpec;
@@ -113,9 +115,16 @@ pub struct Target {
     #[serde(default, with = "text::partitioning")]
     #[schemars(schema_with = "text::partitioning_schema")]
     pub partitioning: PartitionSpec,
+    /// How the rows of each written file are sorted, most significant column first: `column`, or `column desc`. An Iceberg
+    /// table keeps it as its sort order, for those who write to it later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sort: Vec<SortColumn>,
     /// Table properties to set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
+    /// How data files are written.
+    #[serde(default, skip_serializing_if = "ParquetOptions::is_default")]
+    pub parquet: ParquetOptions,
     /// Options of the target's object store, over those of the top-level `storage`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage: BTreeMap<String, Secret>,

@@ -41,7 +41,7 @@ impl Spec {
     }
 
     /// SHA-256, in hexadecimal, of what the migration means: source, target, logic, scope, alias. It binds plans and
-    /// certificates. How it is run (pace, memory, storage options, waiting times) may change on the way.
+    /// certificates. How it is run (pace, memory, storage options, the files' encoding, waiting times) may change on the way.
     pub fn digest(&self) -> String {
         let mut json = self.as_json();
         if let Value::Object(parts) = &mut json {
@@ -50,6 +50,7 @@ impl Spec {
         for table in ["source", "target"] {
             if let Value::Object(parts) = &mut json[table] {
                 parts.remove("storage");
+                parts.remove("parquet");
             }
         }
         let digest = Sha256::digest(sorted(json).to_string());

@@ -102,7 +102,8 @@ fn write_target(out: &mut String, input: &TemplateInput<'_>) -> std::fmt::Result
             writeln!(out, "    - {}", quoted(&text::print_field(field)))?;
         }
     }
-    writeln!(out, "  # properties: {{name: value}}\n")
+    writeln!(out, "  # properties: {{name: value}}")?;
+    writeln!(out, "  # parquet: {{compression: zstd(3), bloom_filters: [], page_index: true, row_group_size: 128MiB}}\n")
 }
 
 const OPTIONAL_BEFORE_CUTOVER: &str = "\

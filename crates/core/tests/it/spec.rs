@@ -50,6 +50,7 @@ target:
   location: s3://lake/flights
   partitioning: [month(flight_date), \"bucket(16, origin)\", carrier, 'truncate(4, tail)']
   properties: {write.format.default: parquet}
+  parquet: {compression: zstd(1), bloom_filters: [carrier], page_index: false, row_group_size: 64MiB}
 transform:
   sql: SELECT *, upper(origin) AS o FROM source
 scope:

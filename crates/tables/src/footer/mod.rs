@@ -5,6 +5,7 @@
 
 pub mod bounds;
 mod guard;
+mod parallel;
 mod schema;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader
 use crate::storage::store_error;
 
 pub use bounds::ColumnMetrics;
+pub(crate) use parallel::side_by_side;
 pub use schema::Int96;
 
 /// How much of the file's end is read at first; most footers fit.
@@ -79,23 +81,17 @@ pub async fn read_footer_with(store: &dyn ObjectStore, path: &Path, size: u64, i
     parse_footer_with(path.as_ref(), &bytes, size, int96)
 }
 
-/// As [`read_footer`], but only of the content that has this ETag: a file that was replaced since it was listed gives a
-/// [`TableError::Store`] whose source is object_store's `Precondition`.
+/// The footer's own bytes, without length and magic, for [`parse_footer`]. With an ETag only of the content that has it: a
+/// file that was replaced since it was listed gives a [`TableError::Store`] whose source is object_store's `Precondition`.
 ///
 /// # Errors
 /// As [`read_footer`].
-pub async fn read_footer_if(
+pub(crate) async fn footer_bytes(
     store: &dyn ObjectStore,
     path: &Path,
     size: u64,
     etag: Option<&str>,
-) -> Result<Footer, TableError> {
-    let bytes = footer_bytes(store, path, size, etag).await?;
-    parse_footer(path.as_ref(), &bytes, size)
-}
-
-/// The footer's own bytes, without length and magic.
-async fn footer_bytes(store: &dyn ObjectStore, path: &Path, size: u64, etag: Option<&str>) -> Result<Bytes, TableError> {
+) -> Result<Bytes, TableError> {
     let object = path.as_ref();
     if size < FILE_BYTES_MIN {
         return Err(corrupt(object, format!("{size} bytes are too few for a Parquet file")));
