@@ -35,7 +35,7 @@ name: moved
 control: {root}/control
 source: {{format: hive, location: {source}}}
 target: {{format: {format}, location: {target}{settings}}}
-backfill: {{strategy: {strategy}, concurrency: 2, memory: 1GiB}}
+backfill: {{strategy: {strategy}, concurrency: 2, memory: 768MiB}}
 cutover: {{alias: moved}}
 """
 COPY = """
@@ -57,16 +57,15 @@ for path in pathlib.Path(sys.argv[1]).iterdir():
 # In a process of its own: a process starts with its parent's peak of memory.
 SMALL = "import pyarrow.parquet as pq, sys; pq.write_table(pq.read_table(sys.argv[1]).slice(0, 100), sys.argv[2])"
 UPLOAD = """
-import asyncio, obstore, pathlib, sys
-from obstore.store import S3Store
-store = S3Store("lake", endpoint=sys.argv[1], client_options={"allow_http": True})
-data = pathlib.Path(sys.argv[2]).read_bytes()
-async def main(prefix, numbers):
-    async def one(numbers):
-        for number in numbers:
-            await obstore.put_async(store, f"{prefix}/{number:06}.parquet", data)
-    await asyncio.gather(*(one(numbers[start::32]) for start in range(32)))
-asyncio.run(main(sys.argv[3], range(int(sys.argv[4]))))
+import concurrent.futures, pathlib, pyarrow.fs, sys
+scheme, endpoint = sys.argv[1].split("://")
+how = {"endpoint_override": endpoint, "scheme": scheme, "region": "us-east-1", "allow_delayed_open": True}
+store, data = pyarrow.fs.S3FileSystem(**how), pathlib.Path(sys.argv[2]).read_bytes()
+def put(number):
+    with store.open_output_stream(f"lake/{sys.argv[3]}/{number:06}.parquet") as stream:
+        stream.write(data)
+with concurrent.futures.ThreadPoolExecutor(16) as threads:
+    list(threads.map(put, range(int(sys.argv[4]))))
 """
 CONVERT = """
 import deltalake, os, sys

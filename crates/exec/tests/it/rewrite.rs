@@ -261,7 +261,7 @@ async fn sorted_rows_are_in_order_within_and_across_the_files_of_a_partition() {
     let storage = memory();
     let (table, spec) = (table(), by_s());
     let shuffled = (0..30_000).map(|row| (row % 7 != 0).then_some((row * 7919) % 30_000));
-    let texts = (0..30_000).map(|row| if row % 2 == 0 { "a" } else { "b" }).collect::<StringArray>();
+    let texts = StringArray::from_iter_values((0..30_000).map(|row| if row % 2 == 0 { "a" } else { "b" }));
     let input = batch(vec![("n", Arc::new(shuffled.collect::<Int32Array>()) as ArrayRef), ("s", Arc::new(texts))]);
     let batches = (0..30).map(|part| input.slice(part * 1000, 1000)).collect();
     let sort =
@@ -295,7 +295,7 @@ async fn files_are_written_as_the_spec_says() {
     let files = written(request(&default, &table, &spec, vec![input.clone()])).await;
     let (metadata, _) = footer(&default, &files[0].path).await;
     let column = metadata.row_group(0).column(1);
-    assert!(matches!(column.compression_codec(), parquet::basic::Compression::ZSTD(_)));
+    assert!(format!("{:?}", column.compression_codec()).starts_with("ZSTD"));
     assert!(column.offset_index_offset().is_some() && column.column_index_offset().is_some());
     assert!(column.bloom_filter_offset().is_none() && metadata.row_group(0).sorting_columns().is_none());
     let options = ParquetOptions {
@@ -308,7 +308,7 @@ async fn files_are_written_as_the_spec_says() {
     let files = written(RewriteRequest { parquet: &options, ..request(&other, &table, &spec, vec![input]) }).await;
     let (metadata, bytes) = footer(&other, &files[0].path).await;
     let column = metadata.row_group(0).column(1);
-    assert_eq!(column.compression_codec(), parquet::basic::Compression::SNAPPY);
+    assert_eq!(column.compression_codec(), parquet::basic::Compression::SNAPPY.into());
     assert!(column.offset_index_offset().is_none() && column.column_index_offset().is_none());
     assert_eq!(column.statistics().unwrap().max_bytes_opt(), Some(&b"b"[..]));
     assert!(metadata.row_group(0).column(0).bloom_filter_offset().is_none());

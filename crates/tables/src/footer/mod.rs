@@ -127,10 +127,16 @@ fn footer_length(object: &str, tail: &[u8], size: u64) -> Result<u64, TableError
 
 /// Exactly the bytes from `start` to `end`: a short answer means that the file is not what was listed.
 async fn get(store: &dyn ObjectStore, path: &Path, start: u64, end: u64, etag: Option<&str>) -> Result<Bytes, TableError> {
-    let options =
-        GetOptions { range: Some((start..end).into()), if_match: etag.map(str::to_owned), ..GetOptions::default() };
-    let answer = async { store.get_opts(path, options).await?.bytes().await };
-    match answer.await {
+    let answer = match etag {
+        // On the local disk one step in place of two.
+        None => store.get_ranges(path, &[start..end]).await.map(|found| found.into_iter().next().unwrap_or_default()),
+        Some(etag) => {
+            let options =
+                GetOptions { range: Some((start..end).into()), if_match: Some(etag.to_owned()), ..GetOptions::default() };
+            async { store.get_opts(path, options).await?.bytes().await }.await
+        }
+    };
+    match answer {
         Ok(bytes) if bytes.len() as u64 == end - start => Ok(bytes),
         Ok(_) => Err(shorter(path, end)),
         Err(error) => Err(range_error(store, path, end, error).await),
