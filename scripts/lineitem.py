@@ -4,9 +4,9 @@
 `old` is a folder of Parquet files (a Hive table without partitions, one file for each unit of the scale factor). `new` holds
 the same rows, written by DuckDB in folders month=YYYY-MM and registered by pyiceberg as an Iceberg table partitioned by
 month(l_shipdate). So Lakeshift has written neither. `parts` holds the rows of `new` in files of a third of a month, without
-partitions. Made once a folder: what a finished run left is kept.
+partitions, and `days` in one file for each day. Made once a folder: what a finished run left is kept.
 
-Usage: lineitem.py FOLDER SCALE_FACTOR [parts], or lineitem.py drop-row FILE
+Usage: lineitem.py FOLDER SCALE_FACTOR [parts | days], or lineitem.py drop-row FILE
 """
 
 import os
@@ -50,6 +50,11 @@ def new_folder(folder: pathlib.Path) -> pathlib.Path:
 def parts_folder(folder: pathlib.Path) -> pathlib.Path:
     """The unpartitioned table of many files."""
     return folder / "parts"
+
+
+def days_folder(folder: pathlib.Path) -> pathlib.Path:
+    """The unpartitioned table of a file a day."""
+    return folder / "days"
 
 
 def files(folder: pathlib.Path) -> dict[str, list[str]]:
@@ -136,6 +141,20 @@ def write_parts(part: pathlib.Path, folder: pathlib.Path) -> None:
             pq.write_table(rows.slice(number * share, share), path, compression="zstd", compression_level=1)
 
 
+def write_days(part: pathlib.Path, folder: pathlib.Path) -> None:
+    """Divides every month by day."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for month in sorted((new_folder(folder) / "data").iterdir()):
+        rows = pq.ParquetDataset(month, partitioning=None).read().sort_by("l_shipdate")
+        start = 0
+        for day in pc.value_counts(rows["l_shipdate"]).to_pylist():
+            path = part / f"{day['values'].isoformat()}.parquet"
+            pq.write_table(rows.slice(start, day["counts"]), path, compression="zstd", compression_level=1)
+            start += day["counts"]
+
+
 def drop_row(path: pathlib.Path) -> None:
     """Replaces a file by one that lacks its first row. Other links to the file keep all rows."""
     import pyarrow.parquet as pq
@@ -149,14 +168,16 @@ def main() -> None:
     """Makes the tables."""
     if len(sys.argv) == 3 and sys.argv[1] == "drop-row":
         return drop_row(pathlib.Path(sys.argv[2]))
-    if len(sys.argv) not in (3, 4) or sys.argv[3:] not in ([], ["parts"]):
+    if len(sys.argv) not in (3, 4) or sys.argv[3:] not in ([], ["parts"], ["days"]):
         sys.exit(__doc__)
     folder, scale = pathlib.Path(sys.argv[1]).resolve(), int(sys.argv[2])
     once(old_folder(folder), lambda part: write_old(part, scale))
     once(new_folder(folder), lambda part: write_new(part, folder))
     register(folder)
-    if sys.argv[3:]:
+    if sys.argv[3:] == ["parts"]:
         once(parts_folder(folder), lambda part: write_parts(part, folder))
+    if sys.argv[3:] == ["days"]:
+        once(days_folder(folder), lambda part: write_days(part, folder))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ use serde::{Deserialize, Serialize};
 /// Consumers named in an out-of-memory error.
 const CONSUMERS_TOLD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
+/// Memory that a sort keeps for merging what it has spilled: DataFusion's default, or this part of little memory.
+const MERGE_BYTES_MAX: usize = 10 << 20;
+const MERGE_SHARE: usize = 8;
+
 /// How much of the machine the engine may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,7 +101,10 @@ impl EngineBuilder {
             runtime = runtime.with_temp_file_path(folder);
         }
         let runtime = runtime.build_arc().map_err(|source| EngineError::Start { source })?;
-        let config = SessionConfig::new().with_batch_size(batch_rows_max).with_target_partitions(concurrency);
+        let config = SessionConfig::new()
+            .with_batch_size(batch_rows_max)
+            .with_target_partitions(concurrency)
+            .with_sort_spill_reservation_bytes(MERGE_BYTES_MAX.min(memory_bytes / MERGE_SHARE));
         let session = SessionContext::new_with_config_rt(config, runtime);
         Ok(Engine { session, settings: self.settings, stores: Arc::default() })
     }

@@ -1,4 +1,4 @@
-//! Partition values of whole batches, and rows grouped by them.
+//! Partition values of whole batches.
 //!
 //! A [`Partitioner`] gives every row a small number, its [`GroupId`], that stands for one combination of partition values
 //! ([`Partitioner::key`]). The values are those of [`Transform::apply`](lakeshift_core::partition::Transform::apply), computed
@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use lakeshift_core::partition::{PartitionSpec, Transform, TransformError};
@@ -94,7 +95,7 @@ pub struct Partitioner {
 }
 
 impl Partitioner {
-    /// For batches in `schema`'s logical Arrow schema; at most `partitions_max` groups.
+    /// For batches in `schema`'s logical Arrow schema, or with views of its texts and bytes; at most `partitions_max` groups.
     ///
     /// # Errors
     /// [`PartitionError::NoColumn`] and [`PartitionError::Transform`] for a spec that does not fit the schema.
@@ -158,27 +159,6 @@ impl Partitioner {
         Ok(ids)
     }
 
-    /// The batch's rows by group, groups in ascending number, rows of a group in their order.
-    ///
-    /// # Errors
-    /// As [`Partitioner::assign`].
-    pub fn split(&mut self, batch: &RecordBatch) -> Result<Vec<(GroupId, RecordBatch)>, PartitionError> {
-        let ids = self.assign(batch)?;
-        let Some(first) = ids.first() else { return Ok(Vec::new()) };
-        if ids.iter().all(|id| id == first) {
-            return Ok(vec![(*first, batch.clone())]);
-        }
-        let mut order: Vec<u32> = (0..u32::try_from(ids.len()).map_err(|_| too_long())?).collect();
-        order.sort_by_key(|row| ids[*row as usize]);
-        let sorted = take_record_batch(batch, &UInt32Array::from(order.clone()))?;
-        let (mut parts, mut start) = (Vec::new(), 0);
-        for run in order.chunk_by(|a, b| ids[*a as usize] == ids[*b as usize]) {
-            parts.push((ids[run[0] as usize], sorted.slice(start, run.len())));
-            start += run.len();
-        }
-        Ok(parts)
-    }
-
     fn add(&mut self, encoded: &[u8], columns: &[ArrayRef], row: usize) -> Result<GroupId, PartitionError> {
         let too_many = || PartitionError::TooMany { partitions_max: self.partitions_max };
         if self.keys.len() >= self.partitions_max {
@@ -197,10 +177,12 @@ impl Partitioner {
 
 impl BoundField {
     fn values(&self, batch: &RecordBatch) -> Result<ArrayRef, PartitionError> {
-        transform_array(self.transform, batch.column(self.position), &self.column)
+        let array = batch.column(self.position);
+        let plain = match array.data_type() {
+            DataType::Utf8View => cast(array, &DataType::Utf8)?,
+            DataType::BinaryView => cast(array, &DataType::Binary)?,
+            _ => ArrayRef::clone(array),
+        };
+        transform_array(self.transform, &plain, &self.column)
     }
-}
-
-fn too_long() -> ArrowError {
-    ArrowError::InvalidArgumentError("a batch has more rows than 32 bits count".to_owned())
 }

@@ -1,35 +1,40 @@
 //! Rewriting rows into new Parquet data files: split by target partition, encoded, uploaded as they are written.
 //!
-//! [`rewrite`] holds a bounded amount of memory however many partitions are open, keeps the order of rows within a
-//! partition, and makes a file visible only when it is whole. It commits nothing: its result is what a commit adds.
+//! Rows are gathered in chunks, split by partition, and encoded in lanes side by side, each with the open files of its
+//! partitions. Where the spec asks for an order, or more partitions are open than the memory has room for, rows are first
+//! sorted by partition (on disk where they are many), so that few files are open at a time.
+//!
+//! [`rewrite`] holds a bounded amount of memory however many partitions there are, and makes a file visible only when it is
+//! whole. It commits nothing: its result is what a commit adds.
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::StreamExt;
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::schema::TableSchema;
+use lakeshift_core::spec::{ParquetOptions, SortColumn};
 use lakeshift_core::storage::{OutsideError, Storage};
 use lakeshift_core::table::NewFile;
 use parquet::errors::ParquetError;
 use tokio::sync::watch;
 
-use crate::partition::{PartitionError, Partitioner};
+use crate::engine::Engine;
+use crate::partition::PartitionError;
 use crate::types::TypeError;
 
+mod chunk;
 mod conform;
 mod files;
+mod lanes;
 mod path;
+mod properties;
+mod run;
+mod sorted;
 
-use conform::Conform;
-use files::Files;
-pub(crate) use files::{upload, writer_properties};
+pub(crate) use files::upload;
 pub use path::partition_folder;
-
-/// Rows that are gathered before they are split, at most: few partitions then get few large pieces, many get many small ones.
-const CHUNK_ROWS_MAX: usize = 65_536;
+pub(crate) use properties::{without_page_index, writer_properties};
+use run::{Ended, Rewriter};
 
 /// Whether data files hold the columns that identity partition fields take their values from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,30 +50,22 @@ pub enum PartitionColumns {
 pub struct RewriteLimits {
     /// A file is closed once it is about this large, in bytes.
     pub target_file_bytes: usize,
-    /// A row group is closed once it is about this large, in bytes.
-    pub row_group_bytes_max: usize,
     /// Memory for everything that is buffered between the input and the store, in bytes.
     pub memory_bytes: usize,
     /// Target partitions that one call may write.
     pub partitions_max: usize,
-    /// The level of Zstandard compression, 1 to 22.
-    pub zstd_level: i32,
 }
 
 impl Default for RewriteLimits {
     fn default() -> Self {
-        Self {
-            target_file_bytes: 256 << 20,
-            row_group_bytes_max: 128 << 20,
-            memory_bytes: 256 << 20,
-            partitions_max: 100_000,
-            zstd_level: 3,
-        }
+        Self { target_file_bytes: 256 << 20, memory_bytes: 256 << 20, partitions_max: 100_000 }
     }
 }
 
 /// What to write, and where.
 pub struct RewriteRequest<'a> {
+    /// Sorts, and says how many lanes there are.
+    pub engine: &'a Engine,
     /// The rows; columns are found by the target's names and may be narrower than the target's.
     pub input: SendableRecordBatchStream,
     /// The target table's location.
@@ -84,6 +81,11 @@ pub struct RewriteRequest<'a> {
     pub file_stem: &'a str,
     /// Sizes.
     pub limits: RewriteLimits,
+    /// How the files are written.
+    pub parquet: &'a ParquetOptions,
+    /// The order of the rows within a partition: across its files and within each. Rows keep the order of the input where
+    /// this is empty and few enough partitions are open.
+    pub sort: &'a [SortColumn],
     /// Set to true to stop; checked between batches.
     pub cancel: Option<watch::Receiver<bool>>,
 }
@@ -152,6 +154,14 @@ pub enum RewriteError {
     /// A path that leads outside.
     #[error(transparent)]
     Outside(#[from] OutsideError),
+    /// A setting names a column that the target lacks.
+    #[error("{setting} names the column {column}, which the target table does not have as a column of single values")]
+    NoColumn {
+        /// The spec's key.
+        setting: &'static str,
+        /// The column.
+        column: String,
+    },
     /// The file's settings are not valid.
     #[error("the Parquet writer refuses its settings")]
     Settings {
@@ -204,95 +214,15 @@ pub enum RewriteError {
 /// # Errors
 /// [`RewriteError`]; open uploads are aborted before it returns.
 pub async fn rewrite(request: RewriteRequest<'_>) -> Result<RewriteOutcome, RewriteError> {
-    let RewriteRequest { mut input, storage, schema, partition, partition_columns, file_stem, limits, mut cancel } = request;
-    let conform = Conform::new(&input.schema(), schema, partition, partition_columns)?;
-    let partitioner = Partitioner::new(schema, partition, limits.partitions_max)?;
-    let files = Files::new(storage.clone(), conform.file_schema(), file_stem.to_owned(), limits)?;
-    let mut writer =
-        Rewriter { conform, partitioner, files, spec: partition, chunk: Vec::new(), chunk_rows: 0, chunk_bytes: 0, limits };
-    let result = writer.run(&mut input, &mut cancel).await;
-    match result {
-        Ok(Ended::AtEnd) => Ok(RewriteOutcome::Written(writer.files.into_written())),
-        Ok(Ended::Cancelled) => {
-            writer.files.abort().await;
-            Ok(RewriteOutcome::Cancelled(writer.files.into_written()))
-        }
-        Err(error) => {
-            writer.files.abort().await;
-            Err(error)
-        }
+    let mut rewriter = Rewriter::start(&request)?;
+    let result = rewriter.run(request.input, request.cancel).await;
+    let written = rewriter.end(matches!(result, Ok(Ended::AtEnd))).await;
+    match result? {
+        Ended::Cancelled => Ok(RewriteOutcome::Cancelled(written?)),
+        Ended::AtEnd => Ok(RewriteOutcome::Written(written?)),
+        // It has told why; if not, rows are missing all the same.
+        Ended::LaneFailed => Err(written.err().unwrap_or_else(|| RewriteError::Read {
+            source: DataFusionError::Internal("a lane ended before its rows did".to_owned()),
+        })),
     }
-}
-
-enum Ended {
-    AtEnd,
-    Cancelled,
-}
-
-struct Rewriter<'a> {
-    conform: Conform,
-    partitioner: Partitioner,
-    files: Files,
-    spec: &'a PartitionSpec,
-    chunk: Vec<RecordBatch>,
-    chunk_rows: usize,
-    chunk_bytes: usize,
-    limits: RewriteLimits,
-}
-
-impl Rewriter<'_> {
-    async fn run(
-        &mut self,
-        input: &mut SendableRecordBatchStream,
-        cancel: &mut Option<watch::Receiver<bool>>,
-    ) -> Result<Ended, RewriteError> {
-        loop {
-            let batch = tokio::select! {
-                biased;
-                () = cancelled(cancel) => return Ok(Ended::Cancelled),
-                batch = input.next() => batch,
-            };
-            let Some(batch) = batch else { break };
-            self.gather(&batch.map_err(|source| RewriteError::Read { source })?)?;
-            // A chunk is held about three times while it is split; an eighth leaves the rest to the open files.
-            if self.chunk_rows >= CHUNK_ROWS_MAX || self.chunk_bytes >= self.limits.memory_bytes / 8 {
-                self.distribute().await?;
-            }
-        }
-        self.distribute().await?;
-        self.files.finish_all().await?;
-        Ok(Ended::AtEnd)
-    }
-
-    fn gather(&mut self, batch: &RecordBatch) -> Result<(), RewriteError> {
-        let batch = self.conform.to_target(batch)?;
-        self.chunk_rows += batch.num_rows();
-        self.chunk_bytes += batch.get_array_memory_size();
-        self.chunk.push(batch);
-        Ok(())
-    }
-
-    async fn distribute(&mut self) -> Result<(), RewriteError> {
-        let Some(first) = self.chunk.first() else { return Ok(()) };
-        let whole = concat_batches(&first.schema(), &self.chunk).map_err(|source| RewriteError::Row { source })?;
-        self.chunk.clear();
-        (self.chunk_rows, self.chunk_bytes) = (0, 0);
-        for (group, rows) in self.partitioner.split(&whole)? {
-            let rows = self.conform.to_file(&rows)?;
-            self.files.write(group, &rows, self.partitioner.key(group), self.spec).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Completes when the caller cancels; never when it cannot.
-async fn cancelled(cancel: &mut Option<watch::Receiver<bool>>) {
-    if let Some(receiver) = cancel
-        && receiver.wait_for(|stop| *stop).await.is_ok()
-    {
-        return;
-    }
-    // Nobody can cancel, or nobody can any more.
-    *cancel = None;
-    std::future::pending().await
 }

@@ -19,6 +19,7 @@ use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFact
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use lakeshift_core::partition::{PartitionSpec, Transform};
 use lakeshift_core::schema::TableSchema;
+use lakeshift_core::spec::ParquetOptions;
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot};
 use lakeshift_core::value::Value;
@@ -60,8 +61,10 @@ pub struct SpliceRequest<'a> {
     pub partition_columns: PartitionColumns,
     /// As [`crate::rewrite::RewriteRequest::file_stem`].
     pub file_stem: &'a str,
-    /// Of these the target size and the compression of columns that are written anew.
+    /// Of these the target size.
     pub limits: RewriteLimits,
+    /// Of these the compression of columns that are written anew.
+    pub parquet: &'a ParquetOptions,
     /// Limits the bytes that are read in a second.
     pub throttle: &'a Throttle,
 }

@@ -1,4 +1,4 @@
-//! The backfill: units of S0 in the plan's order, some at a time, each committed as it ends.
+//! The backfill: units of S0 in the plan's order, some at a time, committed as they end.
 //!
 //! Units run in waves. Between waves the mirror looks at the source, so that a file that has changed since is dropped from
 //! the units still to come, and is never carried over twice.
@@ -26,7 +26,13 @@ use crate::session::Session;
 const ATTEMPTS_MAX: u32 = 3;
 
 /// Source files looked at at the same time.
-const HEADS_IN_FLIGHT: usize = 32;
+const HEADS_IN_FLIGHT: usize = 64;
+
+/// Units of one wave, where they are small.
+const WAVE_UNITS_MAX: usize = 64;
+
+/// Files that one commit adds, at most, where several units are committed together.
+const COMMIT_FILES_MAX: usize = 5_000;
 
 /// The files of one unit.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,13 +43,15 @@ pub struct Unit {
     pub strategy: Strategy,
     /// Its files.
     pub files: Vec<PlannedFile>,
+    /// Units that run at the same time, this one included.
+    pub at_once: u32,
 }
 
 impl Unit {
     /// The unit of files that stand together in a plan.
     fn of(files: Vec<PlannedFile>) -> Option<Self> {
         let first = files.first()?;
-        Some(Self { id: first.unit.clone(), strategy: first.strategy, files })
+        Some(Self { id: first.unit.clone(), strategy: first.strategy, files, at_once: 1 })
     }
 
     /// The number in a backfill unit's id.
@@ -80,10 +88,10 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
         if run.is_empty() {
             break;
         }
-        for unit in run_wave(session, tables, rows, (&source, sums.as_ref()), run).await? {
-            let message = format!("{} {}: {} file(s)", unit.strategy, unit.id, unit.delta.add.len());
-            commit(session, tables, Work::Backfill { units: unit.numbers }, unit.delta).await?;
-            meter.step(unit.source_bytes, &message);
+        for done in together(run_wave(session, tables, rows, (&source, sums.as_ref()), run).await?) {
+            let message = format!("{}: {} file(s)", done.told, done.delta.add.len());
+            commit(session, tables, Work::Backfill { units: done.numbers }, done.delta).await?;
+            meter.step(done.source_bytes, &message);
         }
         mirror::round(session, tables, rows).await?;
     }
@@ -103,7 +111,10 @@ async fn next_wave(
     gone: &HashSet<(String, String)>,
 ) -> Result<Wave, Error> {
     let mut wave = Wave { run: Vec::new(), skipped_bytes: 0 };
-    while wave.run.len() < session.live().concurrency() as usize * 2 {
+    let concurrency = session.live().concurrency() as usize;
+    let (unit_bytes, mut bytes, mut files_taken) = (session.spec.backfill.unit_size.bytes(), 0, 0);
+    let small = |units, bytes, files| units < WAVE_UNITS_MAX && bytes < unit_bytes && files < COMMIT_FILES_MAX;
+    while wave.run.len() < concurrency * 2 || small(wave.run.len(), bytes, files_taken) {
         let Some(files) = units.try_next().await? else { break };
         let Some(mut unit) = Unit::of(files) else { continue };
         let done = session.state.boundary.as_ref().map(|boundary| &boundary.done);
@@ -112,6 +123,9 @@ async fn next_wave(
             continue;
         }
         unit.files.retain(|file| !gone.contains(&(file.path.clone(), file.identity.clone())));
+        // Deleted rows are held in memory until their commit: a unit with some fills its wave.
+        let deletes = unit.files.iter().any(|file| deletes_in(&file.identity).is_some());
+        (bytes, files_taken) = (bytes + if deletes { unit_bytes } else { unit.bytes() }, files_taken + unit.files.len());
         wave.run.push(unit);
     }
     Ok(wave)
@@ -127,13 +141,37 @@ async fn gone_since(session: &Session, tables: &Tables, s0: &Snapshot) -> Result
     Ok(changes.removed.into_iter().map(|file| (file.path, file.identity)).collect())
 }
 
-/// A unit that has run and is ready to be committed.
+/// Units that have run and are ready to be committed.
 struct Finished {
-    id: UnitId,
-    strategy: Strategy,
+    /// Strategies and ids, for people.
+    told: String,
     numbers: Vec<u32>,
     source_bytes: u64,
     delta: Delta,
+}
+
+/// Units that end together are committed together: what a table knows of its past grows with every commit.
+fn together(units: Vec<Finished>) -> Vec<Finished> {
+    let mut commits: Vec<Finished> = Vec::new();
+    for unit in units {
+        match commits.last_mut() {
+            // Deleted rows are held until their commit, and a unit's share of them fills it.
+            Some(last)
+                if last.delta.add.len() + unit.delta.add.len() <= COMMIT_FILES_MAX
+                    && last.delta.deletes.is_empty()
+                    && unit.delta.deletes.is_empty() =>
+            {
+                last.told = format!("{}, {}", last.told, unit.told);
+                last.numbers.extend(unit.numbers);
+                last.source_bytes += unit.source_bytes;
+                last.delta.add.extend(unit.delta.add);
+                last.delta.remove.extend(unit.delta.remove);
+                last.delta.bytes_written += unit.delta.bytes_written;
+            }
+            _ => commits.push(unit),
+        }
+    }
+    commits
 }
 
 async fn run_wave(
@@ -144,12 +182,14 @@ async fn run_wave(
     units: Vec<Unit>,
 ) -> Result<Vec<Finished>, Error> {
     let concurrency = session.live().concurrency() as usize;
+    let at_once = units.len().min(concurrency) as u32;
     let finished = futures::stream::iter(units)
-        .map(|unit| async move {
-            let (id, strategy) = (unit.id.clone(), unit.strategy);
+        .map(|mut unit| async move {
+            unit.at_once = at_once;
+            let told = format!("{} {}", unit.strategy, unit.id);
             let (numbers, source_bytes) = (unit.number().into_iter().collect(), unit.bytes());
             let delta = run_unit(session, tables, rows, source, sums, unit).await?;
-            Ok::<_, Error>(Finished { id, strategy, numbers, source_bytes, delta })
+            Ok::<_, Error>(Finished { told, numbers, source_bytes, delta })
         })
         .buffered(concurrency)
         .try_collect();
@@ -170,6 +210,10 @@ pub async fn run_unit(
     mut unit: Unit,
 ) -> Result<Delta, Error> {
     let mut changed = 0;
+    if unit.strategy == Strategy::Adopt {
+        // Nothing is read here: the round of the mirror before and the commit look at the files.
+        return Ok(adopt(tables, &unit));
+    }
     for _ in 0..ATTEMPTS_MAX {
         let result = match unit.strategy {
             Strategy::Adopt => carry::adopt(tables, &unit.files).await.map(|delta| (delta, Read::default())),
@@ -228,6 +272,7 @@ fn task<'a>(session: &Session, source: &'a Snapshot, sums: Option<&SourceSums<'_
         files: unit.files.iter().map(entry).collect(),
         stem: data_file_stem(session.id(), &unit.id, session.epoch()),
         sums: sums.map(SourceSums::request),
+        at_once: unit.at_once,
     }
 }
 

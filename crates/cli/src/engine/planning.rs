@@ -8,7 +8,7 @@ use lakeshift_core::plan::{
     Assumptions, ChooseContext, PlanRef, PlannedFile, Strategy, UnitLimits, choose, into_units, summarize,
 };
 use lakeshift_core::projection::Projection;
-use lakeshift_core::schema::TableSchema;
+use lakeshift_core::schema::{DataType, TableSchema};
 use lakeshift_core::spec::{self, BackfillOrder, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
 
@@ -69,7 +69,23 @@ pub async fn target_columns(spec: &Spec, rows: &Rows, source: &Snapshot) -> Resu
     }
     let mut reasons = check_partition(&schema, &spec.target.partitioning, format);
     reasons.extend(check_sort(&schema, &spec.target.sort));
+    reasons.extend(check_filters(&schema, spec));
     if reasons.is_empty() { Ok(TargetColumns { schema, mappings, projection }) } else { Err(Error::PlanRefused { reasons }) }
+}
+
+/// The columns of Bloom filters that the target lacks.
+fn check_filters(schema: &TableSchema, spec: &Spec) -> Vec<String> {
+    let unknown = |column: &&String| !schema.field(column).is_some_and(|field| is_single(&field.data_type));
+    let unknown = spec.target.parquet.bloom_filters.iter().filter(unknown);
+    unknown
+        .map(|column| {
+            format!("target.parquet.bloom_filters names {column}, which is no column of single values in the target")
+        })
+        .collect()
+}
+
+fn is_single(data_type: &DataType) -> bool {
+    !matches!(data_type, DataType::Struct { .. } | DataType::List { .. } | DataType::Map { .. })
 }
 
 /// Plans every file of `source`.

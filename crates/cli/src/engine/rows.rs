@@ -1,5 +1,6 @@
 //! How this migration's rows are read and written: the engine, the spec's logic and the throttle, held together.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
@@ -15,7 +16,7 @@ use lakeshift_exec::equality::{EqualityRequest, equality_deleted};
 use lakeshift_exec::fingerprint::{FingerprintRequest, tee};
 use lakeshift_exec::logic::{Logic, LogicSpec};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
-use lakeshift_exec::scan::{Deletes, ScanRequest, scan};
+use lakeshift_exec::scan::{Deletes, ScanRequest, dictionary_columns, scan, scan_compact};
 use lakeshift_exec::splice::{SpliceOutcome, SpliceRequest, splice};
 use tokio::sync::OnceCell;
 
@@ -46,6 +47,8 @@ pub struct RewriteTask<'a> {
     pub stem: String,
     /// What is summed of every file's rows, if anything.
     pub sums: Option<FingerprintRequest>,
+    /// Tasks that may run at the same time, which share the memory.
+    pub at_once: u32,
 }
 
 /// What was written.
@@ -106,19 +109,24 @@ impl Rows {
     /// For each file a plan that reads it and applies the logic.
     async fn old_plans(&self, tables: &Tables, task: &RewriteTask<'_>) -> Result<Vec<Arc<dyn ExecutionPlan>>, Error> {
         let logic = self.logic(&task.source.schema).await?;
+        // SQL is planned over plain types; rows that pass unchanged go in those that are quickest.
+        let compact = logic.is_identity();
+        let dictionaries = match compact {
+            true => dictionary_columns(&scan_request(tables, task, &task.files, &Deletes::new())).await,
+            false => BTreeSet::new(),
+        };
         let mut plans = Vec::with_capacity(task.files.len());
         for file in &task.files {
-            let request = ScanRequest {
-                storage: &tables.source_storage,
-                format: tables.source.format(),
-                snapshot: task.source,
-                files: std::slice::from_ref(file),
-                deletes: &Deletes::new(),
-            };
+            let file_slice = std::slice::from_ref(file);
             let places = [&tables.source_storage, &tables.target_storage];
+            let bare = Deletes::new();
+            let request = scan_request(tables, task, file_slice, &bare);
             let deletes = deletes_of(&self.engine, tables.source.as_ref(), &request, &places).await?;
             let request = ScanRequest { deletes: &deletes, ..request };
-            plans.push(logic.apply(scan(&self.engine, &request)?, &file.path).await?);
+            plans.push(match compact {
+                true => scan_compact(&self.engine, &request, &dictionaries)?,
+                false => logic.apply(scan(&self.engine, &request)?, &file.path).await?,
+            });
         }
         Ok(plans)
     }
@@ -133,13 +141,16 @@ impl Rows {
         let plans = self.old_plans(tables, task).await?;
         let (input, sums) = tee(&self.engine, plans, task.sums.clone()).map_err(|source| Error::Query { source })?;
         let request = RewriteRequest {
+            engine: &self.engine,
             input: self.live.bytes().pace(input, bytes_per_row(&task.files)),
             storage: &tables.target_storage,
             schema,
             partition: &self.spec.target.partitioning,
             partition_columns: partition_columns(tables),
             file_stem: &task.stem,
-            limits: self.limits(),
+            limits: self.limits(task.at_once),
+            parquet: &self.spec.target.parquet,
+            sort: &self.spec.target.sort,
             cancel: None,
         };
         match rewrite(request).await? {
@@ -169,7 +180,8 @@ impl Rows {
             key,
             partition_columns: partition_columns(tables),
             file_stem: &task.stem,
-            limits: self.limits(),
+            limits: self.limits(task.at_once),
+            parquet: &self.spec.target.parquet,
             throttle: self.live.bytes(),
         };
         Ok(splice(&request).await?)
@@ -179,10 +191,9 @@ impl Rows {
         self.target_schema.get_or_try_init(|| async { Ok(tables.target.snapshot(None).await?.schema) }).await
     }
 
-    fn limits(&self) -> RewriteLimits {
+    fn limits(&self, at_once: u32) -> RewriteLimits {
         let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        let units = self.spec.backfill.concurrency.max(self.live.concurrency());
-        let memory = self.spec.backfill.memory.bytes() / u64::from(units) / WRITE_SHARE;
+        let memory = self.spec.backfill.memory.bytes() / u64::from(at_once.max(1)) / WRITE_SHARE;
         RewriteLimits {
             target_file_bytes: bytes(self.spec.backfill.target_file_size.bytes()),
             memory_bytes: bytes(memory),
@@ -221,6 +232,16 @@ pub async fn deletes_of(
         deletes.insert(file.path.clone(), rows);
     }
     Ok(deletes)
+}
+
+fn scan_request<'a>(
+    tables: &'a Tables,
+    task: &RewriteTask<'a>,
+    files: &'a [FileEntry],
+    deletes: &'a Deletes,
+) -> ScanRequest<'a> {
+    let (storage, format) = (&tables.source_storage, tables.source.format());
+    ScanRequest { storage, format, snapshot: task.source, files, deletes }
 }
 
 fn partition_columns(tables: &Tables) -> PartitionColumns {

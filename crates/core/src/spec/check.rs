@@ -255,7 +255,9 @@ fn reference(spec: &Spec) -> Checked {
 
 fn sort(spec: &Spec) -> Checked {
     let columns: Vec<&str> = spec.target.sort.iter().map(|column| column.column.as_str()).collect();
-    unique("target.sort", &columns)
+    unique("target.sort", &columns)?;
+    let columns: Vec<&str> = spec.target.parquet.bloom_filters.iter().map(String::as_str).collect();
+    unique("target.parquet.bloom_filters", &columns)
 }
 
 fn partitioning(spec: &Spec) -> Checked {

@@ -13,6 +13,7 @@ mod guard;
 mod hooks;
 mod locations;
 mod model;
+mod parquet;
 mod read;
 mod secret;
 mod sizes;
@@ -30,6 +31,7 @@ pub use model::{
     RuleUnit, Scope, SnapshotRule, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition, Target,
     Validation,
 };
+pub use parquet::{Compression, ParquetOptions};
 pub use read::SPEC_BYTES_MAX;
 pub use secret::{MissingVariable, Place, Secret};
 pub use sizes::{ByteSize, Span};

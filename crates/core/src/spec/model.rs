@@ -9,6 +9,7 @@ use super::catalog::Catalog;
 use super::columns::{self, TargetColumn};
 use super::hooks::HookTransitions;
 use super::locations::Location;
+use super::parquet::ParquetOptions;
 use super::secret::Secret;
 use super::sizes::{ByteSize, Span};
 use super::sort::SortColumn;
@@ -164,6 +165,9 @@ pub struct Target {
     /// Table properties to set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
+    /// How data files are written.
+    #[serde(default, skip_serializing_if = "ParquetOptions::is_default")]
+    pub parquet: ParquetOptions,
     /// Options of the target's object store, over those of the top-level `storage`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage: BTreeMap<String, Secret>,

@@ -42,7 +42,7 @@ impl Spec {
     }
 
     /// SHA-256, in hexadecimal, of what the migration means: source, target, logic, scope, alias. It binds plans and
-    /// certificates. How it is run (pace, memory, storage options, waiting times) may change on the way.
+    /// certificates. How it is run (pace, memory, storage options, the files' encoding, waiting times) may change on the way.
     pub fn digest(&self) -> String {
         let mut json = self.as_json();
         if let Value::Object(parts) = &mut json {
@@ -52,6 +52,7 @@ impl Spec {
             if let Value::Object(parts) = &mut json[table] {
                 parts.remove("storage");
                 parts.remove("snapshots");
+                parts.remove("parquet");
                 if let Some(Value::Object(catalog)) = parts.get_mut("catalog") {
                     catalog.retain(|key, _| !CREDENTIALS.contains(&key.as_str()));
                 }

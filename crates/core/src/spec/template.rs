@@ -108,7 +108,8 @@ fn write_target(out: &mut String, input: &TemplateInput<'_>) -> std::fmt::Result
         writeln!(out, "  # format_version: 3")?;
         writeln!(out, "  # snapshots: {{keep: 20, max_age: 7d}}   # older ones leave the metadata; all stay without it")?;
     }
-    writeln!(out, "  # properties: {{name: value}}\n")
+    writeln!(out, "  # properties: {{name: value}}")?;
+    writeln!(out, "  # parquet: {{compression: zstd(3), bloom_filters: [], page_index: true, row_group_size: 128MiB}}\n")
 }
 
 const OPTIONAL_BEFORE_CUTOVER: &str = "\

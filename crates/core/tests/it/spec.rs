@@ -52,6 +52,7 @@ target:
   format_version: 3
   snapshots: {keep: 20, max_age: 7d}
   properties: {write.format.default: parquet}
+  parquet: {compression: zstd(1), bloom_filters: [carrier], page_index: false, row_group_size: 64MiB}
 transform:
   sql: SELECT *, upper(origin) AS o FROM source
 scope:

@@ -12,16 +12,15 @@ use lakeshift_core::value::Value;
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::{RewriteError, RewriteLimits, path};
+use super::{RewriteError, path, properties};
 use crate::partition::GroupId;
 
 /// Size of a part of a multipart upload, in bytes: above the 5 MiB that S3 asks for at least.
 const PART_BYTES: usize = 6 << 20;
-/// Parts of one file on their way at the same time.
-const PARTS_IN_FLIGHT: usize = 2;
+/// Parts of one file on their way at the same time, while the next one fills.
+const PARTS_IN_FLIGHT: usize = 1;
 
 struct OpenFile {
     writer: AsyncArrowWriter<BufWriter>,
@@ -38,7 +37,8 @@ impl OpenFile {
 
     /// Memory of encoded bytes that wait for their upload, about.
     fn uploading_bytes(&self) -> usize {
-        self.writer.bytes_written().min(PART_BYTES * PARTS_IN_FLIGHT)
+        let written = self.writer.bytes_written();
+        (written / PART_BYTES).min(PARTS_IN_FLIGHT) * PART_BYTES + written % PART_BYTES
     }
 
     fn memory_bytes(&self) -> usize {
@@ -51,39 +51,34 @@ impl OpenFile {
     }
 }
 
+/// What the files of a rewrite have in common.
+#[derive(Clone)]
+pub(super) struct FileSettings {
+    pub(super) storage: Storage,
+    pub(super) schema: SchemaRef,
+    pub(super) partition: Arc<PartitionSpec>,
+    pub(super) stem: String,
+    pub(super) properties: WriterProperties,
+    /// A file is closed once it is about this large, in bytes.
+    pub(super) target_file_bytes: usize,
+    /// Memory of all open files together, in bytes.
+    pub(super) memory_bytes: usize,
+}
+
 /// Open and finished files.
 pub(super) struct Files {
-    storage: Storage,
-    schema: SchemaRef,
-    stem: String,
-    limits: RewriteLimits,
-    properties: WriterProperties,
+    settings: FileSettings,
     open: HashMap<GroupId, OpenFile>,
     /// The sum of [`OpenFile::memory_bytes`].
     memory_bytes: usize,
-    file_count: u32,
+    /// Files of each partition that were begun.
+    begun: HashMap<GroupId, u32>,
     written: Vec<NewFile>,
 }
 
 impl Files {
-    pub(super) fn new(
-        storage: Storage,
-        schema: SchemaRef,
-        stem: String,
-        limits: RewriteLimits,
-    ) -> Result<Self, RewriteError> {
-        let properties = writer_properties(&limits)?;
-        Ok(Self {
-            storage,
-            schema,
-            stem,
-            limits,
-            properties,
-            open: HashMap::new(),
-            memory_bytes: 0,
-            file_count: 0,
-            written: Vec::new(),
-        })
+    pub(super) fn new(settings: FileSettings) -> Self {
+        Self { settings, open: HashMap::new(), memory_bytes: 0, begun: HashMap::new(), written: Vec::new() }
     }
 
     /// Appends rows to their partition's file; closes it at the target size, and others where memory runs out.
@@ -92,16 +87,15 @@ impl Files {
         group: GroupId,
         rows: &RecordBatch,
         key: &[Option<Value>],
-        spec: &PartitionSpec,
     ) -> Result<(), RewriteError> {
         let mut file = match self.open.remove(&group) {
             Some(file) => file,
-            None => self.create(key, spec)?,
+            None => self.create(group, key, rows)?,
         };
         let before = file.memory_bytes();
         file.rows += rows.num_rows() as u64;
         let result = file.writer.write(rows).await;
-        let (after, full) = (file.memory_bytes(), file.file_bytes() >= self.limits.target_file_bytes);
+        let (after, full) = (file.memory_bytes(), file.file_bytes() >= self.settings.target_file_bytes);
         self.memory_bytes = (self.memory_bytes + after).saturating_sub(before);
         // Back in its place before an error is told, so that it is aborted with the others.
         let path = file.path.clone();
@@ -132,24 +126,30 @@ impl Files {
         }
     }
 
-    /// The finished files by path.
-    pub(super) fn into_written(mut self) -> Vec<NewFile> {
-        self.written.sort_by(|a, b| a.path.cmp(&b.path));
+    /// The finished files.
+    pub(super) fn into_written(self) -> Vec<NewFile> {
         self.written
     }
 
-    fn create(&mut self, key: &[Option<Value>], spec: &PartitionSpec) -> Result<OpenFile, RewriteError> {
-        self.file_count += 1;
-        let path = format!("{}/{}-{:05}.parquet", path::partition_folder(spec, key), self.stem, self.file_count);
-        let upload = upload(&self.storage, &path)?;
+    /// A file that begins with `rows`. A partition's first file has the partition's number, later ones a second number.
+    fn create(&mut self, group: GroupId, key: &[Option<Value>], rows: &RecordBatch) -> Result<OpenFile, RewriteError> {
+        let FileSettings { storage, schema, partition, stem, properties, .. } = &self.settings;
+        let begun = self.begun.entry(group).or_default();
+        *begun += 1;
+        let further = if *begun == 1 { String::new() } else { format!("-{begun}") };
+        let folder = path::partition_folder(partition, key);
+        let path = format!("{folder}/{stem}-{:05}{further}.parquet", u64::from(group) + 1);
+        let upload = upload(storage, &path, PARTS_IN_FLIGHT)?;
+        let properties = properties::for_file(properties, rows).map_err(|source| RewriteError::Row { source })?;
         // Arrow's own schema in the footer would only say again what the Parquet schema says.
-        let options = ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
-        let writer = AsyncArrowWriter::try_new_with_options(upload, SchemaRef::clone(&self.schema), options);
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let writer = AsyncArrowWriter::try_new_with_options(upload, SchemaRef::clone(schema), options);
         let writer = writer.map_err(|source| RewriteError::Write { file: path.clone(), source })?;
         Ok(OpenFile { writer, path, rows: 0, partition: key.to_vec() })
     }
 
-    async fn finish(&mut self, group: GroupId) -> Result<(), RewriteError> {
+    /// Closes the file of a partition, if it is open.
+    pub(super) async fn finish(&mut self, group: GroupId) -> Result<(), RewriteError> {
         self.flush(group).await?;
         let Some(mut file) = self.open.remove(&group) else { return Ok(()) };
         self.memory_bytes = self.memory_bytes.saturating_sub(file.memory_bytes());
@@ -164,13 +164,15 @@ impl Files {
     /// While too much is buffered: ends the row group of the largest file, or closes that file where uploads hold the
     /// memory.
     async fn keep_within_memory(&mut self) -> Result<(), RewriteError> {
-        while self.memory_bytes > self.limits.memory_bytes {
+        while self.memory_bytes > self.settings.memory_bytes {
             let largest =
                 self.open.iter().max_by_key(|(group, file)| (file.memory_bytes(), **group)).map(|(group, _)| *group);
             let Some(group) = largest else { return Ok(()) };
-            match self.open.get(&group) {
-                Some(file) if file.encoding_bytes() >= file.uploading_bytes() => self.flush(group).await?,
-                _ => self.finish(group).await?,
+            let encodes = self.open.get(&group).is_some_and(|file| file.encoding_bytes() >= file.uploading_bytes());
+            if encodes {
+                self.flush(group).await?;
+            } else {
+                self.finish(group).await?;
             }
         }
         Ok(())
@@ -186,20 +188,8 @@ impl Files {
     }
 }
 
-/// A new object, uploaded in parts as it is written; it becomes visible when it is shut down.
-pub(crate) fn upload(storage: &Storage, path: &str) -> Result<BufWriter, RewriteError> {
+/// A new object, uploaded in parts as it is written, so many at the same time; it becomes visible when it is shut down.
+pub(crate) fn upload(storage: &Storage, path: &str, parts_in_flight: usize) -> Result<BufWriter, RewriteError> {
     let location = storage.resolve(path)?;
-    Ok(BufWriter::with_capacity(Arc::clone(storage.store()), location, PART_BYTES).with_max_concurrency(PARTS_IN_FLIGHT))
-}
-
-/// How data files are written.
-pub(crate) fn writer_properties(limits: &RewriteLimits) -> Result<WriterProperties, RewriteError> {
-    let level = ZstdLevel::try_new(limits.zstd_level).map_err(|source| RewriteError::Settings { source })?;
-    Ok(WriterProperties::builder()
-        .set_created_by(format!("lakeshift version {}", env!("CARGO_PKG_VERSION")))
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_bytes(Some(limits.row_group_bytes_max.max(1)))
-        // The names that the Parquet specification gives to the levels of lists and maps.
-        .set_coerce_types(true)
-        .build())
+    Ok(BufWriter::with_capacity(Arc::clone(storage.store()), location, PART_BYTES).with_max_concurrency(parts_in_flight))
 }

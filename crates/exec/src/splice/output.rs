@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::ArrayRef;
 use bytes::{Buf, Bytes};
+use lakeshift_core::spec::ParquetOptions;
 use lakeshift_core::table::NewFile;
 use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder, WriterPropertiesPtr};
+use parquet::file::properties::{WriterPropertiesBuilder, WriterPropertiesPtr};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr, Type};
@@ -19,8 +20,11 @@ use tokio::io::AsyncWriteExt;
 
 use super::schema::{Column, Columns, parquet_columns};
 use super::{Chunks, SpliceRequest};
-use crate::rewrite::{RewriteError, partition_folder, upload, writer_properties};
+use crate::rewrite::{RewriteError, partition_folder, upload, without_page_index, writer_properties};
 use crate::types;
+
+/// Parts of one file on their way at the same time.
+const PARTS_IN_FLIGHT: usize = 4;
 
 /// A file that is being filled.
 struct Open {
@@ -46,11 +50,10 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     pub(super) fn new(request: &'a SpliceRequest<'a>) -> Result<Self, RewriteError> {
-        let indexed = writer_properties(&request.limits)?;
-        let plain = WriterPropertiesBuilder::from(indexed.clone())
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true)
-            .build();
+        // Whether pages are indexed is the source's to say here.
+        let options = ParquetOptions { page_index: true, ..request.parquet.clone() };
+        let indexed = writer_properties(&options, request.schema)?;
+        let plain = without_page_index(WriterPropertiesBuilder::from(indexed.clone())).build();
         Ok(Self { request, indexed: Arc::new(indexed), plain: Arc::new(plain), open: None, files: Vec::new() })
     }
 
@@ -105,7 +108,7 @@ impl<'a> Output<'a> {
         let properties = if indexed { &self.indexed } else { &self.plain };
         let writer = SerializedFileWriter::new(pending.clone(), schema.root_schema_ptr(), Arc::clone(properties));
         let writer = writer.map_err(|source| RewriteError::Write { file: path.clone(), source })?;
-        let upload = upload(storage, &path)?;
+        let upload = upload(storage, &path, PARTS_IN_FLIGHT)?;
         Ok(Open { path, schema: Arc::clone(schema), indexed, writer, pending, upload, rows: 0, bytes: 0 })
     }
 

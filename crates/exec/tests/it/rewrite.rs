@@ -1,22 +1,31 @@
 //! Writing data files.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType as ArrowType, Int64Type};
 use bytes::Bytes;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema};
+use lakeshift_core::spec::{ByteSize, Compression, ParquetOptions, SortColumn};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, NewFile};
+use lakeshift_core::value::Value;
+use lakeshift_exec::engine::Engine;
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteError, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
 use object_store::ObjectStoreExt;
 use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::serialized_reader::ReadOptionsBuilder;
 use tokio::sync::watch;
 
-use crate::files::{batch, local, memory, objects, put, read, schema, snapshot, stream};
+use crate::files::{batch, engine, local, memory, objects, put, read, schema, snapshot, stream};
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(engine);
+static PARQUET: LazyLock<ParquetOptions> = LazyLock::new(ParquetOptions::default);
 
 fn table() -> TableSchema {
     schema(vec![("n", DataType::Int64), ("s", DataType::String)])
@@ -39,6 +48,7 @@ fn request<'a>(
     batches: Vec<RecordBatch>,
 ) -> RewriteRequest<'a> {
     RewriteRequest {
+        engine: &ENGINE,
         input: stream(batches),
         storage,
         schema,
@@ -46,6 +56,8 @@ fn request<'a>(
         partition_columns: PartitionColumns::Keep,
         file_stem: "ls.m.b000001.e1",
         limits: RewriteLimits::default(),
+        parquet: &PARQUET,
+        sort: &[],
         cancel: None,
     }
 }
@@ -201,21 +213,147 @@ async fn files_are_closed_near_their_target_size() {
     }
 }
 
+/// Numbers of the first column in the order of a file's rows.
+fn numbers(bytes: Bytes) -> Vec<Option<i64>> {
+    let batches = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1000).unwrap();
+    batches
+        .flat_map(|batch| {
+            let batch = batch.unwrap();
+            batch.column(0).as_primitive::<Int64Type>().iter().collect::<Vec<_>>()
+        })
+        .collect()
+}
+
 #[tokio::test]
-async fn many_partitions_under_a_small_budget_lose_no_row() {
+async fn five_thousand_partitions_under_a_small_budget_make_one_whole_file_each() {
     let storage = memory();
     let table = table();
     let spec = PartitionSpec { fields: vec![PartitionField::new("n", Transform::Identity)] };
-    let limits = RewriteLimits { memory_bytes: 1 << 20, ..RewriteLimits::default() };
-    let input = noisy(60_000, 50);
-    let batches = (0..60).map(|part| input.slice(part * 1000, 1000)).collect();
+    let limits = RewriteLimits { memory_bytes: 8 << 20, ..RewriteLimits::default() };
+    // Too much for the budget, and every partition's rows come in every batch.
+    let input = noisy(100_000, 5000);
+    let batches = (0..10).map(|part| input.slice(part * 10_000, 10_000)).collect();
     let files = written(RewriteRequest { limits, ..request(&storage, &table, &spec, batches) }).await;
-    assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 60_000);
-    let mut groups = 0;
-    for file in &files {
-        groups = groups.max(footer(&storage, &file.path).await.0.num_row_groups());
+    assert_eq!(files.len(), 5000);
+    assert!(files.iter().all(|file| file.rows == 20));
+    for file in files.iter().step_by(500) {
+        let (metadata, bytes) = footer(&storage, &file.path).await;
+        assert_eq!(metadata.num_row_groups(), 1);
+        let Some(Value::Int(partition)) = file.partition[0] else { panic!("{file:?}") };
+        assert_eq!(numbers(bytes), vec![Some(partition); 20]);
     }
-    assert!(groups > 1 || files.len() > 50, "the budget was never felt");
+}
+
+#[tokio::test]
+async fn partitions_that_become_too_many_on_the_way_lose_no_row_and_stay_few_files() {
+    let storage = memory();
+    let table = table();
+    let spec = PartitionSpec { fields: vec![PartitionField::new("n", Transform::Identity)] };
+    let limits = RewriteLimits { memory_bytes: 4 << 20, ..RewriteLimits::default() };
+    let (few, many) = (noisy(20_000, 5), noisy(20_000, 1000));
+    let files = written(RewriteRequest { limits, ..request(&storage, &table, &spec, vec![few, many]) }).await;
+    assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 40_000);
+    assert!((1000..=1005).contains(&files.len()), "{}", files.len());
+}
+
+#[tokio::test]
+async fn sorted_rows_are_in_order_within_and_across_the_files_of_a_partition() {
+    let storage = memory();
+    let (table, spec) = (table(), by_s());
+    let shuffled = (0..30_000).map(|row| (row % 7 != 0).then_some((row * 7919) % 30_000));
+    let texts = StringArray::from_iter_values((0..30_000).map(|row| if row % 2 == 0 { "a" } else { "b" }));
+    let input = batch(vec![("n", Arc::new(shuffled.collect::<Int32Array>()) as ArrayRef), ("s", Arc::new(texts))]);
+    let batches = (0..30).map(|part| input.slice(part * 1000, 1000)).collect();
+    let sort =
+        [SortColumn { column: "n".to_owned(), descending: true }, SortColumn { column: "s".to_owned(), descending: false }];
+    let limits = RewriteLimits { target_file_bytes: 1, ..RewriteLimits::default() };
+    let files = written(RewriteRequest { sort: &sort, limits, ..request(&storage, &table, &spec, batches) }).await;
+    let mut of_a = Vec::new();
+    let mut paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).filter(|path| path.contains("s=a")).collect();
+    paths.sort_by_key(|path| (path.len(), *path));
+    assert!(paths.len() > 1, "{files:?}");
+    for path in paths {
+        let (metadata, bytes) = footer(&storage, path).await;
+        let order = metadata.row_group(0).sorting_columns().unwrap();
+        let told = order.iter().map(|column| (column.column_idx, column.descending, column.nulls_first));
+        assert_eq!(told.collect::<Vec<_>>(), [(0, true, false), (1, false, true)]);
+        of_a.extend(numbers(bytes));
+    }
+    assert_eq!(of_a.len(), 15_000);
+    let descends = |pair: &[Option<i64>]| match (pair[0], pair[1]) {
+        (Some(a), Some(b)) => a >= b,
+        (a, b) => a.is_some() || b.is_none(),
+    };
+    assert!(of_a.windows(2).all(descends));
+}
+
+#[tokio::test]
+async fn files_are_written_as_the_spec_says() {
+    let (table, spec) = (table(), PartitionSpec::default());
+    let input = rows(10_000, &[Some("a"), Some("b"), None]);
+    let default = memory();
+    let files = written(request(&default, &table, &spec, vec![input.clone()])).await;
+    let (metadata, _) = footer(&default, &files[0].path).await;
+    let column = metadata.row_group(0).column(1);
+    assert!(format!("{:?}", column.compression_codec()).starts_with("ZSTD"));
+    assert!(column.offset_index_offset().is_some() && column.column_index_offset().is_some());
+    assert!(column.bloom_filter_offset().is_none() && metadata.row_group(0).sorting_columns().is_none());
+    let options = ParquetOptions {
+        compression: Compression::Snappy,
+        bloom_filters: vec!["s".to_owned()],
+        page_index: false,
+        ..ParquetOptions::default()
+    };
+    let other = memory();
+    let files = written(RewriteRequest { parquet: &options, ..request(&other, &table, &spec, vec![input]) }).await;
+    let (metadata, bytes) = footer(&other, &files[0].path).await;
+    let column = metadata.row_group(0).column(1);
+    assert_eq!(column.compression_codec(), parquet::basic::Compression::SNAPPY.into());
+    assert!(column.offset_index_offset().is_none() && column.column_index_offset().is_none());
+    assert_eq!(column.statistics().unwrap().max_bytes_opt(), Some(&b"b"[..]));
+    assert!(metadata.row_group(0).column(0).bloom_filter_offset().is_none());
+    let read = ReaderProperties::builder().set_read_bloom_filter(true).build();
+    let read = ReadOptionsBuilder::new().with_reader_properties(read).build();
+    let reader = SerializedFileReader::new_with_options(bytes, read).unwrap();
+    let group = reader.get_row_group(0).unwrap();
+    let filter = group.get_column_bloom_filter(1).unwrap();
+    assert!(filter.check("a") && filter.check("b") && !filter.check("c"));
+}
+
+#[tokio::test]
+async fn settings_that_name_no_column_of_single_values_are_refused() {
+    let storage = memory();
+    let (table, spec) = (table(), PartitionSpec::default());
+    let parquet = ParquetOptions { bloom_filters: vec!["x".to_owned()], ..ParquetOptions::default() };
+    let refused =
+        rewrite(RewriteRequest { parquet: &parquet, ..request(&storage, &table, &spec, vec![rows(1, &[None])]) }).await;
+    assert!(matches!(refused, Err(RewriteError::NoColumn { column, .. }) if column == "x"));
+    let sort = [SortColumn { column: "y".to_owned(), descending: false }];
+    let refused = rewrite(RewriteRequest { sort: &sort, ..request(&storage, &table, &spec, vec![rows(1, &[None])]) }).await;
+    assert!(matches!(refused, Err(RewriteError::NoColumn { column, .. }) if column == "y"));
+}
+
+#[tokio::test]
+async fn only_columns_that_repeat_their_values_get_a_dictionary_and_layouts_make_no_difference() {
+    let (table, spec) = (table(), PartitionSpec::default());
+    let plain = rows(5000, &[Some("a text of some length"), Some("b"), None]);
+    let as_type = |data_type: &ArrowType| {
+        let texts = arrow::compute::cast(plain.column(1), data_type).unwrap();
+        batch(vec![("n", Arc::clone(plain.column(0))), ("s", texts)])
+    };
+    let dictionary = ArrowType::Dictionary(Box::new(ArrowType::Int32), Box::new(ArrowType::Utf8));
+    let mut found = Vec::new();
+    for input in [plain.clone(), as_type(&ArrowType::Utf8View), as_type(&dictionary)] {
+        let storage = memory();
+        let files = written(request(&storage, &table, &spec, vec![input])).await;
+        let (metadata, bytes) = footer(&storage, &files[0].path).await;
+        let columns = metadata.row_group(0).columns();
+        let dictionaries: Vec<bool> = columns.iter().map(|column| column.dictionary_page_offset().is_some()).collect();
+        assert_eq!(dictionaries, [false, true]);
+        found.push(bytes);
+    }
+    assert_eq!(found[0], found[1]);
+    assert_eq!(found[0], found[2]);
 }
 
 #[tokio::test]
@@ -223,7 +361,8 @@ async fn an_error_of_the_input_leaves_no_file_visible() {
     let folder = tempfile::tempdir().unwrap();
     let storage = local(folder.path());
     let table = table();
-    let limits = RewriteLimits { row_group_bytes_max: 1 << 20, memory_bytes: 64 << 20, ..RewriteLimits::default() };
+    let limits = RewriteLimits { memory_bytes: 64 << 20, ..RewriteLimits::default() };
+    let parquet = ParquetOptions { row_group_size: ByteSize::mib(1), ..ParquetOptions::default() };
     // Enough for parts of an upload to be on their way.
     let texts = noisy(150_000, 1);
     let schema = texts.schema();
@@ -231,7 +370,8 @@ async fn an_error_of_the_input_leaves_no_file_visible() {
     let failing = batches.chain([Err(DataFusionError::Execution("the disk is gone".to_owned()))]);
     let input = Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(failing)));
     let flat = PartitionSpec::default();
-    let request = RewriteRequest { input, limits, ..request(&storage, &table, &flat, vec![rows(1, &[None])]) };
+    let request =
+        RewriteRequest { input, limits, parquet: &parquet, ..request(&storage, &table, &flat, vec![rows(1, &[None])]) };
     assert!(matches!(rewrite(request).await, Err(RewriteError::Read { .. })));
     assert_eq!(std::fs::read_dir(folder.path().join("data")).map(Iterator::count).unwrap_or(0), 0);
 }

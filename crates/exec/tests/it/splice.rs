@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, Int64Type};
 use bytes::Bytes;
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
+use lakeshift_core::spec::ParquetOptions;
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, NewFile};
 use lakeshift_core::value::Value;
@@ -108,6 +109,7 @@ async fn spliced(world: &World, schema: &TableSchema, target_file_bytes: usize) 
         partition_columns: PartitionColumns::Keep,
         file_stem: "ls.m.b000001.e1",
         limits: RewriteLimits { target_file_bytes, ..RewriteLimits::default() },
+        parquet: &ParquetOptions::default(),
         throttle: &throttle,
     })
     .await

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 use lakeshift_core::partition::{PartitionField, Transform};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::table::{
@@ -18,8 +18,8 @@ use serde_json::Value as Json;
 use super::actions::{self, Origin};
 use super::live::{self, LiveFile};
 use super::log::{Loaded, Written};
-use super::{DeltaTable, FOOTERS_IN_FLIGHT, schema, stats, version_text};
-use crate::footer::{Footer, corrupt, unsupported};
+use super::{DeltaTable, schema, stats, version_text};
+use crate::footer::{Footer, corrupt, side_by_side, unsupported};
 use crate::storage::outside_error;
 use crate::widen::fits;
 
@@ -176,18 +176,19 @@ fn check_files<'a>(request: &CommitRequest, live: &'a [LiveFile]) -> Result<Vec<
 
 /// Reads every new file's footer: what was written is read before it is trusted.
 async fn read_footers(table: &DeltaTable, files: &[NewFile]) -> Result<Vec<Footer>, TableError> {
-    let read = |file: &NewFile| {
-        let (path, size_bytes, rows) = (file.path.clone(), file.size_bytes, file.rows);
+    let read = |file: NewFile| {
+        let table = table.clone();
         async move {
-            let footer = table.footer(&path, size_bytes).await?;
-            if footer.rows != rows {
-                let reason = format!("its footer has {} rows where {rows} were counted; nothing was committed", footer.rows);
-                return Err(corrupt(&path, reason));
+            let footer = table.footer(&file.path, file.size_bytes).await?;
+            if footer.rows != file.rows {
+                let (found, counted) = (footer.rows, file.rows);
+                let reason = format!("its footer has {found} rows where {counted} were counted; nothing was committed");
+                return Err(corrupt(&file.path, reason));
             }
             Ok(footer)
         }
     };
-    stream::iter(files.iter().map(read)).buffered(FOOTERS_IN_FLIGHT).try_collect().await
+    side_by_side(files.to_vec(), read).try_collect().await
 }
 
 /// A file that is not of this table: its schema moved, or the file was made for another one.

@@ -25,13 +25,10 @@ use lakeshift_core::table::{
 };
 use lakeshift_journal::Clock;
 
-use crate::footer::{Footer, Int96, read_footer, read_footer_with};
+use crate::footer::{Footer, Int96, read_footer, read_footer_with, side_by_side};
 use crate::storage::outside_error;
 use log::{Loaded, Log};
 use vector::Vector;
-
-/// Footers that are read at the same time.
-const FOOTERS_IN_FLIGHT: usize = 32;
 
 /// A Delta table, there or yet to be created. Clones are cheap.
 #[derive(Debug, Clone)]
@@ -137,11 +134,14 @@ impl TableFormat for DeltaTable {
     }
 
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {
-        let read = move |file: FileEntry| async move {
-            let facts = self.facts_of(&file).await;
-            (file, facts)
+        let read = move |file: FileEntry| {
+            let table = self.clone();
+            async move {
+                let facts = table.facts_of(&file).await;
+                (file, facts)
+            }
         };
-        stream::iter(files).map(read).buffered(FOOTERS_IN_FLIGHT).boxed()
+        side_by_side(files, read).boxed()
     }
 
     async fn deleted_rows(&self, file: &FileEntry) -> Result<DeletedRows, TableError> {

@@ -1,19 +1,22 @@
 //! [`Inventory`]: the files of a folder at one moment, their schema and partition values, and what is no data.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use bytes::Bytes;
+use futures::TryStreamExt;
 use lakeshift_core::schema::{Field, TableSchema};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Disposition, FileEntry, Format, TableError, TableVersion};
 use sha2::{Digest, Sha256};
 
 use super::Declared;
+use super::footers::Footers;
 use super::listing::{self, Listed};
 use super::partition::{self, PathValues};
 use super::union::SchemaUnion;
-use crate::footer::{Int96, read_footer_if};
+use crate::footer::{Int96, footer_bytes, parse_footer_with, side_by_side};
 use crate::storage::outside_error;
 
 /// What stood in a folder, and what it means as a table.
@@ -65,34 +68,40 @@ struct Told {
 }
 
 enum Read {
-    Data(Listed, Told),
+    /// With the footer's bytes, where they were read now.
+    Data(Listed, Told, Option<Bytes>),
     Other(Quarantined),
 }
 
-/// Sorts what was listed, reads the footers that no inventory in `known` has, and makes one table of it.
+/// Sorts what was listed, reads the footers that no inventory in `known` has, and makes one table of it. `footers` keeps
+/// what was read.
 pub(super) async fn build(
     storage: &Storage,
     declared: &Declared,
     listed: Vec<Listed>,
     known: &[Arc<Inventory>],
-    in_flight: usize,
+    footers: &Mutex<Footers>,
 ) -> Result<Inventory, TableError> {
     let told = remembered(known);
+    let int96 = if declared.int96_is_instant { Int96::InstantsAsRead } else { Int96::Refused };
     let read = |object: Listed| {
         let found = told.get(&(object.path.as_str(), object.identity.as_str())).cloned();
+        let storage = storage.clone();
         async move {
             match found {
-                Some(told) => Ok(Read::Data(object, told)),
-                None => read(storage, declared, object).await,
+                Some(told) => Ok(Read::Data(object, told, None)),
+                None => read(&storage, int96, object).await,
             }
         }
     };
-    let mut results = stream::iter(listed).map(read).buffered(in_flight);
+    let mut results = pin!(side_by_side(listed, read));
     let mut assembly = Assembly::new(declared);
     while let Some(result) = results.try_next().await? {
+        if let Read::Data(listed, _, Some(footer)) = &result {
+            footers.lock().unwrap_or_else(PoisonError::into_inner).put(&listed.path, &listed.identity, footer);
+        }
         assembly.add(result)?;
     }
-    drop(results);
     assembly.finish(storage)
 }
 
@@ -110,7 +119,7 @@ fn remembered(known: &[Arc<Inventory>]) -> HashMap<(&str, &str), Told> {
     told
 }
 
-async fn read(storage: &Storage, declared: &Declared, object: Listed) -> Result<Read, TableError> {
+async fn read(storage: &Storage, int96: Int96, object: Listed) -> Result<Read, TableError> {
     if listing::is_hidden(&object.path) {
         return Ok(Read::Other(other(object, Disposition::Hidden, "its name begins with `_` or `.`")));
     }
@@ -119,11 +128,14 @@ async fn read(storage: &Storage, declared: &Declared, object: Listed) -> Result<
     }
     let path = storage.resolve(&object.path).map_err(outside_error)?;
     let etag = listing::etag(&object.identity);
-    let int96 = if declared.int96_is_instant { Int96::InstantsAsRead } else { Int96::Refused };
-    match read_footer_if(storage.store().as_ref(), &path, object.size_bytes, etag, int96).await {
-        Ok(footer) => {
+    let footer = match footer_bytes(storage.store().as_ref(), &path, object.size_bytes, etag).await {
+        Ok(bytes) => parse_footer_with(path.as_ref(), &bytes, object.size_bytes, int96).map(|footer| (footer, bytes)),
+        Err(error) => Err(error),
+    };
+    match footer {
+        Ok((footer, bytes)) => {
             let told = Told { rows: footer.rows, schema: Arc::new(without_ids(footer.schema)) };
-            Ok(Read::Data(object, told))
+            Ok(Read::Data(object, told, Some(bytes)))
         }
         // A name is a promise: what is called .parquet and cannot be read is damage; anything else is just another file.
         Err(TableError::Corrupt { reason, .. }) => {
@@ -177,7 +189,7 @@ impl<'a> Assembly<'a> {
     fn add(&mut self, read: Read) -> Result<(), TableError> {
         match read {
             Read::Other(other) => self.quarantine.push(other),
-            Read::Data(listed, told) => {
+            Read::Data(listed, told, _) => {
                 let schema = match self.schemas.iter().position(|schema| *schema == told.schema) {
                     Some(index) => index,
                     None => {

@@ -4,6 +4,7 @@
 //! A path is authoritative for its partition columns: where the file has such a column too, the path's value is what the
 //! table shows, and comparing the two is left to whoever reads the rows.
 
+mod footers;
 mod inventory;
 mod listing;
 mod partition;
@@ -24,13 +25,12 @@ use lakeshift_core::table::{
     Marks, MigrationId, Snapshot, TableError, TableFormat, TableVersion,
 };
 
-use crate::footer::{Int96, read_footer_if, unsupported};
+use crate::footer::{Int96, footer_bytes, parse_footer_with, side_by_side, unsupported};
 use crate::storage::{changed_since_listed, outside_error};
+use footers::Footers;
 
 pub use inventory::{Inventory, InventoryFile, Quarantined};
 
-/// Footers that are read at the same time.
-const FOOTERS_IN_FLIGHT: usize = 32;
 /// Inventories that are kept in memory: the pinned one, the last one and the current one.
 const INVENTORIES_KEPT: usize = 3;
 /// How often a folder is listed anew when files were replaced while their footers were read.
@@ -72,12 +72,14 @@ pub struct HiveTable {
     declared: Declared,
     inventories: Option<Storage>,
     known: Arc<Mutex<VecDeque<Arc<Inventory>>>>,
+    footers: Arc<Mutex<Footers>>,
 }
 
 impl HiveTable {
     /// The table below `storage`.
     pub fn new(storage: Storage) -> Self {
-        Self { storage, declared: Declared::default(), inventories: None, known: Arc::default() }
+        let (declared, known, footers) = (Declared::default(), Arc::default(), Arc::default());
+        Self { storage, declared, inventories: None, known, footers }
     }
 
     /// Declares the types of partition columns. The others' are proven: a type is taken only where every value prints
@@ -119,7 +121,7 @@ impl HiveTable {
         let mut attempt = 1;
         loop {
             let listed = listing::list(&self.storage).await?;
-            match inventory::build(&self.storage, &self.declared, listed, &self.kept(), FOOTERS_IN_FLIGHT).await {
+            match inventory::build(&self.storage, &self.declared, listed, &self.kept(), &self.footers).await {
                 Ok(inventory) => return Ok(self.keep(inventory)),
                 Err(error) if changed_since_listed(&error) && attempt < LISTINGS_MAX => attempt += 1,
                 Err(error) => return Err(error),
@@ -177,11 +179,17 @@ impl HiveTable {
 
     async fn file_facts(&self, file: &FileEntry) -> Result<FileFacts, TableError> {
         let path = self.storage.resolve(&file.path).map_err(outside_error)?;
-        let etag = listing::etag(&file.identity);
         // A file's own type: what is converted as it is read is never adopted.
         let int96 = if self.declared.int96_is_instant { Int96::Instants } else { Int96::Refused };
-        let footer = read_footer_if(self.storage.store().as_ref(), &path, file.size_bytes, etag, int96).await?;
-        Ok(footer.facts())
+        let kept = self.footers.lock().unwrap_or_else(PoisonError::into_inner).take(&file.path, &file.identity);
+        let bytes = match kept {
+            Some(bytes) => bytes,
+            None => {
+                let etag = listing::etag(&file.identity);
+                footer_bytes(self.storage.store().as_ref(), &path, file.size_bytes, etag).await?
+            }
+        };
+        Ok(parse_footer_with(path.as_ref(), &bytes, file.size_bytes, int96)?.facts())
     }
 
     fn read_only(&self) -> TableError {
@@ -232,11 +240,14 @@ impl TableFormat for HiveTable {
     }
 
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {
-        let read = move |file: FileEntry| async move {
-            let facts = self.file_facts(&file).await;
-            (file, facts)
+        let read = move |file: FileEntry| {
+            let table = self.clone();
+            async move {
+                let facts = table.file_facts(&file).await;
+                (file, facts)
+            }
         };
-        stream::iter(files).map(read).buffered(FOOTERS_IN_FLIGHT).boxed()
+        side_by_side(files, read).boxed()
     }
 
     async fn create(&self, _request: &CreateRequest) -> Result<CreateOutcome, TableError> {

@@ -1,8 +1,9 @@
 //! From a new file and its footer to the [`DataFile`] that metadata carries: counts that are known, bounds that are sound.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PartitionSpecRef, SchemaRef, StructType,
     TableMetadata, Transform,
@@ -15,10 +16,7 @@ use super::fault::{corrupt, damaged, unsupported};
 use super::location::Places;
 use super::values::{lower_bound, to_datum, upper_bound};
 use super::{partition, schema};
-use crate::footer::{ColumnMetrics, Footer, read_footer};
-
-/// Footers that are read at one time.
-pub(super) const FOOTERS_PARALLEL: usize = 16;
+use crate::footer::{ColumnMetrics, Footer, read_footer, side_by_side};
 
 /// What new files are checked against and described for: one schema and one partition spec of a table.
 #[derive(Debug, Clone)]
@@ -53,8 +51,12 @@ impl Target {
 
     /// Describes files by their footers, in their order, a bounded number at one time.
     pub async fn describe(&self, places: &Places, files: &[NewFile]) -> Result<Vec<DataFile>, TableError> {
-        let one = |file: NewFile| async move { self.describe_one(places, &file).await };
-        futures::stream::iter(files.to_vec()).map(one).buffered(FOOTERS_PARALLEL).try_collect().await
+        let shared = Arc::new((self.clone(), places.clone()));
+        let one = |file: NewFile| {
+            let shared = Arc::clone(&shared);
+            async move { shared.0.describe_one(&shared.1, &file).await }
+        };
+        side_by_side(files.to_vec(), one).try_collect().await
     }
 
     async fn describe_one(&self, places: &Places, file: &NewFile) -> Result<DataFile, TableError> {

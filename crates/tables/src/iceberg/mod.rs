@@ -50,7 +50,7 @@ use self::applied::Applied;
 use self::catalog::{Base, Catalog, Filesystem, Fixed, RestCatalog, SqlCatalog};
 use self::fault::{corrupt, damaged, unsupported};
 use self::location::Places;
-use crate::footer::read_footer;
+use crate::footer::{read_footer, side_by_side};
 
 /// An Iceberg table at a location, whether it exists yet or not.
 #[derive(Debug, Clone)]
@@ -264,11 +264,14 @@ impl TableFormat for IcebergTable {
     }
 
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {
-        let one = move |file: FileEntry| async move {
-            let facts = self.facts_of(&file).await;
-            (file, facts)
+        let one = move |file: FileEntry| {
+            let table = self.clone();
+            async move {
+                let facts = table.facts_of(&file).await;
+                (file, facts)
+            }
         };
-        futures::stream::iter(files).map(one).buffered(metrics::FOOTERS_PARALLEL).boxed()
+        side_by_side(files, one).boxed()
     }
 
     async fn deleted_rows(&self, file: &FileEntry) -> Result<DeletedRows, TableError> {
