@@ -1,7 +1,6 @@
 //! Reader groups: moved one after the other, watched, taken back, and found where they are after any crash.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lakeshift::error::{Error, with_causes};
 use lakeshift::output::Answer;
@@ -47,10 +46,7 @@ async fn resolved(world: &World, alias: &str) -> String {
 async fn run(world: &World, command: &[&str], seconds: u64) -> Result<Answer, Error> {
     let time = async {
         for _ in 0..seconds {
-            world.clock.advance(Duration::from_secs(1));
-            for _ in 0..20 {
-                tokio::task::yield_now().await;
-            }
+            world.second().await;
         }
         // What is left needs no time to pass, or hangs and fails the test.
     };
@@ -102,10 +98,7 @@ async fn what_is_written_while_a_group_is_watched_reaches_it_and_is_validated_be
                 assert_eq!(sides(&world).await[..2], ["canary new", "batch old"]);
                 world.put_day(8, "bake.parquet", LATE).await;
             }
-            world.clock.advance(Duration::from_secs(1));
-            for _ in 0..200 {
-                tokio::task::yield_now().await;
-            }
+            world.second().await;
         }
     };
     let (answer, ()) = tokio::join!(world.run(&["cutover", "SPEC"]), writer);
@@ -123,10 +116,7 @@ async fn a_postponement_between_two_groups_holds_the_second_and_resume_goes_on()
             if second == 20 {
                 world.run(&["postpone", "SPEC", "--reason", "wait"]).await.unwrap();
             }
-            world.clock.advance(Duration::from_secs(1));
-            for _ in 0..20 {
-                tokio::task::yield_now().await;
-            }
+            world.second().await;
         }
     };
     let (answer, ()) = tokio::join!(world.run(&["cutover", "SPEC"]), operator);

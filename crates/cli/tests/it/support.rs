@@ -274,6 +274,13 @@ impl World {
         self.run_on(self.store.clone(), command).await
     }
 
+    /// Lets a second pass, and some real time with it: what a migration starts are real processes.
+    #[expect(clippy::disallowed_methods, reason = "a process takes real time, whatever the world's clock says")]
+    pub async fn second(&self) {
+        self.clock.advance(std::time::Duration::from_secs(1));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+
     /// Lets time pass.
     pub fn wait(&self, seconds: u64) {
         self.clock.advance(std::time::Duration::from_secs(seconds));
