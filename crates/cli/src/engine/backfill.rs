@@ -210,10 +210,6 @@ pub async fn run_unit(
     mut unit: Unit,
 ) -> Result<Delta, Error> {
     let mut changed = 0;
-    if unit.strategy == Strategy::Adopt {
-        // Nothing is read here: the round of the mirror before and the commit look at the files.
-        return Ok(adopt(tables, &unit));
-    }
     for _ in 0..ATTEMPTS_MAX {
         let result = match unit.strategy {
             Strategy::Adopt => carry::adopt(tables, &unit.files).await.map(|delta| (delta, Read::default())),
