@@ -39,7 +39,8 @@ impl Live {
         self.set(controls);
     }
 
-    fn set(&self, controls: Controls) {
+    /// Takes over all that was honoured.
+    pub fn set(&self, controls: Controls) {
         let limits = controls.limits;
         self.bytes.set_rate(limits.bytes_per_second.map_or(self.spec_rate, Limit::rate));
         self.requests.set_rate(limits.requests_per_second.and_then(Limit::rate));

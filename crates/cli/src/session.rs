@@ -141,6 +141,8 @@ impl Session {
     pub async fn refresh(&mut self) -> Result<(), Error> {
         self.journal.get_mut().refresh().await?;
         self.fold_in();
+        // Another runner may have honoured requests since this session was opened.
+        self.live.set(self.state.controls.clone());
         Ok(())
     }
 
