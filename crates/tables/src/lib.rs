@@ -3,7 +3,6 @@
 //!
 //! Nothing here scans rows: adapters speak of files, footers and versions.
 
-mod bitmap;
 mod changes;
 pub mod delta;
 pub mod footer;

@@ -17,6 +17,19 @@ pub(crate) const FRAMES_BYTES: u64 = 2 * FRAME_BYTES as u64;
 /// The longest vector that is read. Writers stay far below it.
 pub(crate) const SIZE_BYTES_MAX: u64 = 1 << 30;
 
+/// A vector of these rows in its frame.
+pub(crate) fn framed(rows: &RoaringTreemap) -> Vec<u8> {
+    let size = MAGIC.len() + rows.serialized_size();
+    let mut bytes = Vec::with_capacity(size + 2 * FRAME_BYTES);
+    bytes.extend((size as u32).to_be_bytes());
+    bytes.extend(MAGIC);
+    // Writing to memory cannot fail; a vector that was cut off would not pass for whole: its size is another.
+    let _ = rows.serialize_into(&mut bytes);
+    let checksum = crc32fast::hash(&bytes[FRAME_BYTES..]);
+    bytes.extend(checksum.to_be_bytes());
+    bytes
+}
+
 /// The vector inside of its frame.
 pub(crate) fn unframed(framed: &[u8]) -> Result<&[u8], String> {
     let short = || "is cut off".to_owned();
@@ -61,6 +74,28 @@ pub(crate) fn ranges(file: &str, rows: RoaringTreemap) -> Result<DeletedRows, Ta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vector_comes_back_and_a_damaged_one_does_not() {
+        let deleted: RoaringTreemap = [0, 1, 70_000, (1 << 32) + 5].into_iter().collect();
+        let bytes = framed(&deleted);
+        let read = |bytes: &[u8]| unframed(bytes).and_then(|vector| rows(vector, 4));
+        assert_eq!(read(&bytes), Ok(deleted));
+        for position in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 1;
+            assert!(read(&damaged).is_err(), "byte {position}");
+            assert!(read(&bytes[..position]).is_err(), "cut at {position}");
+        }
+    }
+
+    /// The example of Delta's protocol: rows 3, 4, 7, 11, 18 and 29.
+    #[test]
+    fn a_known_vector_has_these_bytes() {
+        let inline = z85::decode("^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L").unwrap();
+        let bytes = framed(&RoaringTreemap::from_iter([3, 4, 7, 11, 18, 29]));
+        assert_eq!((unframed(&bytes), &bytes[..4]), (Ok(&inline[..]), &[0, 0, 0, 44][..]));
+    }
 
     #[test]
     fn neighbours_are_one_range() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::plan::PlannedFile;
-use lakeshift_core::table::{Changes, DeletedRows, FileEntry, NewFile, deletes_in, without_deletes};
+use lakeshift_core::table::{Changes, DeletedRows, FileEntry, NewFile, TableError, deletes_in, without_deletes};
 
 use super::backfill::entry;
 use super::commit::Delta;
@@ -22,6 +22,15 @@ pub async fn adopt(tables: &Tables, files: &[PlannedFile]) -> Result<Delta, Erro
     let marked = files.iter().map(entry).filter(|file| file.has_deletes);
     let read = |file: FileEntry| async move {
         let rows = tables.source.deleted_rows(&file).await?;
+        if !tables.source.equality_deletes(&file).await?.is_empty() {
+            // The plan has found none, and the file's identity is the same.
+            return Err(TableError::Unsupported {
+                object: file.path,
+                feature: "deletes by value of a file that is adopted".to_owned(),
+                advice: "report this as a bug, and plan with `backfill.strategy: rewrite`; nothing was committed".to_owned(),
+            }
+            .into());
+        }
         Ok::<_, Error>((adopted_path(tables, &file.path), rows))
     };
     let read = futures::stream::iter(marked.collect::<Vec<_>>()).map(read).buffered(DELETES_IN_FLIGHT);

@@ -14,14 +14,12 @@ use super::super::fault::{corrupt, damaged, unreadable};
 use super::super::location::Places;
 use super::super::manifests::Writer;
 use super::{Marked, built};
-use crate::bitmap;
+use crate::vector::{self, SIZE_BYTES_MAX};
 
 /// The field that a vector is computed of: `_pos`.
 const POS_ID: i32 = 2_147_483_645;
 /// Snapshot id and sequence number in a blob's metadata, which are not known yet.
 const UNKNOWN: i64 = -1;
-/// The longest vector that is read.
-const VECTOR_BYTES_MAX: i64 = 1 << 30;
 
 /// One vector for each marked data file, in their order.
 pub(super) async fn write(
@@ -63,7 +61,7 @@ async fn encode(marked: &[Marked<'_>], vectors: &[RoaringTreemap]) -> Result<(By
             .fields(vec![POS_ID])
             .snapshot_id(UNKNOWN)
             .sequence_number(UNKNOWN)
-            .data(bitmap::encode(rows))
+            .data(vector::framed(rows))
             .properties(HashMap::from([
                 ("referenced-data-file".to_owned(), one.file.file_path().to_owned()),
                 ("cardinality".to_owned(), rows.len().to_string()),
@@ -78,22 +76,19 @@ async fn encode(marked: &[Marked<'_>], vectors: &[RoaringTreemap]) -> Result<(By
 }
 
 /// The rows that a vector of the data file `of` deletes.
-pub(super) async fn read(places: &Places, of: &str, vector: &DataFile) -> Result<RoaringTreemap, TableError> {
-    let damaged = |reason: &str| corrupt(of, format!("its deletion vector in {} {reason}", vector.file_path()));
-    let (Some(offset), Some(length)) = (vector.content_offset(), vector.content_size_in_bytes()) else {
+pub(super) async fn read(places: &Places, of: &str, stored: &DataFile) -> Result<RoaringTreemap, TableError> {
+    let damaged = |reason: &str| corrupt(of, format!("its deletion vector in {} {reason}", stored.file_path()));
+    let (Some(offset), Some(length)) = (stored.content_offset(), stored.content_size_in_bytes()) else {
         return Err(damaged("has no offset or size in the manifest"));
     };
-    if length > VECTOR_BYTES_MAX {
-        return Err(damaged(&format!("claims {length} bytes; at most {VECTOR_BYTES_MAX} are read")));
-    }
     let range = u64::try_from(offset).ok().zip(u64::try_from(length).ok());
     let (offset, length) = range.ok_or_else(|| damaged("has a negative offset or size"))?;
-    let place = places.locate(vector.file_path())?;
-    let bytes = place.storage.store().get_range(&place.path, offset..offset.saturating_add(length)).await;
-    let bytes = bytes.map_err(|error| unreadable(vector.file_path(), error))?;
-    let rows = bitmap::decode(&bytes).map_err(|reason| damaged(&reason))?;
-    match rows.len() == vector.record_count() {
-        true => Ok(rows),
-        false => Err(damaged(&format!("deletes {} rows where its manifest says {}", rows.len(), vector.record_count()))),
+    if length > SIZE_BYTES_MAX {
+        return Err(damaged(&format!("claims {length} bytes; at most {SIZE_BYTES_MAX} are read")));
     }
+    let place = places.locate(stored.file_path())?;
+    let bytes = place.storage.store().get_range(&place.path, offset..offset.saturating_add(length)).await;
+    let bytes = bytes.map_err(|error| unreadable(stored.file_path(), error))?;
+    let rows = vector::unframed(&bytes).and_then(|vector| vector::rows(vector, stored.record_count()));
+    rows.map_err(|reason| damaged(&reason))
 }
