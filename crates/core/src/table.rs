@@ -293,6 +293,8 @@ pub struct FileFacts {
     /// Whether [`TableFormat::deleted_rows`] tells every row that the table has deleted from the file. Where a delete names
     /// rows by their values it does not.
     pub deletes_by_position: bool,
+    /// A column, dotted where nested, that is a list of two levels in the file, as old writers made them.
+    pub two_level_list: Option<String>,
 }
 
 /// What is wrong with an object that stands in a table's folder and is not plainly data or plainly not.

@@ -135,6 +135,9 @@ fn change(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Optio
     if let Some((from, to)) = context.renames.iter().find(|(from, _)| facts.schema.field(from).is_some()) {
         return Some(format!("column {from} is renamed to {to}"));
     }
+    if let Some(column) = facts.two_level_list.as_ref().filter(|_| context.target_format == Format::Iceberg) {
+        return Some(format!("column {column} is a list of two levels in the file, which readers of Iceberg do not know"));
+    }
     let own = |column: &&Field| column.id.is_some_and(|id| id > RESERVED_FIELD_IDS);
     if let Some(column) = facts.schema.fields.iter().find(own) {
         return Some(format!("the file has the column {}, which tells of the old table's own commits", column.name));
@@ -338,7 +341,7 @@ mod tests {
             ("origin".to_owned(), (Value::String("ATL".into()), Value::String("SFO".into()))),
         ]);
         let null_counts = BTreeMap::from([("at".to_owned(), 0), ("origin".to_owned(), 0)]);
-        (entry, FileFacts { rows: 2, schema, bounds, null_counts, deletes_by_position: true })
+        (entry, FileFacts { rows: 2, schema, bounds, null_counts, deletes_by_position: true, two_level_list: None })
     }
 
     fn identity() -> Vec<PartitionField> {
@@ -409,7 +412,8 @@ mod tests {
     fn what_would_change_a_row_is_rewritten() {
         let (entry, facts) = file();
         type Change = fn(&mut ChooseContext, &mut FileEntry, &mut FileFacts);
-        let cases: [(&str, Change); 8] = [
+        let cases: [(&str, Change); 9] = [
+            ("list of two levels", |_, _, f| f.two_level_list = Some("tags".into())),
             ("the table's default", |c, _, f| {
                 c.defaults.insert("origin".into());
                 f.schema.fields.pop();

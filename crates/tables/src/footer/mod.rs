@@ -45,6 +45,8 @@ pub struct Footer {
     pub split_offsets: Vec<i64>,
     /// Who wrote the file, as the file says.
     pub created_by: Option<String>,
+    /// As [`FileFacts::two_level_list`].
+    pub two_level_list: Option<String>,
 }
 
 impl Footer {
@@ -53,7 +55,14 @@ impl Footer {
         let top = || self.columns.iter().filter_map(|column| Some((column.top_level()?, column)));
         let bounds = top().filter_map(|(name, column)| Some((name.to_owned(), column.bounds.clone()?))).collect();
         let null_counts = top().filter_map(|(name, column)| Some((name.to_owned(), column.nulls?))).collect();
-        FileFacts { rows: self.rows, schema: self.schema.clone(), bounds, null_counts, deletes_by_position: false }
+        FileFacts {
+            rows: self.rows,
+            schema: self.schema.clone(),
+            bounds,
+            null_counts,
+            deletes_by_position: false,
+            two_level_list: self.two_level_list.clone(),
+        }
     }
 
     /// Sound bounds of a top-level primitive column.
@@ -183,10 +192,10 @@ pub fn parse_footer_with(object: &str, footer: &[u8], size: u64, int96: Int96) -
         Some(counted) if counted == file.num_rows() => counted.unsigned_abs(),
         _ => return Err(corrupt(object, "its row groups do not add up to the rows that it claims".to_owned())),
     };
-    let (schema, leaves) = schema::convert(object, file.schema_descr(), int96)?;
+    let schema::Converted { schema, leaves, two_level_list } = schema::convert(object, file.schema_descr(), int96)?;
     let columns = bounds::columns(&metadata, leaves);
     let split_offsets = split_offsets(&metadata, size);
-    Ok(Footer { rows, schema, columns, split_offsets, created_by: file.created_by().map(str::to_owned) })
+    Ok(Footer { rows, schema, columns, split_offsets, created_by: file.created_by().map(str::to_owned), two_level_list })
 }
 
 /// Decodes; a panic inside the decoder (it asserts on some malformed footers) is an error of this file alone.

@@ -33,17 +33,22 @@ pub(super) struct Leaf {
     pub(super) field_id: Option<i32>,
 }
 
-/// The logical columns and the leaves of a file.
-pub(super) fn convert(
-    object: &str,
-    schema: &SchemaDescriptor,
-    int96: Int96,
-) -> Result<(TableSchema, Vec<Leaf>), TableError> {
-    let mut converter = Converter { object, int96, path: Vec::new(), leaves: Vec::new() };
+/// What a file's schema means.
+pub(super) fn convert(object: &str, schema: &SchemaDescriptor, int96: Int96) -> Result<Converted, TableError> {
+    let mut converter = Converter { object, int96, path: Vec::new(), leaves: Vec::new(), two_level_list: None };
     let root = schema.root_schema();
     let fields = if root.is_group() { root.get_fields() } else { &[] };
     let fields = fields.iter().map(|field| converter.field(field, field.name())).collect::<Result<_, _>>()?;
-    Ok((TableSchema { fields }, converter.leaves))
+    let Converter { leaves, two_level_list, .. } = converter;
+    Ok(Converted { schema: TableSchema { fields }, leaves, two_level_list })
+}
+
+/// A file's columns.
+pub(super) struct Converted {
+    pub(super) schema: TableSchema,
+    pub(super) leaves: Vec<Leaf>,
+    /// The first column that is a list of two levels, dotted where nested.
+    pub(super) two_level_list: Option<String>,
 }
 
 struct Converter<'a> {
@@ -51,6 +56,7 @@ struct Converter<'a> {
     int96: Int96,
     path: Vec<String>,
     leaves: Vec<Leaf>,
+    two_level_list: Option<String>,
 }
 
 impl Converter<'_> {
@@ -63,6 +69,7 @@ impl Converter<'_> {
         }
         // A repeated field outside of a list or map is a list of required elements.
         let data_type = if repeated {
+            self.is_two_level();
             DataType::List { element: Box::new(self.required(parquet, "element")?) }
         } else {
             self.data_type(parquet)?
@@ -103,6 +110,10 @@ impl Converter<'_> {
         Ok(DataType::Struct { fields })
     }
 
+    fn is_two_level(&mut self) {
+        self.two_level_list.get_or_insert_with(|| self.path.join("."));
+    }
+
     fn list(&mut self, parquet: &Type) -> Result<DataType, TableError> {
         let [repeated] = parquet.get_fields() else {
             return Err(self.refused("a LIST that does not have exactly one child", "write the file anew"));
@@ -114,6 +125,9 @@ impl Converter<'_> {
             || repetition(repeated.get_fields()[0].get_basic_info()) == Some(Repetition::REPEATED)
             || name == "array"
             || name == format!("{}_tuple", parquet.name());
+        if is_element {
+            self.is_two_level();
+        }
         let element = match is_element {
             true => self.required(repeated, "element")?,
             false => self.field(&repeated.get_fields()[0], "element")?,

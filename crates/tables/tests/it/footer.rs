@@ -270,6 +270,15 @@ async fn lists_and_maps_of_every_age_are_recognised() {
 }
 
 #[tokio::test]
+async fn lists_of_two_levels_are_told_wherever_they_stand() {
+    let list = |inner: &str| format!("message t {{ optional group s {{ optional group l (LIST) {{ {inner} }} }} }}");
+    let of = |message: String| async move { read(empty_file(&message)).await.unwrap().facts().two_level_list };
+    assert_eq!(of(list("repeated group list { optional int32 element; }")).await, None);
+    assert_eq!(of(list("repeated int32 array;")).await.as_deref(), Some("s.l"));
+    assert_eq!(of("message t { repeated int32 bare; }".to_owned()).await.as_deref(), Some("bare"));
+}
+
+#[tokio::test]
 async fn nested_leaves_have_logical_paths_and_field_ids() {
     let footer = read(empty_file(
         "message t {
