@@ -202,14 +202,14 @@ fn noisy(count: u64, partitions: i32) -> RecordBatch {
 async fn files_are_closed_near_their_target_size() {
     let storage = memory();
     let (table, spec) = (table(), PartitionSpec::default());
-    let input = noisy(100_000, 1);
-    let batches = (0..100).map(|part| input.slice(part * 1000, 1000)).collect();
-    let limits = RewriteLimits { target_file_bytes: 1 << 20, memory_bytes: 2 << 20, ..RewriteLimits::default() };
+    let input = noisy(400_000, 1);
+    let batches = (0..400).map(|part| input.slice(part * 1000, 1000)).collect();
+    let limits = RewriteLimits { target_file_bytes: 4 << 20, memory_bytes: 8 << 20, ..RewriteLimits::default() };
     let files = written(RewriteRequest { limits, ..request(&storage, &table, &spec, batches) }).await;
     assert!(files.len() > 3);
-    assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 100_000);
+    assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 400_000);
     for file in &files[..files.len() - 1] {
-        assert!((700_000..1_500_000).contains(&file.size_bytes), "{files:?}");
+        assert!((2_800_000..6_000_000).contains(&file.size_bytes), "{files:?}");
     }
 }
 
