@@ -7,7 +7,7 @@ use lakeshift_journal::Clock;
 use serde_json::Value;
 
 use crate::life::{LIFE, before};
-use crate::support::{Flight, Target, World};
+use crate::support::{Flight, Target, World, real_moment};
 
 const LATE: &[Flight] = &[(60, "ORD", Some(12))];
 
@@ -27,9 +27,7 @@ async fn status(world: &World) -> Value {
 async fn pass(world: &World, seconds: u64) {
     for _ in 0..seconds {
         world.clock.advance(Duration::from_secs(1));
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
+        real_moment().await;
     }
 }
 

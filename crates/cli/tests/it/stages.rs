@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use lakeshift::error::{Error, with_causes};
-use lakeshift::output::Answer;
 use lakeshift_testkit::{Counted, FaultPlan, FaultStore};
 use serde_json::{Value, json};
 
 use crate::life::before;
-use crate::support::{Flight, Target, World};
+use crate::support::{Flight, Target, World, real_moment};
 
 const LATE: &[Flight] = &[(60, "ORD", Some(12))];
 
@@ -42,16 +41,11 @@ async fn resolved(world: &World, alias: &str) -> String {
     world.run(&["resolve", alias, "--control", &control]).await.unwrap().text
 }
 
-/// Runs a command while time passes.
-async fn run(world: &World, command: &[&str], seconds: u64) -> Result<Answer, Error> {
-    let time = async {
-        for _ in 0..seconds {
-            world.second().await;
-        }
-        // What is left needs no time to pass, or hangs and fails the test.
-    };
-    let (answer, ()) = tokio::join!(world.run(command), time);
-    answer
+/// Waits until the first group has moved.
+async fn until_the_canary_moved(world: &World) {
+    while sides(world).await[0] != "canary new" {
+        real_moment().await;
+    }
 }
 
 #[tokio::test]
@@ -77,7 +71,7 @@ async fn groups_move_in_order_and_are_told_in_status_and_dry_run() {
 async fn a_group_that_is_not_well_takes_every_group_back() {
     let (world, file) = world("echo x >> FILE; test $(wc -l < FILE) -lt 2 || { echo slow queries >&2; exit 1; }", "60s");
     world.live(before("cutover")).await;
-    let error = run(&world, &["cutover", "SPEC"], 200).await.unwrap_err();
+    let error = world.while_time_passes(world.run(&["cutover", "SPEC"])).await.unwrap_err();
     assert_eq!(error.exit_code(), 4);
     assert!(matches!(error, Error::StageFailed { .. }) && error.to_string().contains("slow queries"), "{error}");
     assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 2, "well at once, and not well later");
@@ -90,18 +84,14 @@ async fn a_group_that_is_not_well_takes_every_group_back() {
 
 #[tokio::test]
 async fn what_is_written_while_a_group_is_watched_reaches_it_and_is_validated_before_the_next_moves() {
-    let (world, _) = world("true", "60s");
+    let (world, _) = world("true", "300s");
     world.live(before("cutover")).await;
     let writer = async {
-        for second in 0..200 {
-            if second == 20 {
-                assert_eq!(sides(&world).await[..2], ["canary new", "batch old"]);
-                world.put_day(8, "bake.parquet", LATE).await;
-            }
-            world.second().await;
-        }
+        until_the_canary_moved(&world).await;
+        assert_eq!(sides(&world).await[1], "batch old");
+        world.put_day(8, "bake.parquet", LATE).await;
     };
-    let (answer, ()) = tokio::join!(world.run(&["cutover", "SPEC"]), writer);
+    let (answer, ()) = tokio::join!(world.while_time_passes(world.run(&["cutover", "SPEC"])), writer);
     answer.unwrap_or_else(|error| panic!("{}", with_causes(&error)));
     assert_eq!(sides(&world).await, ["canary new", "batch new", "all new"]);
     assert_eq!(world.target_rows(Target::Iceberg).await, world.source_rows().await);
@@ -109,23 +99,19 @@ async fn what_is_written_while_a_group_is_watched_reaches_it_and_is_validated_be
 
 #[tokio::test]
 async fn a_postponement_between_two_groups_holds_the_second_and_resume_goes_on() {
-    let (world, _) = world("true", "60s");
+    let (world, _) = world("true", "300s");
     world.live(before("cutover")).await;
     let operator = async {
-        for second in 0..200 {
-            if second == 20 {
-                world.run(&["postpone", "SPEC", "--reason", "wait"]).await.unwrap();
-            }
-            world.second().await;
-        }
+        until_the_canary_moved(&world).await;
+        world.run(&["postpone", "SPEC", "--reason", "wait"]).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(world.run(&["cutover", "SPEC"]), operator);
+    let (answer, ()) = tokio::join!(world.while_time_passes(world.run(&["cutover", "SPEC"])), operator);
     assert_eq!(answer.unwrap_err().exit_code(), 4);
     assert_eq!(sides(&world).await, ["canary new", "batch old", "all old"]);
     let between = status(&world).await;
     assert_eq!((&between["phase"], &between["next_steps"][0]), (&"cutover".into(), &"cutover --resume".into()));
     world.run(&["postpone", "SPEC", "--clear"]).await.unwrap();
-    run(&world, &["cutover", "SPEC", "--resume"], 200).await.unwrap();
+    world.while_time_passes(world.run(&["cutover", "SPEC", "--resume"])).await.unwrap();
     assert_eq!(sides(&world).await, ["canary new", "batch new", "all new"]);
     let error = world.run(&["rollback", "SPEC"]).await.and(world.run(&["cutover", "SPEC", "--resume"]).await).unwrap_err();
     assert!(error.to_string().contains("no cutover is under way"), "{error}");

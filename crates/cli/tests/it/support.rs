@@ -274,17 +274,22 @@ impl World {
         self.run_on(self.store.clone(), command).await
     }
 
-    /// Lets a second pass, and some real time with it: what a migration starts are real processes.
-    #[expect(clippy::disallowed_methods, reason = "a process takes real time, whatever the world's clock says")]
-    pub async fn second(&self) {
-        self.clock.advance(std::time::Duration::from_secs(1));
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-
     /// Lets time pass.
     pub fn wait(&self, seconds: u64) {
         self.clock.advance(std::time::Duration::from_secs(seconds));
         assert!(self.clock.elapsed().as_secs() >= seconds);
+    }
+
+    /// Does `work` while a second passes every few real milliseconds: for work that waits for processes of its own.
+    pub async fn while_time_passes<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = Box::pin(work);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut work => return output,
+                () = real_moment() => self.clock.advance(std::time::Duration::from_secs(1)),
+            }
+        }
     }
 
     /// Rows of the source's files as text, sorted: read by the parquet crate alone.
@@ -306,6 +311,11 @@ impl World {
         rows.sort_unstable();
         rows
     }
+}
+
+/// A few real milliseconds, in which others go on.
+pub async fn real_moment() {
+    tokio::process::Command::new("sleep").arg("0.005").status().await.unwrap();
 }
 
 fn parse(command: &[&str], spec: &FilePath) -> Command {
