@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::migration::{Event, Phase, State};
 use lakeshift_core::spec::{Catalog, Spec, SunsetDisposition};
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{MigrationId, TableFormat, TableVersion};
+use lakeshift_core::table::{Format, MigrationId, TableFormat, TableVersion};
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,8 @@ use crate::session::Session;
 
 /// Files deleted at the same time.
 const DELETES_IN_FLIGHT: usize = 16;
+/// Files looked at at the same time.
+const LOOKS_IN_FLIGHT: usize = 64;
 
 /// Where a sunset stands after a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -104,6 +106,7 @@ async fn quarantine(session: &mut Session, tables: &Tables) -> Result<Stage, Err
         }
     }
     drop(entries);
+    let files = as_stored(tables, files).await?;
     let manifest = Manifest {
         format_version: 1,
         migration: session.id().clone(),
@@ -117,6 +120,19 @@ async fn quarantine(session: &mut Session, tables: &Tables) -> Result<Stage, Err
     let (files, bytes) = (manifest.files.len() as u64, manifest.files.iter().map(|file| file.size_bytes).sum());
     session.record(Event::Quarantined { manifest: name, files, bytes, kept }).await?;
     Ok(Stage::Quarantined { files, bytes, kept })
+}
+
+/// The files with what the store says of their content, which the purge asks for again. A table with a log or metadata has its
+/// own word for it.
+async fn as_stored(tables: &Tables, files: Vec<ManifestFile>) -> Result<Vec<ManifestFile>, Error> {
+    if tables.source.format() == Format::Hive {
+        return Ok(files);
+    }
+    let looked = futures::stream::iter(files).map(|file| async move {
+        let stored = tables.source_storage.identity(&file.path).await?;
+        Ok::<_, Error>(stored.map(|identity| ManifestFile { identity, ..file }))
+    });
+    looked.buffered(LOOKS_IN_FLIGHT).try_filter_map(|file| std::future::ready(Ok(file))).try_collect().await
 }
 
 async fn purge(session: &Session, tables: &Tables, manifest: &str) -> Result<(u64, u64), Error> {

@@ -178,3 +178,20 @@ async fn an_adopted_file_follows_its_deletes_until_it_is_gone() {
     assert_eq!(lake.0.target_rows(Target::Iceberg).await, sorted([rows(LATE, &[]), vec![]]));
     assert!(lake.written().await.iter().all(|deletes| *deletes));
 }
+
+/// The log's word for a file's content is not the store's, by which a purge makes sure that nobody has put another file there.
+#[tokio::test]
+async fn a_purge_deletes_the_old_tables_own_files() {
+    let lake = Lake::new();
+    let spec = std::fs::read_to_string(lake.0.spec()).unwrap();
+    std::fs::write(lake.0.spec(), spec.replace("unit_size:", "strategy: rewrite, unit_size:")).unwrap();
+    let add = lake.add("a.parquet", LATE, false).await;
+    lake.create(vec![add]).await;
+    lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror", "validate", "cutover"]).await;
+    for _ in 0..2 {
+        lake.0.wait(3700);
+        lake.step("sunset").await;
+    }
+    let history = lake.0.run(&["history", "SPEC"]).await.unwrap().text;
+    assert!(history.contains("1 file deleted"), "{history}");
+}
