@@ -80,7 +80,7 @@ async fn read_list(
 
 /// A table that was upgraded still has lists that the older version wrote.
 fn parse_list(bytes: &[u8], version: FormatVersion) -> Result<ManifestList, iceberg::Error> {
-    match ManifestList::parse_with_version(bytes, version) {
+    match guarded(|| ManifestList::parse_with_version(bytes, version)) {
         Err(error) if version != FormatVersion::V1 => {
             let older = if version == FormatVersion::V3 { FormatVersion::V2 } else { FormatVersion::V1 };
             parse_list(bytes, older).map_err(|_| error)
@@ -89,14 +89,20 @@ fn parse_list(bytes: &[u8], version: FormatVersion) -> Result<ManifestList, iceb
     }
 }
 
+/// The Avro library panics on some schemas (a name that is none); a panic is an error of this object alone.
+fn guarded<T>(parse: impl FnOnce() -> Result<T, iceberg::Error> + std::panic::UnwindSafe) -> Result<T, iceberg::Error> {
+    let gave_up = |_| Err(iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "the Avro decoder gave up on it"));
+    std::panic::catch_unwind(parse).unwrap_or_else(gave_up)
+}
+
 async fn read_manifest(places: &Places, file: ManifestFile) -> Result<Loaded, TableError> {
     let path = file.manifest_path.clone();
     if file.key_metadata.is_some() {
         return Err(unsupported(path, "an encrypted manifest", "decrypt the table first"));
     }
     let bytes = read(places, &path).await?;
-    let manifest =
-        Manifest::parse_avro(&bytes).map_err(|source| damaged(&path, "it is no manifest that can be read", source))?;
+    let manifest = guarded(|| Manifest::parse_avro(&bytes))
+        .map_err(|source| damaged(&path, "it is no manifest that can be read", source))?;
     let (entries, metadata) = manifest.into_parts();
     let entries = entries.into_iter().map(|entry| inherit(std::sync::Arc::unwrap_or_clone(entry), &file)).collect();
     Ok(Loaded { file, metadata, entries })
