@@ -63,7 +63,7 @@ impl Protocol {
     fn lowest(schema: &TableSchema, columns_are_mapped: bool) -> Self {
         let has_ntz = schema.fields.iter().any(|field| has_ntz(&field.data_type));
         let features = [(has_ntz, "timestampNtz"), (columns_are_mapped, "columnMapping")];
-        let features: Vec<_> = features.into_iter().filter_map(|(needed, name)| needed.then(|| name.to_owned())).collect();
+        let features: Vec<_> = features.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name.to_owned()).collect();
         let (min_reader_version, min_writer_version) = match (has_ntz, columns_are_mapped) {
             (true, _) => (3, 7),
             (false, true) => (2, 5),

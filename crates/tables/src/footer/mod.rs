@@ -138,7 +138,10 @@ fn footer_length(object: &str, tail: &[u8], size: u64) -> Result<u64, TableError
 async fn get(store: &dyn ObjectStore, path: &Path, start: u64, end: u64, etag: Option<&str>) -> Result<Bytes, TableError> {
     let answer = match etag {
         // On the local disk one step in place of two.
-        None => store.get_ranges(path, &[start..end]).await.map(|found| found.into_iter().next().unwrap_or_default()),
+        None => {
+            let ranges = std::slice::from_ref(&(start..end));
+            store.get_ranges(path, ranges).await.map(|found| found.into_iter().next().unwrap_or_default())
+        }
         Some(etag) => {
             let options =
                 GetOptions { range: Some((start..end).into()), if_match: Some(etag.to_owned()), ..GetOptions::default() };
