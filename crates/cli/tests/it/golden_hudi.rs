@@ -29,8 +29,8 @@ fn unpack(golden: &Path, name: &str, to: &Path) -> (String, String) {
         let python = Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&archive).arg(to).status();
         assert!(python.unwrap().success(), "{name}");
     }
-    let folders = std::fs::read_dir(to).unwrap().map(|entry| entry.unwrap().path());
-    let table = folders.filter(|folder| folder.join(".hoodie").is_dir()).next().unwrap();
+    let mut folders = std::fs::read_dir(to).unwrap().map(|entry| entry.unwrap().path());
+    let table = folders.find(|folder| folder.join(".hoodie").is_dir()).unwrap();
     let table = table.file_name().unwrap().to_str().unwrap().to_owned();
     if name != EMPTY {
         std::fs::create_dir(to.join("expected")).unwrap();

@@ -39,8 +39,11 @@ pub(super) fn grouped(
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
+/// Rows of one group that stand together.
+type Run = (GroupId, Range<usize>);
+
 /// The batch without the groups' column, and its runs of one group each.
-pub(super) fn runs(batch: &RecordBatch) -> Result<(RecordBatch, Vec<(GroupId, Range<usize>)>), DataFusionError> {
+pub(super) fn runs(batch: &RecordBatch) -> Result<(RecordBatch, Vec<Run>), DataFusionError> {
     let last = batch.num_columns() - 1;
     let rows = batch.project(&(0..last).collect::<Vec<_>>())?;
     let groups = batch.column(last).as_primitive::<UInt32Type>();

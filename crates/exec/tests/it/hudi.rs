@@ -189,7 +189,7 @@ async fn deletes_apply_by_their_ordering_values_or_by_arrival() {
     let by_arrival = deletes("2", &[("a", None), ("bb", Some((2, Avro::Int(0)))), ("zz", None)]);
     assert_eq!(merged(MergeOrder::EventTime, &BASE, &[by_arrival]).await, ["3 5 c5"]);
     let by_value = deletes("2", &[("a", long(5)), ("bb", long(4)), ("ccc", long(9))]);
-    assert_eq!(merged(MergeOrder::EventTime, &BASE, &[by_value.clone()]).await, ["2 5 b5"]);
+    assert_eq!(merged(MergeOrder::EventTime, &BASE, std::slice::from_ref(&by_value)).await, ["2 5 b5"]);
     assert_eq!(merged(MergeOrder::CommitTime, &BASE, &[by_value]).await, Vec::<String>::new());
     // A row that comes after a delete by arrival is there again; one that is older than a delete's value is not.
     let logs = [deletes("2", &[("a", None), ("bb", long(9))]), upserts("3", &[("a", 6, "a6"), ("bb", 8, "b8")])];
@@ -206,7 +206,7 @@ async fn deletes_apply_by_their_ordering_values_or_by_arrival() {
 #[tokio::test]
 async fn records_may_be_deletes_by_flag_or_by_marker() {
     let log = records("2", &[record(("a", 6, "x"), true), record(("bb", 4, "x"), true), record(("ccc", 9, "gone"), false)]);
-    assert_eq!(merged(MergeOrder::EventTime, &BASE, &[log.clone()]).await, ["2 5 b5", "3 9 gone"]);
+    assert_eq!(merged(MergeOrder::EventTime, &BASE, std::slice::from_ref(&log)).await, ["2 5 b5", "3 9 gone"]);
     let marker = Some(("name".to_owned(), "gone".to_owned()));
     let rule = MergeRule { delete_marker: marker, ..by(MergeOrder::EventTime) };
     assert_eq!(merged_by(rule, &BASE, &[log]).await.unwrap(), ["2 5 b5"]);

@@ -139,8 +139,11 @@ async fn get(store: &dyn ObjectStore, path: &Path, start: u64, end: u64, etag: O
     let answer = match etag {
         // On the local disk one step in place of two.
         None => {
-            let ranges = std::slice::from_ref(&(start..end));
-            store.get_ranges(path, ranges).await.map(|found| found.into_iter().next().unwrap_or_default())
+            let range = start..end;
+            store
+                .get_ranges(path, std::slice::from_ref(&range))
+                .await
+                .map(|found| found.into_iter().next().unwrap_or_default())
         }
         Some(etag) => {
             let options =

@@ -238,7 +238,7 @@ async fn a_file_that_an_instant_names_and_that_is_not_there_is_never_left_out(
         (true, Layout::Two) => log("a", T2),
     };
     writer.commit(T1, T1, "deltacommit", &[base("a", T1)]).await;
-    writer.commit(T2, T2, "deltacommit", &[file.clone()]).await;
+    writer.commit(T2, T2, "deltacommit", std::slice::from_ref(&file)).await;
     delete(&writer.storage, &file).await;
     let error = writer.table().snapshot(None).await.unwrap_err();
     assert!(matches!(&error, TableError::VersionGone { .. }) && error.to_string().contains(&file), "{error}");
