@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lakeshift::error::Error;
 use lakeshift_journal::Clock;
+use rstest::rstest;
 use serde_json::Value;
 
 use crate::life::{LIFE, before};
@@ -31,9 +32,13 @@ async fn pass(world: &World, seconds: u64) {
     }
 }
 
+/// Also where no row passes through the program: adopted files are held between waves.
+#[rstest]
 #[tokio::test]
-async fn a_paused_backfill_waits_with_its_lease_until_another_machine_lets_it_go_on() {
-    let world = World::in_memory(Target::Iceberg);
+async fn a_paused_backfill_waits_with_its_lease_until_another_machine_lets_it_go_on(
+    #[values(Target::Iceberg, Target::DeltaInPlace)] target: Target,
+) {
+    let world = World::in_memory(target);
     world.live(before("backfill")).await;
     world.run(&["pause", "SPEC", "--reason", "month end", "--by", "ann"]).await.unwrap();
     let paused = status(&world).await;

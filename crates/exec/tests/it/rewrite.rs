@@ -208,8 +208,11 @@ async fn files_are_closed_near_their_target_size() {
     let files = written(RewriteRequest { limits, ..request(&storage, &table, &spec, batches) }).await;
     assert!(files.len() > 3);
     assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 400_000);
-    for file in &files[..files.len() - 1] {
-        assert!((2_800_000..6_000_000).contains(&file.size_bytes), "{files:?}");
+    // One file has what was left in the end.
+    let mut sizes: Vec<u64> = files.iter().map(|file| file.size_bytes).collect();
+    sizes.sort_unstable();
+    for size in &sizes[1..] {
+        assert!((2_800_000..6_000_000).contains(size), "{sizes:?}");
     }
 }
 

@@ -21,6 +21,8 @@ use super::location::Places;
 use super::{lineage, partition};
 use crate::storage::{outside_error, store_error};
 
+/// The longest block or value of a manifest; writers' blocks have some 64 KiB.
+const AVRO_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Manifests that are read at one time.
 const MANIFESTS_PARALLEL: usize = 8;
 
@@ -89,8 +91,10 @@ fn parse_list(bytes: &[u8], version: FormatVersion) -> Result<ManifestList, iceb
     }
 }
 
-/// The Avro library panics on some schemas (a name that is none); a panic is an error of this object alone.
+/// The Avro library panics on some schemas (a name that is none), and reserves what a length claims, up to a bound of the whole
+/// process; a panic is an error of this object alone.
 fn guarded<T>(parse: impl FnOnce() -> Result<T, iceberg::Error> + std::panic::UnwindSafe) -> Result<T, iceberg::Error> {
+    apache_avro::util::max_allocation_bytes(AVRO_BYTES_MAX);
     let gave_up = |_| Err(iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "the Avro decoder gave up on it"));
     std::panic::catch_unwind(parse).unwrap_or_else(gave_up)
 }
