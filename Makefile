@@ -19,7 +19,7 @@ help: ## Show this list
 
 ## Try it
 .PHONY: build demo lake
-build: ## Compile the lakeshift binary (the first time compiles DataFusion: about 20 minutes on two cores)
+build: ## Compile the lakeshift binary (the first time compiles DataFusion: about half an hour on two cores)
 	@$(CARGO) build --workspace --locked
 
 demo: build ## Move a table through every phase in a scratch folder; under two minutes after the build
