@@ -31,7 +31,7 @@ lake/flights lake/flights-daily:
 	@mkdir -p lake && cp -R testdata/flights $@.part && mv $@.part $@ && echo "made $@ from testdata/flights"
 
 ## Check it
-.PHONY: test test-fast lint fmt interop bench bench-validate bench-backfill venv
+.PHONY: test test-fast lint fmt interop bench bench-validate bench-backfill bench-rollback venv
 test: ## Run every test; those on S3, PostgreSQL and Azure are skipped, and say so, where the server is absent
 	@$(CARGO) test --workspace --locked
 
@@ -61,6 +61,9 @@ bench-validate: build venv ## Time a validation beside DuckDB and pyarrow on TPC
 
 bench-backfill: build venv ## Time rewrite, splice and adopt beside DuckDB and delta-rs on TPC-H data; LAKESHIFT_BENCH_SF=1
 	@$(PYTHON) scripts/bench_backfill.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-validate)" $(ARGS)
+
+bench-rollback: build venv ## Time 100 rollbacks with rows that others wrote, and count every row; ARGS=RUNS
+	@$(PYTHON) scripts/bench_rollback.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench-rollback)" $(ARGS)
 
 venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outside the checkout
 	@scripts/venv.sh "$(VENV)"

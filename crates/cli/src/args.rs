@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use lakeshift_core::control::{Limit, Limits};
 use lakeshift_core::migration::Gate;
-use lakeshift_core::spec::ByteSize;
+use lakeshift_core::partition::PartitionField;
+use lakeshift_core::spec::{ByteSize, parse_partition_field};
 use lakeshift_core::table::Format;
 
 /// Moves a live lakehouse table to another format, partitioning or logic, without stopping its writers and readers.
 #[derive(Debug, Parser)]
 #[command(name = "lakeshift", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done or PASS, 1 FAIL, 2 error, 3 INCONCLUSIVE, 4 refused, 5 not due or waiting.")]
+#[command(
+    after_help = "Exit codes: 0 done or PASS, 1 FAIL, 2 error, 3 INCONCLUSIVE, 4 refused, 5 not due or waiting; `grace check` exits 1 when the sunset is blocked."
+)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -143,7 +146,17 @@ pub enum Command {
     #[command(subcommand)]
     Grace(GraceCommand),
     /// List the old table's own files, and after the wait delete them if the spec says so.
-    Sunset(SpecArg),
+    Sunset {
+        /// Which migration.
+        #[command(flatten)]
+        spec: SpecArg,
+        /// Keep the old table after all; until the first file is deleted.
+        #[arg(long)]
+        undo: bool,
+        /// Who decides, and why.
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Decide what becomes of writes to the side that should not be written; `status` names them.
     Reconcile {
         /// Which migration.
@@ -158,6 +171,15 @@ pub enum Command {
         /// Who decides, and why.
         #[command(flatten)]
         asked: Asked,
+    },
+    /// Give the new table's other writers another partitioning (Iceberg): no file is moved, no reader waits.
+    Repartition {
+        /// Which migration.
+        #[command(flatten)]
+        spec: SpecArg,
+        /// The new partition fields, as in `target.partitioning`, outermost first; none for an unpartitioned table.
+        #[arg(long, value_parser = partition_field, num_args = 0.., required = true, value_name = "FIELD")]
+        to: Vec<PartitionField>,
     },
     /// Drop what this migration created; before cutover only.
     Abort {
@@ -249,10 +271,13 @@ pub struct CutoverArgs {
     /// Show every gate and every step, and write nothing at all.
     #[arg(long)]
     pub dry_run: bool,
+    /// Do all of it on aliases that nobody reads, forward and back, and tell how long it took.
+    #[arg(long, conflicts_with_all = ["dry_run", "resume", "force"])]
+    pub rehearse: bool,
     /// Go on with a cutover that is under way, and begin none.
     #[arg(long, conflicts_with = "dry_run")]
     pub resume: bool,
-    /// Go through a gate that is shut: certificate, rogue_writer, postponed. It stands in the journal.
+    /// Go through a gate that is shut: certificate, rogue_writer, rehearsal, postponed. It stands in the journal.
     #[arg(long, value_parser = gate, requires = "reason", value_name = "GATE")]
     pub force: Vec<Gate>,
     /// Why a gate is forced.
@@ -343,8 +368,38 @@ pub struct DiffArgs {
 /// Checks for schedulers.
 #[derive(Debug, Subcommand)]
 pub enum GraceCommand {
-    /// Exit 0 when the sunset is due, 5 when not yet, 4 when something blocks it.
-    Check(SpecArg),
+    /// Exit 0 when the sunset is due, 5 when not yet, 1 when something blocks it.
+    Check(GraceArgs),
+}
+
+/// Which migrations are checked, and by what.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct GraceArgs {
+    /// The migration's YAML file or its folder; with --all the folder of all migrations, `migrations` when absent.
+    #[arg(value_name = "SPEC", required_unless_present = "all")]
+    pub spec: Option<PathBuf>,
+    /// Check every migration that is in its grace period or on the way out.
+    #[arg(long)]
+    pub all: bool,
+    /// Before that, carry back to the old table what others wrote to the new one, and compare what has changed.
+    #[arg(long)]
+    pub renew: bool,
+    /// A log of who read the old table: S3's server access log, or a CSV of `time,path,agent`.
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Vec<PathBuf>,
+    /// Days since its last read for which the old table is in use.
+    #[arg(long, default_value_t = 7, requires = "access_log", value_name = "NUMBER")]
+    pub quiet_days: u32,
+    /// Write the text as Markdown.
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+impl GraceArgs {
+    /// The folder of all migrations, where all are checked.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        self.all.then(|| self.spec.as_deref().unwrap_or_else(|| std::path::Path::new("migrations")))
+    }
 }
 
 fn gate(text: &str) -> Result<Gate, String> {
@@ -367,6 +422,11 @@ fn requests_limit(text: &str) -> Result<Limit, String> {
         (_, Ok(rate)) if rate > 0 => Ok(Limit::At(rate)),
         _ => Err("write a whole number of at least 1, or unlimited".to_owned()),
     }
+}
+
+fn partition_field(text: &str) -> Result<PartitionField, String> {
+    let wanted = "write a column, or year, month, day or hour of one, bucket(N, column) or truncate(N, column)";
+    parse_partition_field(text).ok_or_else(|| wanted.to_owned())
 }
 
 fn format(text: &str) -> Result<Format, String> {

@@ -15,6 +15,7 @@ mod mirror;
 mod opened;
 mod plan;
 mod reconcile;
+mod repartition;
 mod resolve;
 mod rollback;
 mod self_test;
@@ -59,12 +60,14 @@ async fn dispatch(context: &Context, command: Command) -> Result<Answer, Error> 
         Command::Diff(args) => diff::run(context, &args).await,
         Command::Cutover(args) => cutover::run(context, &args).await,
         Command::Rollback { spec, accept_loss } => rollback::run(context, &spec.spec, accept_loss).await,
-        Command::Grace(GraceCommand::Check(spec)) => grace::run(context, &spec.spec).await,
-        Command::Sunset(spec) => sunset::run(context, &spec.spec).await,
+        Command::Grace(GraceCommand::Check(args)) => grace::run(context, &args).await,
+        Command::Sunset { spec, undo: true, asked } => sunset::undo(context, &spec.spec, &asked).await,
+        Command::Sunset { spec, .. } => sunset::run(context, &spec.spec).await,
         Command::Reconcile { spec, adopt, asked, .. } => {
             let decision = if adopt { Reconcile::Adopt } else { Reconcile::Reject };
             reconcile::run(context, &spec.spec, decision, &asked).await
         }
+        Command::Repartition { spec, to } => repartition::run(context, &spec.spec, to).await,
         Command::Abort { spec, reason } => abort::run(context, &spec.spec, &reason).await,
         Command::Status(spec) => status::run(context, &spec.spec).await,
         Command::Pause { spec, asked } => control::run(context, &spec.spec, ControlRequest::Pause, &asked).await,

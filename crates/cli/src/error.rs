@@ -94,6 +94,11 @@ pub enum Error {
          because the new table's writers may have rewritten their rows: make the change in the new table, then `reconcile --reject`"
     )]
     LateRemovals { files: usize, first: String },
+    #[error(
+        "what is written to the new table cannot be carried back to the old one: {reason}; nothing was changed. `rollback \
+         --accept-loss` gives up what only the new table has"
+    )]
+    Irreversible { reason: String },
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("the migration is paused {hold}; nothing was moved: `lakeshift resume` lets it go on")]
@@ -108,7 +113,9 @@ pub enum Error {
     Held { holder: String, since: DateTime<Utc>, expires_in: Duration },
     #[error("another runner (epoch {current}) has taken over this migration; this one stopped before its next write")]
     Fenced { current: Epoch },
-    #[error("the new table was changed by somebody else, and the commit was not made: {reason}")]
+    #[error(
+        "a table was changed by somebody else while a commit to it was made ready, and the commit was not made: {reason}"
+    )]
     Conflict { reason: String },
     #[error(
         "{location} holds a table that this migration did not create ({found}); it was left as it is: choose another location"
@@ -119,6 +126,15 @@ pub enum Error {
         found.alias, found.location, found.migration
     )]
     AliasTaken { found: Box<Pointer> },
+    #[error(
+        "another table stands at {location} than the one that was planned: it was dropped and created anew; nothing was carried \
+         over. Bring the old one back, or `abort` and plan a migration of the new one"
+    )]
+    AnotherTable { location: String },
+    #[error(
+        "readers of {alias} were not moved: {reason}; the alias was left where it was. Mend the command, then run this again"
+    )]
+    ReadersNotMoved { alias: String, reason: String },
     #[error(
         "the source has changed {files} file(s) while they were being read, {attempts} times over; run the command again when it is calmer"
     )]
@@ -147,10 +163,25 @@ impl Error {
             | Self::AliasTaken { .. }
             | Self::StageFailed { .. }
             | Self::StageStuck { .. }
-            | Self::LateRemovals { .. } => 4,
+            | Self::LateRemovals { .. }
+            | Self::Irreversible { .. }
+            | Self::ReadersNotMoved { .. } => 4,
             Self::NotDue { .. } | Self::Held { .. } | Self::Paused { .. } | Self::Interrupted => 5,
             _ => 2,
         }
+    }
+
+    /// Whether an object was replaced or deleted by somebody else between being listed and being read; looking again helps.
+    pub fn is_overtaken(&self) -> bool {
+        use object_store::Error as E;
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            if matches!(error.downcast_ref::<E>(), Some(E::NotFound { .. } | E::Precondition { .. })) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
     }
 
     /// What to do next, where there is more to say than the message does.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use lakeshift_core::control::{ControlEntry, ControlError, ControlLog, ControlRequest, Controls};
-use lakeshift_core::migration::{Command, Decision, Event, Evidence, State, decide};
+use lakeshift_core::migration::{Command, Decision, Event, Evidence, FinalRecord, State, decide};
 use lakeshift_core::spec::{OnFailure, Place, Spec};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::MigrationId;
@@ -65,6 +65,12 @@ impl Session {
     /// The migration's name.
     pub fn id(&self) -> &MigrationId {
         &self.spec.name
+    }
+
+    /// What is to stay of the migration when it is over now.
+    pub async fn final_record(&self) -> FinalRecord {
+        let journal = self.journal.lock().await;
+        FinalRecord::new(&self.spec, journal.entries(), self.context.clock.now())
     }
 
     /// Whether anything has happened to the migration.

@@ -3,6 +3,7 @@
 //!
 //! Nothing here reads a Parquet file or knows an engine; it builds and tests in seconds.
 
+pub mod access_log;
 pub mod avro;
 pub mod control;
 pub mod equivalence;
@@ -14,6 +15,7 @@ pub mod plan;
 pub mod pointer;
 pub mod projection;
 pub mod report;
+pub mod reverse;
 pub mod schema;
 pub mod spec;
 pub mod storage;

@@ -6,6 +6,7 @@ mod event;
 mod gates;
 mod history;
 mod hook;
+mod record;
 mod state;
 mod summary;
 mod transition;
@@ -15,5 +16,8 @@ pub use event::{Event, PointerSwitch, Reconcile, Settled, Side, ValidationRecord
 pub use gates::{Gate, GateCheck, cutover_gates};
 pub use history::{Moment, Timeline};
 pub use hook::{HOOK_FORMAT_VERSION, HookMoment, HookPayload, Owed};
-pub use state::{Boundary, MirrorPosition, PendingCommit, Phase, SavedPlan, StageFailure, State, Sunset, UnitSet};
+pub use record::{FinalRecord, ForcedGate, RECORD_NAME, RecordedTable};
+pub use state::{
+    Boundary, MirrorPosition, PendingCommit, Phase, ReversePosition, SavedPlan, StageFailure, State, Sunset, UnitSet,
+};
 pub use transition::Transition;

@@ -385,7 +385,8 @@ pub struct NewFile {
 pub struct CommitRequest {
     /// The migration on whose behalf.
     pub migration: MigrationId,
-    /// Idempotency key: a table that carries this number or a higher one of this migration has this commit already.
+    /// Idempotency key: a table that carries this number or a higher one of this migration has this commit already. A
+    /// [fence](Self::is_fence) takes none.
     pub number: CommitNumber,
     /// The runner's fencing epoch: a table that carries a higher one refuses.
     pub epoch: Epoch,
@@ -396,12 +397,22 @@ pub struct CommitRequest {
     /// Rows to delete from files that stay or that this commit adds, by path. Rows that are deleted already stay deleted. An
     /// adapter that cannot write deletes answers [`TableError::Unsupported`].
     pub deletes: BTreeMap<String, DeletedRows>,
+    /// The partitioning that the table's other writers use from this commit on. Files that are there stay under theirs, and
+    /// the migration's own go on under the one that the table was created with. An adapter whose format cannot do that answers
+    /// [`TableError::Unsupported`].
+    pub repartition: Option<PartitionSpec>,
 }
 
 impl CommitRequest {
-    /// Whether the commit changes no row: it leaves its marks and by that fences older runners.
-    pub fn is_fence(&self) -> bool {
+    /// Whether the commit changes no row.
+    pub fn keeps_rows(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty() && self.deletes.is_empty()
+    }
+
+    /// Whether the commit changes nothing but the table's epoch, and by that fences older runners. It is made every time that
+    /// it is asked for, so that a commit which is still on its way finds its place taken, whatever its epoch.
+    pub fn is_fence(&self) -> bool {
+        self.keeps_rows() && self.repartition.is_none()
     }
 }
 
@@ -520,6 +531,12 @@ pub trait TableFormat: fmt::Debug + Send + Sync {
 
     /// The table's root as a URL without a trailing slash.
     fn location(&self) -> &str;
+
+    /// What tells the table from another one that is created in its place later: Delta's and Iceberg's own id. `None` where the
+    /// format has none, and another table shows by its files.
+    async fn identity(&self) -> Result<Option<String>, TableError> {
+        Ok(None)
+    }
 
     /// The table at `version`, or now.
     async fn snapshot(&self, version: Option<&TableVersion>) -> Result<Snapshot, TableError>;

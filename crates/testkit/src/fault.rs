@@ -3,6 +3,7 @@
 //! Run a scenario once with [`FaultPlan::None`] to count its operations, then once for each number with a crash before
 //! it, a crash after it, and its response lost; after each, reopen on the *inner* store, as a new process would.
 
+mod chaos;
 mod plan;
 mod upload;
 
@@ -18,9 +19,10 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result,
 };
 
+pub use chaos::Chaos;
 use plan::Shared;
 pub use plan::{Counted, FaultPlan, Operation, OperationKind};
 use upload::FaultUpload;
@@ -33,29 +35,46 @@ use upload::FaultUpload;
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     shared: Arc<Shared>,
+    creates_only: bool,
 }
 
 impl FaultStore {
     /// `inner` with every operation counted and `plan` carried out.
     #[must_use]
     pub fn new(inner: Arc<dyn ObjectStore>, plan: FaultPlan) -> Self {
-        Self::build(inner, plan, Counted::All, Duration::ZERO)
+        Self::build(inner, Shared::new(plan, Counted::All, Duration::ZERO, None))
     }
 
     /// As this store, with the plan's number counting only the `counted` operations.
     #[must_use]
     pub fn with_counted(self, counted: Counted) -> Self {
-        Self::build(self.inner, self.shared.plan, counted, self.shared.latency)
+        let Shared { plan, latency, chaos, .. } = &*self.shared;
+        Self::build(self.inner.clone(), Shared::new(*plan, counted, *latency, chaos.clone()))
     }
 
     /// As this store, with every operation preceded by `latency` of real time.
     #[must_use]
     pub fn with_latency(self, latency: Duration) -> Self {
-        Self::build(self.inner, self.shared.plan, self.shared.counted, latency)
+        let Shared { plan, counted, chaos, .. } = &*self.shared;
+        Self::build(self.inner.clone(), Shared::new(*plan, *counted, latency, chaos.clone()))
     }
 
-    fn build(inner: Arc<dyn ObjectStore>, plan: FaultPlan, counted: Counted, latency: Duration) -> Self {
-        Self { inner, shared: Arc::new(Shared::new(plan, counted, latency)) }
+    /// As this store, on a bad day.
+    #[must_use]
+    pub fn with_chaos(self, chaos: Arc<Chaos>) -> Self {
+        let Shared { plan, counted, latency, .. } = &*self.shared;
+        Self::build(self.inner.clone(), Shared::new(*plan, *counted, *latency, Some(chaos)))
+    }
+
+    /// As this store, which replaces an object where it was to be created only: what no store may do under Lakeshift, because
+    /// leases, journals and commits rest on it.
+    #[must_use]
+    pub fn without_create_only(self) -> Self {
+        Self { creates_only: false, ..self }
+    }
+
+    fn build(inner: Arc<dyn ObjectStore>, shared: Shared) -> Self {
+        Self { inner, shared: Arc::new(shared), creates_only: true }
     }
 
     /// The operations begun so far, those that failed by the plan included, those after a crash not.
@@ -91,7 +110,10 @@ impl fmt::Display for FaultStore {
 
 #[async_trait]
 impl ObjectStore for FaultStore {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
+        if !self.creates_only && options.mode == PutMode::Create {
+            options.mode = PutMode::Overwrite;
+        }
         let put = self.inner.put_opts(location, payload, options);
         self.shared.run(OperationKind::Put, location, put).await
     }

@@ -8,6 +8,7 @@ use super::opened::Opened;
 use crate::args::CutoverArgs;
 use crate::context::Context;
 use crate::engine::cutover::{self, Force};
+use crate::engine::rehearsal;
 use crate::error::Error;
 use crate::output::{Answer, table};
 
@@ -17,6 +18,9 @@ pub async fn run(context: &Context, args: &CutoverArgs) -> Result<Answer, Error>
     if args.dry_run {
         let evidence = asked(opened.evidence(Command::Cutover).await?);
         return dry_run(&opened, evidence).await;
+    }
+    if args.rehearse {
+        return rehearse(&mut opened).await;
     }
     let force = Force {
         gates: args.force.clone(),
@@ -31,6 +35,18 @@ pub async fn run(context: &Context, args: &CutoverArgs) -> Result<Answer, Error>
         .await?;
     let headline = if moved.is_some() { "readers are on the new table" } else { "readers were on the new table before" };
     super::status::answer(&opened, headline).await
+}
+
+/// The whole way forward and back, where nobody reads.
+async fn rehearse(opened: &mut Opened) -> Result<Answer, Error> {
+    let asked = |evidence: Evidence| Evidence { wants_rehearsal: false, ..evidence };
+    let work = async |opened: &mut Opened| rehearsal::run(&mut opened.session, &opened.tables).await;
+    let took = opened.act(Command::Cutover, asked, work).await?;
+    let headline = match took {
+        Some(took) => format!("rehearsed: {} ms forward, {} ms back; no reader was moved", took.forward_ms, took.back_ms),
+        None => "readers are on the new table; there is nothing to rehearse".to_owned(),
+    };
+    super::status::answer(opened, &headline).await
 }
 
 /// Every gate and every step in order. Nothing is written, not even a lease.

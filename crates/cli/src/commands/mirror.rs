@@ -1,12 +1,14 @@
-//! `mirror`: the source's changes reach the target, once or on and on.
+//! `mirror`: one table's changes reach the other, once or on and on. Before the cutover the old table drives the new one, after it
+//! the new one drives the old.
 
 use std::path::Path;
 
-use lakeshift_core::migration::Command;
+use lakeshift_core::migration::{Command, Phase, Side};
 
 use super::opened::Opened;
 use crate::context::Context;
 use crate::engine::mirror::{self, Round};
+use crate::engine::reverse;
 use crate::error::Error;
 use crate::output::Answer;
 
@@ -17,18 +19,20 @@ pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer,
             Command::Mirror,
             |evidence| evidence,
             async |opened| {
-                let Opened { session, tables, rows } = opened;
                 if follow {
-                    session.wait_while_paused().await?;
+                    opened.session.wait_while_paused().await?;
                 } else {
-                    session.refuse_while_paused()?;
+                    opened.session.refuse_while_paused()?;
                 }
-                let mut round = mirror::round(session, tables, rows).await?;
+                let mut last = round(opened).await?;
                 if !follow {
-                    return Ok(round);
+                    return Ok(last);
                 }
-                while let Some(applied) = session.state.mirror.as_ref().map(|mirror| mirror.applied.clone()) {
-                    let tail = mirror::tail(session, tables);
+                loop {
+                    let side = driving(opened);
+                    let Opened { session, tables, .. } = &mut *opened;
+                    let Some(applied) = mirror::applied(session, side) else { break };
+                    let tail = mirror::tail(session, tables, side);
                     let waited = session.while_renewing(session.context.stop.or_drop(tail.wait(&applied))).await?;
                     match waited {
                         Ok(batch) => drop(batch?),
@@ -36,15 +40,33 @@ pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer,
                         Err(error) => return Err(error),
                     }
                     session.wait_while_paused().await?;
-                    round = mirror::round(session, tables, rows).await?;
+                    last = round(opened).await?;
                 }
-                Ok(round)
+                Ok(last)
             },
         )
         .await?;
+    let driving = match driving(&opened) {
+        Side::Old => "the source",
+        Side::New => "the new table",
+    };
     let headline = match round {
-        Some(Round::Applied { lag, .. }) => format!("carried over {} changed file(s)", lag.files),
-        Some(Round::InStep) | None => "in step with the source".to_owned(),
+        Some(Round::Applied { lag, .. }) => format!("carried over {} changed file(s) of {driving}", lag.files),
+        Some(Round::InStep) | None => format!("in step with {driving}"),
     };
     super::status::answer(&opened, &headline).await
+}
+
+async fn round(opened: &mut Opened) -> Result<Round, Error> {
+    let side = driving(opened);
+    let Opened { session, tables, rows } = opened;
+    match side {
+        Side::Old => mirror::round(session, tables, rows).await,
+        Side::New => reverse::round(session, tables).await,
+    }
+}
+
+/// The side whose changes are carried to the other.
+fn driving(opened: &Opened) -> Side {
+    if opened.session.state.phase == Phase::Grace { Side::New } else { Side::Old }
 }

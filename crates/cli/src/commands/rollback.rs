@@ -1,28 +1,38 @@
-//! `rollback`: readers move back to the old table, by one pointer write and without validation.
+//! `rollback`: readers move back to the old table, by one pointer write for each group and without validation. What others have
+//! written to the new table is carried to the old one first, and once more when readers are there.
 
 use std::path::Path;
 
-use lakeshift_core::migration::Command;
+use lakeshift_core::migration::{Command, Evidence};
 
 use super::opened::Opened;
 use crate::context::Context;
-use crate::engine::switch;
+use crate::engine::{reverse, switch};
 use crate::error::Error;
 use crate::output::Answer;
 
 pub async fn run(context: &Context, path: &Path, accept_loss: bool) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
-    let evidence = move |mut evidence: lakeshift_core::migration::Evidence| {
-        evidence.accept_loss = accept_loss;
-        evidence
+    let asked = move |evidence: Evidence| Evidence { accept_loss, ..evidence };
+    let switched = opened.act(Command::Rollback, asked, async |opened| back(opened, accept_loss).await).await?;
+    let headline = match switched {
+        Some(0) => "readers are back on the old table".to_owned(),
+        Some(files) => {
+            format!("readers are back on the old table, with {files} file(s) that others had changed in the new one")
+        }
+        None => "readers are on the old table".to_owned(),
     };
-    let switched = opened
-        .act(Command::Rollback, evidence, async |opened| {
-            let foreign = opened.evidence(Command::Rollback).await?.foreign;
-            let loses_writes = !foreign.is_empty() || opened.session.state.carried_late;
-            switch::back(&mut opened.session, &opened.tables, loses_writes).await
-        })
-        .await?;
-    let headline = if switched.is_some() { "readers are back on the old table" } else { "readers are on the old table" };
-    super::status::answer(&opened, headline).await
+    super::status::answer(&opened, &headline).await
+}
+
+/// Takes every group back; the result is how many changed files were carried back for it.
+async fn back(opened: &mut Opened, accept_loss: bool) -> Result<u64, Error> {
+    let evidence = opened.evidence(Command::Rollback).await?;
+    let Opened { session, tables, .. } = opened;
+    if session.state.reverse.is_none() || !evidence.carries_back || accept_loss {
+        let loses_writes = !evidence.foreign.is_empty() || session.state.carried_late;
+        switch::back(session, tables, loses_writes).await?;
+        return Ok(0);
+    }
+    reverse::roll_back(session, tables).await
 }

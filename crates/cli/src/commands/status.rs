@@ -72,8 +72,13 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
         rows.push(row("backfill", format!("{units}, {} written", bytes(state.bytes_written))));
     }
     if let Some(mirror) = &state.mirror {
-        let rounds = mirror.plans.len();
+        let rounds = mirror.rounds(Side::Old);
         rows.push(row("mirror", format!("{rounds} round(s), in step at {}", mirror.at.format("%Y-%m-%d %H:%M:%S UTC"))));
+    }
+    if let Some(reverse) = state.reverse.as_ref().filter(|_| state.live_side() == Side::New) {
+        let rounds = state.mirror.as_ref().map_or(0, |mirror| mirror.rounds(Side::New));
+        let at = reverse.at.format("%Y-%m-%d %H:%M:%S UTC");
+        rows.push(row("reverse", format!("{rounds} round(s), old table in step at {at}")));
     }
     if let Some(validation) = &state.validation {
         let verdict = format!("{:?}", validation.verdict).to_uppercase();
@@ -109,7 +114,11 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
         "units": state.boundary.as_ref().map(|boundary| boundary.plan.summary.units),
         "bytes_written": state.bytes_written, "files_added": state.files_added,
         "mirror": state.mirror.as_ref().map(|mirror| json!({
-            "applied": mirror.applied, "at": mirror.at, "rounds": mirror.plans.len(),
+            "applied": mirror.applied, "at": mirror.at, "rounds": mirror.rounds(Side::Old),
+        })),
+        "reverse": state.reverse.as_ref().map(|reverse| json!({
+            "applied": reverse.applied, "at": reverse.at,
+            "rounds": state.mirror.as_ref().map_or(0, |mirror| mirror.rounds(Side::New)),
         })),
         "validation": state.validation, "live_side": state.live_side(),
         "alias": session.spec.cutover.alias, "readers_on": location(opened, state.live_side()),

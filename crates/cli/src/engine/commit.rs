@@ -1,12 +1,14 @@
 //! Commits to the target: intended in the journal, made in the table, settled in the journal.
 //!
-//! The commit's number is its idempotency key in the table. A runner that finds an intent without an end asks the table by
-//! giving the same number to an empty commit of its own, higher epoch: either the number is in the table already, and the
-//! work is done; or the empty commit takes it, and the lost one can no longer come.
+//! The commit's number is its idempotency key in the table. A runner that finds an intent without an end first commits a fence,
+//! an empty commit of its own, higher epoch, after which the lost one can no longer come; then it looks whether the number is
+//! in the table. The fence takes no number itself: a second runner that finds the same intent, because the first one's
+//! answer was lost too, must not take the fence for the work.
 
 use std::collections::BTreeMap;
 
-use lakeshift_core::migration::{Event, Settled, Work};
+use lakeshift_core::migration::{Event, PendingCommit, Settled, Work};
+use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, DeletedRows, NewFile, TableVersion};
 
 use super::reconcile;
@@ -23,16 +25,20 @@ pub struct Delta {
     pub remove: Vec<String>,
     /// Rows to delete, by the path of their file.
     pub deletes: BTreeMap<String, DeletedRows>,
+    /// The partitioning of the table's other writers from now on.
+    pub repartition: Option<PartitionSpec>,
     /// Bytes that were written for it.
     pub bytes_written: u64,
 }
 
-/// Makes one commit.
+/// Makes one commit to the target of `tables`, which for work on the old table are turned.
 ///
 /// # Errors
 /// [`Error::Fenced`], [`Error::Conflict`]; a table that cannot be read or written.
 pub async fn commit(session: &mut Session, tables: &Tables, work: Work, delta: Delta) -> Result<TableVersion, Error> {
-    reconcile::note_foreign(session, tables).await?;
+    if !work.is_on_old() {
+        reconcile::note_foreign(session, tables).await?;
+    }
     let number = session.state.next_commit();
     let (files, bytes) = (delta.add.len() as u64, delta.bytes_written);
     session.record(Event::CommitIntended { number, work }).await?;
@@ -52,24 +58,31 @@ pub async fn commit(session: &mut Session, tables: &Tables, work: Work, delta: D
     }
 }
 
-/// Settles the commit that an earlier runner left without an end.
+/// Settles the commit that an earlier runner left without an end. `tables` as they were opened.
 ///
 /// # Errors
 /// As [`commit`].
 pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<(), Error> {
-    let Some(number) = session.state.pending_commit.as_ref().map(|pending| pending.number) else { return Ok(()) };
-    reconcile::note_foreign(session, tables).await?;
-    let result = match tables.target.commit(&request(session, number, Delta::default())).await? {
-        CommitOutcome::Committed(_) => Settled::Void,
-        CommitOutcome::AlreadyCommitted(version) => Settled::Done { version, files: 0, bytes: 0 },
+    let Some(PendingCommit { number, work }) = session.state.pending_commit.clone() else { return Ok(()) };
+    let table = if work.is_on_old() { &tables.source } else { &tables.target };
+    if !work.is_on_old() {
+        reconcile::note_foreign(session, tables).await?;
+    }
+    let version = match table.commit(&request(session, number, Delta::default())).await? {
+        CommitOutcome::Committed(version) | CommitOutcome::AlreadyCommitted(version) => version,
         CommitOutcome::Conflict { reason } => return Err(Error::Conflict { reason }),
         CommitOutcome::Fenced { current } => return Err(Error::Fenced { current }),
+    };
+    let there = table.marks(session.id()).await?.number;
+    let result = match there.is_some_and(|highest| highest >= number) {
+        true => Settled::Done { version, files: 0, bytes: 0 },
+        false => Settled::Void,
     };
     tracing::info!(%number, done = result.is_done(), "settled a commit that an earlier runner left open");
     session.record(Event::CommitSettled { number, result }).await
 }
 
 fn request(session: &Session, number: CommitNumber, delta: Delta) -> CommitRequest {
-    let Delta { add, remove, deletes, bytes_written: _ } = delta;
-    CommitRequest { migration: session.id().clone(), number, epoch: session.epoch(), add, remove, deletes }
+    let Delta { add, remove, deletes, repartition, bytes_written: _ } = delta;
+    CommitRequest { migration: session.id().clone(), number, epoch: session.epoch(), add, remove, deletes, repartition }
 }

@@ -11,7 +11,7 @@ use lakeshift_core::spec::Stage;
 
 use super::rows::Rows;
 use super::tables::Tables;
-use super::{evidence, mirror, switch, validation};
+use super::{evidence, mirror, reverse, switch, validation};
 use crate::error::Error;
 use crate::hooks;
 use crate::session::Session;
@@ -94,8 +94,12 @@ async fn watch(session: &mut Session, tables: &Tables, rows: &Rows, group: &Stag
         Err(reason) => {
             let (alias, why) = (group.alias.clone(), reason.clone());
             session.record(Event::StageFailed { alias, reason: why }).await?;
-            let foreign = evidence::gather(session, tables, Command::Rollback).await?.foreign;
-            if !foreign.is_empty() {
+            let now = evidence::gather(session, tables, Command::Rollback).await?;
+            if now.carries_back {
+                reverse::roll_back(session, tables).await?;
+                return Err(Error::StageFailed { group: group.name.clone(), reason });
+            }
+            if !now.foreign.is_empty() {
                 // The one thing that no program may decide: `rollback` names the commits and wants `--accept-loss`.
                 return Err(Error::StageStuck { group: group.name.clone(), reason });
             }

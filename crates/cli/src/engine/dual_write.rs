@@ -37,7 +37,8 @@ async fn pin(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), 
     let planning = plan(&session.spec, tables, rows, &source).await?;
     tables.source.pin(&source).await?;
     plans::write(session, &planning.plan.digest, &planning.files).await?;
-    session.record(Event::BoundaryPinned { plan: planning.plan }).await
+    let table = tables.source.identity().await?;
+    session.record(Event::BoundaryPinned { plan: planning.plan, table }).await
 }
 
 async fn create(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), Error> {

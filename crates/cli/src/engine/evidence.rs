@@ -2,9 +2,10 @@
 
 use lakeshift_core::migration::{Command, Evidence, Phase};
 use lakeshift_core::spec::Stage;
+use lakeshift_core::table::TableVersion;
 
 use super::tables::Tables;
-use super::{reconcile, switch};
+use super::{mirror, reconcile, reverse, switch};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -18,15 +19,23 @@ pub async fn gather(session: &Session, tables: &Tables, command: Command) -> Res
     // A purge that was cut off may have left no file of the source to look at.
     let at_the_end = command == Command::Sunset && state.phase == Phase::Grace;
     if matches!(command, Command::Cutover | Command::Reconcile) || at_the_end {
-        evidence.source = Some(tables.source.snapshot(None).await?.version);
+        let version = tables.source.snapshot(None).await?.version;
+        evidence.source = Some(match mirror::is_another_table(session, tables).await? {
+            true => TableVersion(format!("{version} of another table")),
+            false => version,
+        });
     }
     if matches!(command, Command::Cutover | Command::Rollback | Command::Reconcile) && state.target_created {
         evidence.target = Some(tables.target.snapshot(None).await?.version);
         evidence.foreign = state.rogues(&tables.target.marks(session.id()).await?.foreign);
     }
+    if command == Command::Rollback && state.reverse.is_some() {
+        evidence.carries_back = reverse::impossible(session, tables).await?.is_none();
+    }
     if command == Command::Cutover {
         evidence.unwatched = session.spec.cutover.groups().iter().any(|group| is_unwatched(session, group));
         evidence.postponed = session.controls().await?.postponed;
+        evidence.wants_rehearsal = session.spec.cutover.rehearsal;
         evidence.alias_taken = switch::taken(session, tables).await?;
         evidence.freshness = session.spec.validation.freshness.map(|freshness| freshness.duration());
     }

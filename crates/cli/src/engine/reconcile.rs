@@ -5,7 +5,7 @@
 use lakeshift_core::migration::{Event, Phase, Reconcile, Side};
 use lakeshift_core::table::TableVersion;
 
-use super::mirror;
+use super::mirror::{self, Way};
 use super::rows::Rows;
 use super::tables::Tables;
 use crate::error::Error;
@@ -29,7 +29,8 @@ pub struct Decided {
 /// The table cannot be read.
 pub async fn note_foreign(session: &mut Session, tables: &Tables) -> Result<(), Error> {
     let found = tables.target.marks(session.id()).await?.foreign;
-    let known = |version: &TableVersion| session.state.foreign.contains(version);
+    let state = &session.state;
+    let known = |version: &TableVersion| state.foreign.contains(version) || state.adopted.contains(version);
     let versions: Vec<_> = found.into_iter().filter(|version| !known(version)).collect();
     if versions.is_empty() {
         return Ok(());
@@ -46,10 +47,9 @@ pub async fn note_foreign(session: &mut Session, tables: &Tables) -> Result<(), 
 /// # Errors
 /// The table cannot be read.
 pub async fn late_writes(session: &Session, tables: &Tables) -> Result<Vec<String>, Error> {
-    let Some(mirror) = &session.state.mirror else { return Ok(Vec::new()) };
-    let Some(batch) = mirror::tail(session, tables).look(&mirror.applied).await? else { return Ok(Vec::new()) };
-    let added = batch.changes.added.iter().map(|file| format!("+{}", file.path));
-    let removed = batch.changes.removed.iter().map(|file| format!("-{}", file.path));
+    let Some(found) = mirror::look(session, tables, Side::Old).await? else { return Ok(Vec::new()) };
+    let added = found.batch.changes.added.iter().map(|file| format!("+{}", file.path));
+    let removed = found.batch.changes.removed.iter().map(|file| format!("-{}", file.path));
     Ok(added.chain(removed).collect())
 }
 
@@ -76,13 +76,13 @@ pub async fn run(
 /// Adds the rows of files that came late to the new table. A file that went or was replaced is not carried over: the new
 /// table's own writers may have rewritten the rows that came from it, and nothing would tell which they are.
 async fn carry_over(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<TableVersion, Error> {
-    let applied = session.state.mirror.as_ref().map(|mirror| mirror.applied.clone());
-    let applied = applied.unwrap_or_else(|| TableVersion(String::new()));
-    let Some(batch) = mirror::tail(session, tables).look(&applied).await? else { return Ok(applied) };
-    if let Some(first) = batch.changes.removed.first() {
-        return Err(Error::LateRemovals { files: batch.changes.removed.len(), first: first.path.clone() });
+    let Some(found) = mirror::look(session, tables, Side::Old).await? else {
+        return Ok(tables.source.snapshot(None).await?.version);
+    };
+    if let Some(first) = found.meaning.removed.first() {
+        return Err(Error::LateRemovals { files: found.meaning.removed.len(), first: first.path.clone() });
     }
-    let to = batch.to.version.clone();
-    mirror::carry(session, tables, rows, batch).await?;
+    let to = found.batch.to.version.clone();
+    mirror::carry(session, Way { from: Side::Old, tables, rows }, found).await?;
     Ok(to)
 }

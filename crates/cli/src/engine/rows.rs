@@ -118,7 +118,7 @@ impl Rows {
         let mut plans = Vec::with_capacity(task.files.len());
         for file in &task.files {
             let file_slice = std::slice::from_ref(file);
-            let places = [&tables.source_storage, &tables.target_storage];
+            let places = [&tables.source_storage, &tables.elsewhere];
             let bare = Deletes::new();
             let request = scan_request(tables, task, file_slice, &bare);
             let deletes = deletes_of(&self.engine, tables.source.as_ref(), &request, &places).await?;
@@ -240,12 +240,17 @@ fn scan_request<'a>(
     files: &'a [FileEntry],
     deletes: &'a Deletes,
 ) -> ScanRequest<'a> {
-    let (storage, format) = (&tables.source_storage, tables.source.format());
+    let far = files.first().is_some_and(|file| tables.elsewhere.resolve(&file.path).is_ok() && file.path.contains("://"));
+    let storage = if far { &tables.elsewhere } else { &tables.source_storage };
+    let format = tables.source.format();
     ScanRequest { storage, format, snapshot: task.source, files, deletes }
 }
 
 fn partition_columns(tables: &Tables) -> PartitionColumns {
-    if tables.target.format() == Format::Delta { PartitionColumns::Omit } else { PartitionColumns::Keep }
+    match tables.target.format() {
+        Format::Delta | Format::Hive => PartitionColumns::Omit,
+        Format::Iceberg | Format::Hudi => PartitionColumns::Keep,
+    }
 }
 
 fn bytes_per_row(files: &[FileEntry]) -> f64 {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt};
-use lakeshift_core::migration::{Event, Phase, State};
+use lakeshift_core::migration::{Event, Phase, RECORD_NAME, State};
 use lakeshift_core::spec::{Catalog, Spec, SunsetDisposition};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Format, MigrationId, TableFormat, TableVersion};
@@ -74,23 +74,40 @@ pub struct ManifestFile {
 /// A table under the control root that cannot be read: what it refers to is then unknown, and nothing is deleted.
 pub async fn run(session: &mut Session, tables: &Tables) -> Result<Stage, Error> {
     if session.spec.sunset.disposition == SunsetDisposition::Keep {
-        session.record(Event::Completed).await?;
+        complete(session).await?;
         return Ok(Stage::Completed { files: 0, bytes: 0 });
     }
     match session.state.sunset.clone() {
         None => quarantine(session, tables).await,
         Some(sunset) if sunset.purged || session.spec.sunset.disposition == SunsetDisposition::Quarantine => {
             let (files, bytes) = if sunset.purged { (sunset.files, sunset.bytes) } else { (0, 0) };
-            session.record(Event::Completed).await?;
+            complete(session).await?;
             Ok(Stage::Completed { files, bytes })
         }
         Some(sunset) => {
+            if !sunset.purging {
+                session.record(Event::PurgeIntended).await?;
+            }
             let (files, bytes) = purge(session, tables, &sunset.manifest).await?;
             session.record(Event::Purged { files, bytes }).await?;
-            session.record(Event::Completed).await?;
+            complete(session).await?;
             Ok(Stage::Completed { files, bytes })
         }
     }
+}
+
+/// Keeps the old table after all. Nothing was moved, so that nothing has to be moved back.
+///
+/// # Errors
+/// The journal cannot be written.
+pub async fn undo(session: &mut Session, reason: String, by: String) -> Result<(), Error> {
+    session.record(Event::SunsetUndone { reason, by }).await
+}
+
+/// Leaves the record of the whole migration, and ends it.
+async fn complete(session: &mut Session) -> Result<(), Error> {
+    put_json(&session.folder, RECORD_NAME, &session.final_record().await).await?;
+    session.record(Event::Completed).await
 }
 
 async fn quarantine(session: &mut Session, tables: &Tables) -> Result<Stage, Error> {

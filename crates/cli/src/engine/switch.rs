@@ -4,6 +4,7 @@ use lakeshift_core::migration::{Event, PointerSwitch, Side};
 use lakeshift_core::pointer::{Alias, Pointer, SwitchOutcome};
 use lakeshift_journal::RngExt;
 
+use super::readers;
 use super::tables::Tables;
 use crate::error::Error;
 use crate::session::Session;
@@ -89,16 +90,27 @@ pub async fn taken(session: &Session, tables: &Tables) -> Result<Option<String>,
             let Pointer { alias, location, migration, .. } = found;
             return Ok(Some(format!("alias {alias} points to {location}, by migration {migration}")));
         }
+        // While a switch is pending nobody knows where they are.
+        let pending = session.state.pending_switch.as_ref().is_some_and(|switch| switch.alias == group.alias);
+        if let Some(pointer) = session.state.pointers.get(&group.alias).filter(|_| !pending)
+            && let Some(reason) = readers::elsewhere(session, pointer).await?
+        {
+            return Ok(Some(reason));
+        }
     }
     Ok(None)
 }
 
-/// Finishes a switch that was begun.
+/// Finishes a switch that was begun: first the user's command, where there is one, then the alias.
 ///
 /// # Errors
-/// As [`switch`].
+/// As [`switch`]; [`Error::ReadersNotMoved`] with the alias where it was.
 pub async fn settle_pending(session: &mut Session) -> Result<(), Error> {
     let Some(intent) = session.state.pending_switch.clone() else { return Ok(()) };
+    if let Err(reason) = readers::switch(session, &intent, false).await? {
+        session.record(Event::SwitchVoid { number: intent.number }).await?;
+        return Err(Error::ReadersNotMoved { alias: intent.alias, reason });
+    }
     let at = session.context.clock.now();
     match alias(session, &intent.alias).switch(&intent, session.id(), at).await? {
         SwitchOutcome::Switched => session.record(Event::Switched { number: intent.number }).await,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use lakeshift_core::spec::{Int96, Place, Spec};
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{Disposition, Format, TableFormat};
+use lakeshift_core::table::{Disposition, Format, MigrationId, TableFormat};
 use lakeshift_tables::delta::DeltaTable;
-use lakeshift_tables::hive::{HiveTable, PartitionColumn};
+use lakeshift_tables::hive::{HiveTable, PartitionColumn, staging};
 use lakeshift_tables::hudi::HudiTable;
 use lakeshift_tables::iceberg::IcebergTable;
 use serde::Serialize;
@@ -25,8 +25,10 @@ pub struct Tables {
     pub source_storage: Storage,
     /// The table as it shall be.
     pub target: Arc<dyn TableFormat>,
-    /// Where it lies.
+    /// Where it lies, or where its data files are written before they are moved in.
     pub target_storage: Storage,
+    /// Where the files lie that the source registers by their URL.
+    pub elsewhere: Storage,
     hive: Option<HiveTable>,
 }
 
@@ -45,7 +47,8 @@ impl Tables {
             let hive = HiveTable::new(source_storage.clone())
                 .with_inventories(folder.child("inventories"))
                 .with_partition_types(declared.collect())
-                .with_columns(spec.source.columns.clone());
+                .with_columns(spec.source.columns.clone())
+                .with_writing(context.clock.clone(), context.rng.clone());
             match spec.source.int96 {
                 Some(Int96::Utc) => hive.with_int96_instants(),
                 None => hive,
@@ -59,7 +62,25 @@ impl Tables {
             None => open_of(context, spec, Place::Source, source_storage.clone(), &target_storage)?,
         };
         let target = open_of(context, spec, Place::Target, target_storage.clone(), &source_storage)?;
-        Ok(Self { source, source_storage, target, target_storage, hive })
+        let elsewhere = target_storage.clone();
+        Ok(Self { source, source_storage, target, target_storage, elsewhere, hive })
+    }
+
+    /// The way back: the new table is the source.
+    #[must_use]
+    pub fn turned(&self, migration: &MigrationId) -> Self {
+        let target_storage = match self.source.format() {
+            Format::Hive => staging(&self.source_storage, migration),
+            _ => self.source_storage.clone(),
+        };
+        Self {
+            source: self.target.clone(),
+            source_storage: self.target_storage.clone(),
+            target: self.source.clone(),
+            target_storage,
+            elsewhere: self.source_storage.clone(),
+            hive: None,
+        }
     }
 
     /// Objects in the source's folder that are named like data and cannot be read as such, in the order of their paths.

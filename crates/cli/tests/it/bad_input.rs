@@ -127,3 +127,119 @@ async fn a_migration_in_place_is_refused_where_a_file_cannot_stay_as_it_is() {
     let text = lakeshift::error::with_causes(&error);
     assert!(text.contains("1 file(s) cannot be adopted: column delay is int32 in the file and int64"), "{text}");
 }
+
+/// A writer that begins to use other folders in the middle.
+#[tokio::test]
+async fn a_source_that_changes_its_partitioning_stops_the_mirror_by_name_and_loses_nothing() {
+    let world = World::in_memory(Target::Iceberg);
+    for step in &LIFE[..9] {
+        world.step(*step).await.unwrap();
+    }
+    let rows = world.target_rows(Target::Iceberg).await;
+    world.put("flights/year=2001/month=1/a.parquet", day_file(1, FLIGHTS)).await;
+    let error = world.run(&["mirror", "SPEC"]).await.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("year=2001/month=1/a.parquet uses the partition folders [year/month]"), "{error}");
+    assert_eq!(world.target_rows(Target::Iceberg).await, rows);
+    world.delete("flights/year=2001/month=1/a.parquet").await;
+    world.live(&[Step::Command(&["mirror", "SPEC"]), Step::Command(&["validate", "SPEC"])]).await;
+}
+
+/// The disk of the control root is full: every write to it fails, and reads go on.
+#[tokio::test]
+async fn a_control_root_that_cannot_be_written_refuses_by_name_and_leaves_no_half_of_anything() {
+    let world = planned(Target::Iceberg).await;
+    for command in ["approve", "dual-write", "backfill", "mirror", "validate"] {
+        let store = Arc::new(FullBelow { inner: world.store.clone(), folder: "lake/control".to_owned() });
+        let error = world.run_on(store, &[command, "SPEC"]).await.unwrap_err();
+        let told = lakeshift::error::with_causes(&error);
+        assert_eq!(error.exit_code(), 2, "{command}: {told}");
+        assert!(told.contains("lake/control/migrations/flights") && told.contains("No space left"), "{command}: {told}");
+        world
+            .live(&[Step::Command(match command {
+                "approve" => &["approve", "SPEC"],
+                "dual-write" => &["dual-write", "SPEC"],
+                "backfill" => &["backfill", "SPEC"],
+                "mirror" => &["mirror", "SPEC"],
+                _ => &["validate", "SPEC"],
+            })])
+            .await;
+    }
+    assert_eq!(world.target_rows(Target::Iceberg).await, world.source_rows().await);
+}
+
+/// A store on which nothing can be written below one folder, as on a full disk.
+#[derive(Debug)]
+struct FullBelow {
+    inner: Arc<dyn object_store::ObjectStore>,
+    folder: String,
+}
+
+impl FullBelow {
+    fn check(&self, path: &Path) -> object_store::Result<()> {
+        if path.as_ref().starts_with(&self.folder) {
+            let source = std::io::Error::from_raw_os_error(28);
+            return Err(object_store::Error::Generic { store: "local", source: Box::new(source) });
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for FullBelow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("full")
+    }
+}
+
+#[async_trait::async_trait]
+impl object_store::ObjectStore for FullBelow {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: object_store::PutPayload,
+        options: object_store::PutOptions,
+    ) -> object_store::Result<object_store::PutResult> {
+        self.check(path)?;
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: object_store::PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn object_store::MultipartUpload>> {
+        self.check(path)?;
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        path: &Path,
+        options: object_store::GetOptions,
+    ) -> object_store::Result<object_store::GetResult> {
+        self.inner.get_opts(path, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: futures::stream::BoxStream<'static, object_store::Result<Path>>,
+    ) -> futures::stream::BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(
+        &self,
+        prefix: Option<&Path>,
+    ) -> futures::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<object_store::ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: object_store::CopyOptions) -> object_store::Result<()> {
+        self.check(to)?;
+        self.inner.copy_opts(from, to, options).await
+    }
+}

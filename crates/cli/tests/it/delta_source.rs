@@ -195,3 +195,45 @@ async fn a_purge_deletes_the_old_tables_own_files() {
     let history = lake.0.run(&["history", "SPEC"]).await.unwrap().text;
     assert!(history.contains("1 file deleted"), "{history}");
 }
+
+/// Versions of the two tables say nothing of each other, though they are numbered alike.
+#[tokio::test]
+async fn a_source_that_was_dropped_and_created_anew_is_refused_by_name() {
+    let lake = Lake::new();
+    let first = lake.add("a.parquet", LATE, false).await;
+    lake.create(vec![first]).await;
+    for command in ["plan", "approve", "dual-write", "backfill"] {
+        lake.step(command).await;
+    }
+    let rows = lake.0.target_rows(Target::Iceberg).await;
+    let log = lake.0.get("memory:///lake/flights/_delta_log/00000000000000000000.json").await;
+    let other = String::from_utf8(log.to_vec()).unwrap().replace("000000000000", "111111111111");
+    lake.0.put("flights/_delta_log/00000000000000000000.json", other).await;
+    let more = lake.add("b.parquet", LATE, false).await;
+    lake.commit(1, &[more]).await;
+    for command in ["mirror", "cutover"] {
+        let refused = lake.0.run(&[command, "SPEC"]).await.unwrap_err();
+        let told = with_causes(&refused);
+        assert!(
+            told.contains("another table stands at") || told.contains("have not been carried over"),
+            "{command}: {told}"
+        );
+    }
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, rows);
+}
+
+/// What S0 listed was cleaned up before it was moved.
+#[tokio::test]
+async fn a_source_whose_pinned_version_is_gone_is_refused_by_name() {
+    let lake = Lake::new();
+    let first = lake.add("a.parquet", LATE, false).await;
+    lake.create(vec![first]).await;
+    for command in ["plan", "approve", "dual-write"] {
+        lake.step(command).await;
+    }
+    lake.0.delete("flights/a.parquet").await;
+    let refused = lake.0.run(&["backfill", "SPEC"]).await.unwrap_err();
+    assert_eq!(refused.exit_code(), 2);
+    assert!(with_causes(&refused).contains("a.parquet"), "{}", with_causes(&refused));
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, Vec::<String>::new());
+}

@@ -16,6 +16,8 @@ pub enum Step {
     Command(&'static [&'static str]),
     Put(u32, &'static str, &'static [Flight]),
     Delete(u32, &'static str),
+    /// Somebody else commits to the new table: the number of the commit, the day and flights of its file, files that it removes.
+    Write(u64, u32, &'static [Flight], &'static [&'static str]),
     Wait(u64),
 }
 
@@ -51,6 +53,7 @@ impl World {
             Step::Command(command) => return self.run(command).await.map(Some),
             Step::Put(day, file, flights) => self.put_day(day, file, flights).await,
             Step::Delete(day, file) => self.delete_day(day, file).await,
+            Step::Write(..) => unreachable!("a world does not know its target; see `crash`"),
             Step::Wait(seconds) => self.wait(seconds),
         }
         Ok(None)

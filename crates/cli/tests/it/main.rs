@@ -19,6 +19,8 @@ mod golden;
 #[cfg(test)]
 mod golden_hudi;
 #[cfg(test)]
+mod grace;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod hive_edges;
@@ -29,11 +31,23 @@ mod iceberg_source;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod readers;
+#[cfg(test)]
 mod reconcile;
+#[cfg(test)]
+mod repartition;
+#[cfg(test)]
+mod reverse;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
+mod schedule_docs;
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
 mod stages;
+#[cfg(test)]
+mod sunset;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

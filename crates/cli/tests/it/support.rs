@@ -13,8 +13,11 @@ use lakeshift::error::Error;
 use lakeshift::output::Answer;
 use lakeshift::progress::Progress;
 use lakeshift::stop::Stop;
-use lakeshift_core::table::{FileEntry, TableFormat};
-use lakeshift_journal::Clock;
+use lakeshift_core::partition::{PartitionField, Transform};
+use lakeshift_core::storage::Storage;
+use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, FileEntry, MigrationId, NewFile, TableFormat};
+use lakeshift_core::value::Value;
+use lakeshift_journal::{Clock, Epoch};
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_tables::storage::Stores;
@@ -175,8 +178,8 @@ impl World {
         objects.into_iter().map(|object| object.location.to_string()).collect()
     }
 
-    /// Rows of the target's live files as text, sorted: its adapter lists them, the parquet crate alone reads them.
-    pub async fn target_rows(&self, target: Target) -> Vec<String> {
+    /// The new table as somebody else opens it, its place, and the old table's.
+    fn open_target(&self, target: Target) -> (Box<dyn TableFormat>, Storage, Storage) {
         let stores = Stores::new().with_store(self.root.clone(), self.store.clone());
         let name = match target {
             Target::Iceberg | Target::IcebergAdopted | Target::IcebergSpliced => "flights_iceberg",
@@ -187,10 +190,63 @@ impl World {
         let source = stores.open(&format!("{}/flights", self.root)).unwrap();
         let table: Box<dyn TableFormat> = match target {
             Target::Iceberg | Target::IcebergAdopted | Target::IcebergSpliced => {
-                Box::new(IcebergTable::new(storage.clone()).with_files_in(source.clone()))
+                Box::new(IcebergTable::new(storage.clone()).with_files_in(source.clone()).with_clock(self.clock.clone()))
             }
             _ => Box::new(DeltaTable::new(storage.clone(), self.clock.clone())),
         };
+        (table, storage, source)
+    }
+
+    /// The paths of the new table's live files.
+    pub async fn target_files(&self, target: Target) -> Vec<String> {
+        let (table, ..) = self.open_target(target);
+        let snapshot = table.snapshot(None).await.unwrap();
+        table.files(&snapshot).map_ok(|file| file.path).try_collect().await.unwrap()
+    }
+
+    /// A writer of its own commits to the new table: adds one file of flights of one day and one origin, and removes files.
+    pub async fn write_new(&self, target: Target, number: u64, day: u32, flights: &[Flight], remove: &[String]) {
+        let (table, storage, _) = self.open_target(target);
+        let (date, origin) = (Value::Date(11_322 + i32::try_from(day).unwrap()), flights.first().map(|flight| flight.1));
+        let partition = |field: &PartitionField| match (field.column.as_str(), field.transform) {
+            ("day", _) => Some(date.clone()),
+            ("origin", Transform::Identity) => origin.map(|origin| Value::String(origin.to_owned())),
+            ("origin", transform) => origin.map(|text| transform.apply(&Value::String(text.to_owned())).unwrap()),
+            _ => Some(Value::Int(372)),
+        };
+        let mut add = Vec::new();
+        if !flights.is_empty() {
+            let bytes = match target {
+                Target::Delta => delta_file(day, flights),
+                Target::IcebergAdopted | Target::DeltaInPlace => day_file(day, flights),
+                Target::Iceberg | Target::IcebergSpliced => full_file(day, flights),
+            };
+            let spec = table.snapshot(None).await.unwrap().partition;
+            let file = NewFile {
+                path: format!("theirs-{number}.parquet"),
+                size_bytes: bytes.len() as u64,
+                partition: spec.fields.iter().map(partition).collect(),
+                rows: flights.len() as u64,
+            };
+            self.store.put(&storage.resolve(&file.path).unwrap(), bytes.into()).await.unwrap();
+            add.push(file);
+        }
+        let request = CommitRequest {
+            migration: MigrationId("somebody".to_owned()),
+            number: CommitNumber(number),
+            epoch: Epoch(1),
+            add,
+            remove: remove.to_vec(),
+            deletes: BTreeMap::new(),
+            repartition: None,
+        };
+        let outcome = table.commit(&request).await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+    }
+
+    /// Rows of the target's live files as text, sorted: its adapter lists them, the parquet crate alone reads them.
+    pub async fn target_rows(&self, target: Target) -> Vec<String> {
+        let (table, storage, source) = self.open_target(target);
         let snapshot = table.snapshot(None).await.unwrap();
         let files: Vec<FileEntry> = table.files(&snapshot).try_collect().await.unwrap();
         let mut rows = Vec::new();
@@ -299,7 +355,7 @@ impl World {
         let mut rows = Vec::new();
         for object in objects {
             let path: &str = object.location.as_ref();
-            if !path.contains("/day=") || path.contains("/ls.") {
+            if !path.contains("/day=") || path.contains("/_lakeshift/") {
                 continue;
             }
             let day = path.split("/day=").nth(1).unwrap().split('/').next().unwrap();
@@ -336,13 +392,20 @@ pub fn renamed_day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
 
 /// A data file of [`Target::Delta`], partitioned by origin: as [`day_file`], with the day and without the origin.
 pub fn delta_file(day: u32, flights: &[Flight]) -> Vec<u8> {
-    let batch = batch_of(day, flights, "origin").project(&[0, 2]).unwrap();
-    let date = 11_322 + i32::try_from(day).unwrap();
-    let days = Date32Array::from_iter_values(flights.iter().map(|_| date));
+    written(&with_day(day, &batch_of(day, flights, "origin").project(&[0, 2]).unwrap()))
+}
+
+fn with_day(day: u32, batch: &RecordBatch) -> RecordBatch {
+    let days = Date32Array::from_value(11_322 + i32::try_from(day).unwrap(), batch.num_rows());
     let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
     fields.push(Arc::new(arrow::datatypes::Field::new("day", arrow::datatypes::DataType::Date32, true)));
     columns.push(Arc::new(days));
-    written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
+    RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap()
+}
+
+/// As [`day_file`], with the day.
+pub fn full_file(day: u32, flights: &[Flight]) -> Vec<u8> {
+    written(&with_day(day, &batch_of(day, flights, "origin")))
 }
 
 fn file_of(day: u32, flights: &[Flight], origin: &str) -> Vec<u8> {

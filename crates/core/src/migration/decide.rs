@@ -31,15 +31,19 @@ pub enum Command {
     Rollback,
     /// List, and after the wait delete, the old table's own files.
     Sunset,
+    /// Keep the old table after all, as long as nothing of it has been deleted.
+    UndoSunset,
     /// Decide what becomes of writes to the side that should not be written.
     Reconcile,
+    /// Give the new table's other writers another partitioning.
+    Repartition,
     /// Drop what this migration created.
     Abort,
 }
 
 impl Command {
     /// Every command.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Plan,
         Self::Approve,
         Self::DualWrite,
@@ -49,7 +53,9 @@ impl Command {
         Self::Cutover,
         Self::Rollback,
         Self::Sunset,
+        Self::UndoSunset,
         Self::Reconcile,
+        Self::Repartition,
         Self::Abort,
     ];
 
@@ -65,7 +71,9 @@ impl Command {
             Self::Cutover => "cutover",
             Self::Rollback => "rollback",
             Self::Sunset => "sunset",
+            Self::UndoSunset => "sunset --undo",
             Self::Reconcile => "reconcile",
+            Self::Repartition => "repartition",
             Self::Abort => "abort",
         }
     }
@@ -92,6 +100,8 @@ pub struct Evidence {
     pub held_by: Option<String>,
     /// Why an alias is not this migration's to move.
     pub alias_taken: Option<String>,
+    /// Whether the spec wants a rehearsal before readers move.
+    pub wants_rehearsal: bool,
     /// Age up to which a PASS opens the cutover; any when absent.
     pub freshness: Option<Duration>,
     /// Gates that the operator forces.
@@ -104,6 +114,8 @@ pub struct Evidence {
     pub unwatched: bool,
     /// Whether the operator means a cutover that is under way.
     pub resume: bool,
+    /// Whether the reverse mirror can carry to the old table what others commit to the new one.
+    pub carries_back: bool,
     /// Whether the operator gives up writes that only the new table has.
     pub accept_loss: bool,
     /// What the operator decides about writes to the side that should not be written.
@@ -125,12 +137,14 @@ impl Evidence {
             postponed: None,
             held_by: None,
             alias_taken: None,
+            wants_rehearsal: false,
             freshness: None,
             forced: Vec::new(),
             grace: Duration::ZERO,
             quarantine: Duration::ZERO,
             unwatched: false,
             resume: false,
+            carries_back: false,
             accept_loss: false,
             reconcile: None,
             digest_to_approve: None,
@@ -183,7 +197,9 @@ pub fn decide(state: &State, command: Command, evidence: &Evidence) -> Decision 
         Command::Cutover => cutover(state, evidence, &mut reasons),
         Command::Rollback => rollback(state, evidence, &mut reasons),
         Command::Sunset => sunset(state, evidence, &mut reasons),
+        Command::UndoSunset => undo_sunset(state, &mut reasons),
         Command::Reconcile => reconcile(state, evidence, &mut reasons),
+        Command::Repartition => repartition(state, &mut reasons),
         Command::Abort => abort(state, &mut reasons),
     };
     match (reasons.is_empty(), wait) {
@@ -259,6 +275,8 @@ fn copying(state: &State, command: Command, reasons: &mut Vec<String>) -> Wait {
         // Until every group has moved, the old table is the one that is written.
         Phase::Validation | Phase::Cutover if command == Command::Mirror => {}
         Phase::Validation => return Wait::Done,
+        // From the cutover to the sunset the new table drives the old one.
+        Phase::Grace if command == Command::Mirror => {}
         _ => reasons.push("readers are on the new table; the old one no longer drives it".to_owned()),
     }
     Wait::No
@@ -317,13 +335,22 @@ pub fn may_switch(state: &State, evidence: &Evidence) -> Result<(), Refusal> {
 
 fn rollback(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait {
     match state.phase {
-        Phase::Grace | Phase::Cutover | Phase::Sunset if state.sunset.as_ref().is_some_and(|sunset| sunset.purged) => {
+        Phase::Sunset if state.sunset.as_ref().is_some_and(|sunset| sunset.purging) => {
             reasons.push("the old table has been purged; recovery rolls forward".to_owned());
         }
         Phase::Grace | Phase::Cutover => {}
-        Phase::Sunset => reasons.push("the old table is in quarantine".to_owned()),
+        Phase::Sunset => {
+            reasons
+                .push("the old table is in quarantine; `sunset --undo` takes it out, and then readers go back".to_owned());
+        }
         _ if state.pending_switch.as_ref().is_some_and(|switch| switch.side == Side::New) => {}
+        // Written to the new table just as readers left it: a rollback that was cut off, or a writer that came late.
+        Phase::Validation if state.reverse.is_some() && evidence.carries_back && !evidence.foreign.is_empty() => {}
         _ => return Wait::Done,
+    }
+    if state.reverse.is_some() && evidence.carries_back {
+        // What others have committed to the new table is carried to the old one before readers go there.
+        return Wait::No;
     }
     if !evidence.foreign.is_empty() && !evidence.accept_loss {
         reasons.push(format!(
@@ -371,6 +398,13 @@ fn reconcile(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> W
     Wait::No
 }
 
+fn repartition(state: &State, reasons: &mut Vec<String>) -> Wait {
+    if !state.target_created {
+        reasons.push("there is no new table yet; write its partitioning into the spec".to_owned());
+    }
+    Wait::No
+}
+
 fn sunset(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait {
     let since = match (state.phase, &state.sunset, state.cut_over_at) {
         (Phase::Grace, _, Some(at)) => at.checked_add_signed(delta(evidence.grace)),
@@ -389,6 +423,18 @@ fn sunset(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wait
         Some(due) => Wait::Until(due),
         None => Wait::Until(DateTime::<Utc>::MAX_UTC),
     }
+}
+
+fn undo_sunset(state: &State, reasons: &mut Vec<String>) -> Wait {
+    match (&state.sunset, state.phase) {
+        (Some(sunset), _) if sunset.purging => {
+            reasons.push("files of the old table are being deleted; recovery rolls forward".to_owned());
+        }
+        (Some(_), Phase::Sunset) => {}
+        (None, Phase::Grace) => return Wait::Done,
+        _ => reasons.push("the old table is not in quarantine".to_owned()),
+    }
+    Wait::No
 }
 
 fn abort(state: &State, reasons: &mut Vec<String>) -> Wait {
@@ -429,7 +475,7 @@ fn steps_after_refusal(state: &State, command: Command) -> Vec<String> {
             ["mirror --once", "validate", "cutover"].map(str::to_owned).to_vec()
         }
         (Command::Sunset, Phase::Grace) => {
-            ["reconcile --adopt", "reconcile --reject", "rollback"].map(str::to_owned).to_vec()
+            ["mirror --once", "reconcile --adopt", "reconcile --reject", "rollback"].map(str::to_owned).to_vec()
         }
         (Command::Reconcile, Phase::Validation) => {
             ["mirror --once", "validate", "reconcile --adopt"].map(str::to_owned).to_vec()
@@ -453,8 +499,9 @@ pub fn next_steps(state: &State) -> Vec<String> {
             Some(verdict) if verdict.passes() => &["cutover", "validate", "mirror --once", "abort"],
             _ => &["mirror --once", "validate", "abort"],
         },
-        Phase::Grace => &["grace check", "rollback", "sunset"],
-        Phase::Sunset => &["sunset"],
+        Phase::Grace => &["grace check", "mirror --once", "rollback", "sunset"],
+        Phase::Sunset if state.sunset.as_ref().is_some_and(|sunset| sunset.purging) => &["sunset"],
+        Phase::Sunset => &["sunset", "sunset --undo"],
         Phase::Completed | Phase::Aborted => &[],
     };
     steps.iter().map(|step| (*step).to_owned()).collect()

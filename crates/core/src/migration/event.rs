@@ -50,6 +50,9 @@ pub enum Event {
     BoundaryPinned {
         /// S0 and its files.
         plan: PlanRef,
+        /// The old table's own id, where its format has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        table: Option<String>,
     },
     /// The target table exists.
     TargetCreated {
@@ -69,6 +72,13 @@ pub enum Event {
         number: CommitNumber,
         /// Whether it is in the table.
         result: Settled,
+    },
+    /// What has changed on a side since a mirror looked last is this migration's own doing: there is nothing to carry over.
+    Followed {
+        /// The side.
+        side: Side,
+        /// Its version.
+        to: TableVersion,
     },
     /// A validation has ended.
     Validated(ValidationRecord),
@@ -100,6 +110,16 @@ pub enum Event {
         reason: String,
         /// Who forces it.
         by: String,
+    },
+    /// The cutover and the way back were rehearsed on aliases that nobody reads.
+    Rehearsed {
+        /// Milliseconds that the way forward took, gates included.
+        forward_ms: u64,
+        /// Milliseconds that the way back took.
+        back_ms: u64,
+        /// Why what others write to the new table could not be carried back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        irreversible: Option<String>,
     },
     /// The alias is about to point elsewhere.
     SwitchIntended(PointerSwitch),
@@ -136,6 +156,15 @@ pub enum Event {
         /// Files of the old table that are kept because another table refers to them.
         kept: u64,
     },
+    /// The old table stays after all: nothing of what was listed has been deleted.
+    SunsetUndone {
+        /// Why, by the operator's own word.
+        reason: String,
+        /// Who decided.
+        by: String,
+    },
+    /// The listed files are about to be deleted: there is no way back from here.
+    PurgeIntended,
     /// The listed files are gone.
     Purged {
         /// Files deleted.
@@ -185,6 +214,29 @@ pub enum Work {
         /// Source files of S0 or of earlier rounds that are gone or replaced.
         superseded_files: u64,
     },
+    /// One round of the reverse mirror: what others have committed to the new table since the cutover, carried to the old one.
+    Reverse {
+        /// The round's number, from 1.
+        round: u32,
+        /// The new table's version that the old one holds afterwards.
+        to: TableVersion,
+        /// Digest of the round's own plan: files added, and files of superseded units that remain.
+        plan_digest: String,
+        /// Files of the new table that are gone or replaced.
+        superseded_files: u64,
+    },
+    /// The new table gets a partitioning for its other writers; no row moves.
+    Repartition {
+        /// Its fields, in the spec's notation.
+        fields: Vec<String>,
+    },
+}
+
+impl Work {
+    /// Whether it is done in the old table.
+    pub fn is_on_old(&self) -> bool {
+        matches!(self, Self::Reverse { .. })
+    }
 }
 
 /// What an intended commit came to.
@@ -200,7 +252,7 @@ pub enum Settled {
         /// Bytes written for it.
         bytes: u64,
     },
-    /// It is not, and can no longer come: its number has been given to an empty commit of a higher epoch.
+    /// It is not, and can no longer come: an empty commit of a higher epoch came first.
     Void,
 }
 

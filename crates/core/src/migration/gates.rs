@@ -28,13 +28,15 @@ pub enum Gate {
     RogueWriter,
     /// The alias is this migration's to move.
     Alias,
+    /// The cutover was rehearsed, where the spec wants it.
+    Rehearsal,
     /// Nobody holds the cutover.
     Postponed,
 }
 
 impl Gate {
     /// Every gate, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Phase,
         Self::Spec,
         Self::Runner,
@@ -43,6 +45,7 @@ impl Gate {
         Self::Certificate,
         Self::RogueWriter,
         Self::Alias,
+        Self::Rehearsal,
         Self::Postponed,
     ];
 
@@ -57,6 +60,7 @@ impl Gate {
             Self::Certificate => "certificate",
             Self::RogueWriter => "rogue_writer",
             Self::Alias => "alias",
+            Self::Rehearsal => "rehearsal",
             Self::Postponed => "postponed",
         }
     }
@@ -72,6 +76,7 @@ impl Gate {
             Self::Certificate => "a fresh PASS of all rows of both present versions",
             Self::RogueWriter => "nobody else has committed to the new table",
             Self::Alias => "the alias is this migration's to move",
+            Self::Rehearsal => "a rehearsal, where the spec wants one",
             Self::Postponed => "nobody holds the cutover",
         }
     }
@@ -84,7 +89,7 @@ impl Gate {
 
     /// Whether an operator may take the risk.
     pub fn can_be_forced(self) -> bool {
-        matches!(self, Self::Certificate | Self::RogueWriter | Self::Postponed)
+        matches!(self, Self::Certificate | Self::RogueWriter | Self::Rehearsal | Self::Postponed)
     }
 }
 
@@ -137,6 +142,10 @@ fn reasons(gate: Gate, state: &State, evidence: &Evidence) -> Vec<String> {
             vec![format!("somebody else has committed to the new table: {}", list(&evidence.foreign))]
         }
         Gate::Alias => evidence.alias_taken.iter().cloned().collect(),
+        Gate::Rehearsal if evidence.wants_rehearsal && !state.rehearsed => {
+            vec!["the cutover has not been rehearsed; `cutover --rehearse` does it".to_owned()]
+        }
+        Gate::Rehearsal => Vec::new(),
         Gate::Postponed => {
             let hold = evidence.postponed.iter();
             hold.map(|hold| format!("it is postponed {hold}; `postpone --clear` lets it go")).collect()

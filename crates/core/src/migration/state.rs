@@ -97,6 +97,8 @@ impl UnitSet {
 pub struct Boundary {
     /// Its plan, which names S0.
     pub plan: PlanRef,
+    /// The old table's own id, where its format has one.
+    pub table: Option<String>,
     /// Units that are in the target.
     pub done: UnitSet,
 }
@@ -108,8 +110,24 @@ pub struct MirrorPosition {
     pub applied: TableVersion,
     /// When that round was settled, or S0 pinned.
     pub at: DateTime<Utc>,
-    /// The rounds' plans, oldest first.
+    /// The plans of the rounds of both ways, oldest first.
     pub plans: Vec<SavedPlan>,
+}
+
+impl MirrorPosition {
+    /// Rounds that have carried rows away from a side.
+    pub fn rounds(&self, from: Side) -> usize {
+        self.plans.iter().filter(|plan| plan.side == from).count()
+    }
+}
+
+/// How far the reverse mirror has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReversePosition {
+    /// The new table's version that the old one holds.
+    pub applied: TableVersion,
+    /// When that round was settled, or readers moved.
+    pub at: DateTime<Utc>,
 }
 
 /// A plan in the migration's folder.
@@ -117,7 +135,9 @@ pub struct MirrorPosition {
 pub struct SavedPlan {
     /// Its digest, which names its file.
     pub digest: String,
-    /// The source version whose files it lists.
+    /// The side whose files it lists.
+    pub side: Side,
+    /// The version of that side whose files it lists.
     pub source: TableVersion,
 }
 
@@ -150,6 +170,8 @@ pub struct Sunset {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Whether deleting them has begun.
+    pub purging: bool,
     /// Whether they have been deleted.
     pub purged: bool,
 }
@@ -179,6 +201,8 @@ pub struct State {
     pub target_created: bool,
     /// The mirror, once S0 is pinned.
     pub mirror: Option<MirrorPosition>,
+    /// The reverse mirror, once every group of readers is on the new table; until the next cutover begins.
+    pub reverse: Option<ReversePosition>,
     /// The highest commit number that was ever intended.
     pub last_commit: CommitNumber,
     /// A commit whose end nobody has seen.
@@ -200,6 +224,8 @@ pub struct State {
     /// Whether late writes to the old table have been carried over since the cutover. What the new table's own writers
     /// had committed just before can no longer be told from its marks.
     pub carried_late: bool,
+    /// Whether the cutover was rehearsed since readers last moved.
+    pub rehearsed: bool,
     /// A switch whose end nobody has seen.
     pub pending_switch: Option<PointerSwitch>,
     /// When readers were last switched to the new table.
@@ -292,7 +318,7 @@ impl State {
                 self.spec_digest = Some(spec_digest.clone());
             }
             Event::Approved { plan_digest, .. } => self.approved = Some(plan_digest.clone()),
-            Event::BoundaryPinned { plan } => self.pin(plan, at),
+            Event::BoundaryPinned { plan, table } => self.pin(plan, table.clone(), at),
             Event::TargetCreated { .. } => {
                 self.target_created = true;
                 self.advance(Phase::Backfill);
@@ -303,7 +329,12 @@ impl State {
                 self.pending_commit = Some(PendingCommit { number: *number, work: work.clone() });
             }
             Event::CommitSettled { number, result } => self.settle(*number, result, at),
+            Event::Followed { side: Side::Old, to } => self.mirror.iter_mut().for_each(|mirror| mirror.applied = to.clone()),
+            Event::Followed { side: Side::New, to } => {
+                self.reverse.iter_mut().for_each(|reverse| reverse.applied = to.clone());
+            }
             Event::Validated(record) => self.validation = Some(record.clone()),
+            Event::Rehearsed { .. } => self.rehearsed = true,
             Event::SwitchIntended(switch) => self.pending_switch = Some(switch.clone()),
             Event::Switched { .. } => self.switched(at),
             Event::SwitchVoid { .. } => self.pending_switch = None,
@@ -312,19 +343,26 @@ impl State {
                 self.stage_failed = Some(StageFailure { alias: alias.clone(), reason: reason.clone() });
             }
             Event::Quarantined { manifest, files, bytes, .. } => {
-                let (files, bytes, purged) = (*files, *bytes, false);
-                self.sunset = Some(Sunset { manifest: manifest.clone(), at, files, bytes, purged });
+                let (files, bytes, purging, purged) = (*files, *bytes, false, false);
+                self.sunset = Some(Sunset { manifest: manifest.clone(), at, files, bytes, purging, purged });
                 self.phase = Phase::Sunset;
             }
-            Event::Purged { .. } => self.sunset.iter_mut().for_each(|sunset| sunset.purged = true),
+            Event::SunsetUndone { .. } => {
+                self.sunset = None;
+                self.phase = Phase::Grace;
+            }
+            Event::PurgeIntended => self.sunset.iter_mut().for_each(|sunset| sunset.purging = true),
+            Event::Purged { .. } => self.sunset.iter_mut().for_each(|sunset| {
+                (sunset.purging, sunset.purged) = (true, true);
+            }),
             Event::Completed => self.phase = Phase::Completed,
             Event::AbortIntended { .. } => self.abort_intended = true,
             Event::Aborted => self.phase = Phase::Aborted,
         }
     }
 
-    fn pin(&mut self, plan: &PlanRef, at: DateTime<Utc>) {
-        self.boundary = Some(Boundary { plan: plan.clone(), done: UnitSet::default() });
+    fn pin(&mut self, plan: &PlanRef, table: Option<String>, at: DateTime<Utc>) {
+        self.boundary = Some(Boundary { plan: plan.clone(), table, done: UnitSet::default() });
         self.mirror = Some(MirrorPosition { applied: plan.source.clone(), at, plans: Vec::new() });
         self.phase = Phase::DualWrite;
     }
@@ -332,15 +370,21 @@ impl State {
     fn settle(&mut self, number: CommitNumber, result: &Settled, at: DateTime<Utc>) {
         let Some(pending) = self.pending_commit.take_if(|pending| pending.number == number) else { return };
         let Settled::Done { files, bytes, .. } = result else { return };
-        self.bytes_written += bytes;
-        self.files_added += files;
+        if !pending.work.is_on_old() {
+            self.bytes_written += bytes;
+            self.files_added += files;
+        }
         match (pending.work, &mut self.boundary, &mut self.mirror) {
             (Work::Backfill { units }, Some(boundary), _) => units.iter().for_each(|unit| boundary.done.insert(*unit)),
             (Work::Mirror { to, plan_digest, .. }, _, Some(mirror)) => {
                 mirror.applied = to.clone();
                 mirror.at = at;
                 self.carried_late |= self.phase == Phase::Grace;
-                mirror.plans.push(SavedPlan { digest: plan_digest, source: to });
+                mirror.plans.push(SavedPlan { digest: plan_digest, side: Side::Old, source: to });
+            }
+            (Work::Reverse { to, plan_digest, .. }, _, Some(mirror)) => {
+                mirror.plans.push(SavedPlan { digest: plan_digest, side: Side::New, source: to.clone() });
+                self.reverse = Some(ReversePosition { applied: to, at });
             }
             _ => {}
         }
@@ -365,9 +409,13 @@ impl State {
                 self.phase = Phase::Grace;
                 self.cut_over_at = Some(at);
                 self.cut_over_target = self.validation.as_ref().map(|validation| validation.target.clone());
+                self.reverse = self.cut_over_target.clone().map(|applied| ReversePosition { applied, at });
             }
             // Some groups are on one side, some on the other, on the way there or back.
-            Side::New => self.phase = Phase::Cutover,
+            Side::New => {
+                self.phase = Phase::Cutover;
+                self.reverse = None;
+            }
             Side::Old if self.phase >= Phase::Cutover && !switch.completes => {
                 self.phase = Phase::Cutover;
                 self.cut_over_at = None;
@@ -376,6 +424,7 @@ impl State {
             // makes the certificate worthless: it is bound to versions, so it needs no rule of its own.
             Side::Old if self.phase >= Phase::Cutover => {
                 self.phase = Phase::Validation;
+                self.rehearsed = false;
                 self.cut_over_at = None;
                 self.stage_failed = None;
             }

@@ -32,12 +32,15 @@ impl Event {
                 bytes(plan.summary.total.bytes)
             ),
             Self::Approved { plan_digest, by } => format!("plan {} was approved by {}", digest(plan_digest), word(by)),
-            Self::BoundaryPinned { plan } => {
+            Self::BoundaryPinned { plan, .. } => {
                 format!("S0 is {}, {} to move", version(&plan.source), plural(plan.summary.units, "unit"))
             }
             Self::TargetCreated { version: at } => format!("the new table exists, at {}", version(at)),
             Self::CommitIntended { number, work } => format!("commit {number} is intended: {}", of_work(work)),
             Self::CommitSettled { number, result } => format!("commit {number} {}", of_result(result)),
+            Self::Followed { side, to } => {
+                format!("the {} table is at {} by this migration's own commits", side_name(*side), version(to))
+            }
             Self::Validated(record) => format!(
                 "{}{}, certificate {}, {}",
                 verdict(record.verdict),
@@ -63,16 +66,22 @@ impl Event {
                     word(&shut.join("; "))
                 )
             }
+            Self::Rehearsed { forward_ms, back_ms, irreversible } => {
+                let but = irreversible.as_ref().map(|reason| format!("; a rollback would lose writes of others: {reason}"));
+                format!("the cutover was rehearsed, {forward_ms} ms forward, {back_ms} ms back{}", but.unwrap_or_default())
+            }
             Self::SwitchIntended(switch) => of_switch(switch),
             Self::Switched { number } => format!("the alias points there (pointer {number})"),
             Self::StagePassed { alias } => format!("readers of {alias} have been well for their bake time"),
             Self::StageFailed { alias, reason } => {
                 format!("readers of {alias} are not well, the health command {}", word(reason))
             }
-            Self::SwitchVoid { number } => format!("pointer {number} was taken by another; the switch did not happen"),
+            Self::SwitchVoid { number } => format!("pointer {number} was not written; the switch did not happen"),
             Self::Quarantined { files, bytes: size, kept, .. } => {
                 format!("{} of the old table may go, {}; {kept} kept", plural(*files, "file"), bytes(*size))
             }
+            Self::SunsetUndone { reason, by } => format!("the old table stays, by {}: {}", word(by), word(reason)),
+            Self::PurgeIntended => "the listed files of the old table are about to be deleted".to_owned(),
             Self::Purged { files, bytes: size } => format!("{} deleted, {}", plural(*files, "file"), bytes(*size)),
             Self::Completed => "the migration is over".to_owned(),
             Self::AbortIntended { reason } => format!("what this migration created is to be dropped: {}", word(reason)),
@@ -119,6 +128,13 @@ fn of_work(work: &Work) -> String {
         },
         Work::Mirror { round, to, superseded_files, .. } => {
             format!("mirror, round {round}, up to {}, {} superseded", version(to), plural(*superseded_files, "source file"))
+        }
+        Work::Reverse { round, to, superseded_files, .. } => {
+            format!("reverse mirror, round {round}, up to {}, {} superseded", version(to), plural(*superseded_files, "file"))
+        }
+        Work::Repartition { fields } if fields.is_empty() => "the new table's other writers partition no more".to_owned(),
+        Work::Repartition { fields } => {
+            format!("the new table's other writers partition by {}", word(&fields.join(", ")))
         }
     }
 }

@@ -106,7 +106,7 @@ impl Transition {
             Command::Approve => Self::Approve,
             Command::DualWrite => Self::DualWrite,
             Command::Backfill => Self::Backfill,
-            Command::Mirror => return None,
+            Command::Mirror | Command::Repartition | Command::UndoSunset => return None,
             Command::Validate => Self::Validate,
             Command::Cutover => Self::Cutover,
             Command::Rollback => Self::Rollback,

@@ -37,3 +37,4 @@ pub use secret::{MissingVariable, Place, Secret};
 pub use sizes::{ByteSize, Span};
 pub use sort::SortColumn;
 pub use template::{TemplateInput, template};
+pub use text::{parse_field as parse_partition_field, print_field as print_partition_field};

@@ -402,6 +402,17 @@ pub struct Cutover {
     /// Groups of readers that move before those of `alias`, in this order, each watched before the next moves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,
+    /// A program with its arguments that moves readers which do not resolve the alias, and tells where they are
+    /// (docs/playbook.md). It is run before each alias moves; its failure leaves readers and alias where they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Whether the cutover wants a rehearsal (`cutover --rehearse`) since the last one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearsal: bool,
+    /// Whether what is written to the new table after the cutover is carried back to the old one until the sunset, so that a
+    /// rollback loses nothing.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub reverse: bool,
     /// How long the readers of `alias` are watched after they moved.
     #[serde(default = "no_time", skip_serializing_if = "is_no_time")]
     pub bake: Span,
@@ -427,6 +438,14 @@ pub struct Stage {
     /// 0 takes every group back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(flag: &bool) -> bool {
+    *flag
 }
 
 fn no_time() -> Span {

@@ -50,8 +50,8 @@ pub(super) fn is_alias(name: &str) -> bool {
     is_name(&name.replace('.', "_")) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
-/// Reads one partition field.
-pub(super) fn parse_field(text: &str) -> Option<PartitionField> {
+/// Reads one partition field in the notation of `target.partitioning`: `month(date)`, `bucket(16, origin)`, `origin`.
+pub fn parse_field(text: &str) -> Option<PartitionField> {
     let text = text.trim();
     let Some((name, rest)) = text.split_once('(') else {
         return (!text.is_empty() && !text.contains(')')).then(|| PartitionField::new(text, Transform::Identity));
@@ -73,7 +73,7 @@ pub(super) fn parse_field(text: &str) -> Option<PartitionField> {
 }
 
 /// The notation of one partition field; [`parse_field`] reads it back.
-pub(super) fn print_field(field: &PartitionField) -> String {
+pub fn print_field(field: &PartitionField) -> String {
     let column = &field.column;
     match field.transform {
         Transform::Identity if column.contains(['(', ')']) => format!("identity({column})"),

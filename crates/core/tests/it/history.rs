@@ -59,7 +59,7 @@ fn life(by: &str) -> Vec<Entry<Event>> {
         (2, taken("approve")),
         (2, Event::Approved { plan_digest: plan.digest.clone(), by: by.into() }),
         (3, taken("dual-write")),
-        (3, Event::BoundaryPinned { plan }),
+        (3, Event::BoundaryPinned { plan, table: None }),
         (3, Event::TargetCreated { version: version("iceberg:none") }),
         (4, taken("backfill")),
         (4, Event::CommitIntended { number, work: Work::Backfill { units: vec![1] } }),

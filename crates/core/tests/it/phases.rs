@@ -69,7 +69,7 @@ fn outcomes(state: &State, command: Command) -> Vec<Vec<Event>> {
         }
         Command::Approve => vec![vec![Event::Approved { plan_digest: plan().digest, by: "me".into() }]],
         Command::DualWrite => vec![vec![
-            Event::BoundaryPinned { plan: plan() },
+            Event::BoundaryPinned { plan: plan(), table: None },
             Event::SwitchIntended(switch(state, GROUPS[0], Side::Old)),
             Event::Switched { number: 1 },
             Event::SwitchIntended(switch(state, GROUPS[1], Side::Old)),
@@ -81,6 +81,11 @@ fn outcomes(state: &State, command: Command) -> Vec<Vec<Event>> {
             .filter(|unit| state.boundary.as_ref().is_some_and(|boundary| !boundary.done.contains(*unit)))
             .map(|unit| vec![intended(Work::Backfill { units: vec![unit] }), done.clone()])
             .collect(),
+        Command::Mirror if state.phase == Phase::Grace => {
+            let round = Work::Reverse { round: 1, to: version("t1"), plan_digest: "p".into(), superseded_files: 0 };
+            let followed = Event::Followed { side: Side::Old, to: version("s0") };
+            vec![vec![], vec![intended(round), done, followed]]
+        }
         Command::Mirror => {
             let round = Work::Mirror { round: 1, to: version("s0"), plan_digest: "p".into(), superseded_files: 0 };
             vec![vec![], vec![intended(round), done]]
@@ -96,8 +101,10 @@ fn outcomes(state: &State, command: Command) -> Vec<Vec<Event>> {
         Command::Sunset if state.sunset.is_none() => {
             vec![vec![Event::Quarantined { manifest: "m".into(), files: 1, bytes: 1, kept: 0 }]]
         }
-        Command::Sunset => vec![vec![Event::Purged { files: 1, bytes: 1 }, Event::Completed]],
+        Command::Sunset => vec![vec![Event::PurgeIntended, Event::Purged { files: 1, bytes: 1 }, Event::Completed]],
+        Command::UndoSunset => vec![vec![Event::SunsetUndone { reason: "r".into(), by: "me".into() }]],
         Command::Reconcile => reconciled(state),
+        Command::Repartition => vec![vec![intended(Work::Repartition { fields: vec!["day".into()] }), done]],
         Command::Abort => vec![vec![Event::AbortIntended { reason: "r".into() }, Event::Aborted]],
     }
 }
@@ -182,11 +189,12 @@ fn late() -> DateTime<Utc> {
 }
 
 /// Worlds that a runner may find: as it left it, and with somebody else's writes on either side.
-fn views() -> [Evidence; 3] {
+fn views() -> [Evidence; 4] {
     let sound = evidence("s0", "t1", late());
     let late_writes = Evidence { source: Some(version("s1")), ..sound.clone() };
     let rogue = Evidence { foreign: vec![version("t1")], accept_loss: true, ..sound.clone() };
-    [sound, late_writes, rogue]
+    let written = Evidence { foreign: vec![version("t1")], carries_back: true, ..sound.clone() };
+    [sound, late_writes, rogue, written]
 }
 
 /// Every reachable state, with a shortest way to it. A prefix of a command's events is a state too: the runner was killed.
@@ -310,6 +318,11 @@ fn until_the_purge_one_command_goes_back_and_after_it_none_does() {
         }
         if purged {
             assert!(matches!(rollback, Decision::Refused(_)), "{path:?}");
+        }
+        let undo = decide(state, Command::UndoSunset, &evidence("s0", "t1", late()));
+        if state.phase == Phase::Sunset {
+            let begun = state.sunset.as_ref().is_some_and(|sunset| sunset.purging);
+            assert_eq!(undo == Decision::Proceed, !begun, "the way back from quarantine: {path:?}");
         }
     }
 }

@@ -81,6 +81,10 @@ pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Resul
         let advice = "rewrite the file without the rows; nothing was committed";
         return Err(unsupported(path, "deleted rows of a file that stays (Lakeshift writes no deletion vectors)", advice));
     }
+    if request.repartition.is_some() {
+        let advice = "plan a migration to the other partitioning; nothing was committed";
+        return Err(unsupported(table.storage().location(), "another partitioning of a live Delta table", advice));
+    }
     let request = &with_relative_paths(table, request)?;
     let mut footers = None;
     for _ in 0..ATTEMPTS_MAX {
@@ -142,7 +146,7 @@ async fn settled(table: &DeltaTable, request: &CommitRequest, loaded: &Loaded) -
     if epoch.is_some_and(|epoch| epoch > request.epoch) {
         return Ok(epoch.map(|current| CommitOutcome::Fenced { current }));
     }
-    let done = number.is_some_and(|number| number >= request.number);
+    let done = !request.is_fence() && number.is_some_and(|number| number >= request.number);
     Ok(done.then(|| CommitOutcome::AlreadyCommitted(version_text(loaded.version))))
 }
 
@@ -237,7 +241,7 @@ fn lines(
     let origin = Origin {
         migration: &request.migration,
         epoch: request.epoch,
-        number: Some(request.number),
+        number: (!request.is_fence()).then_some(request.number),
         now_ms,
         read_version: Some(loaded.version),
     };

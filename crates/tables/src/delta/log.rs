@@ -34,6 +34,8 @@ pub(super) struct Log {
 /// One version, without its files.
 pub(super) struct Loaded {
     pub(super) version: u64,
+    /// The table's own id.
+    pub(super) id: String,
     pub(super) schema: TableSchema,
     pub(super) partition: PartitionSpec,
     pub(super) properties: BTreeMap<String, String>,
@@ -93,6 +95,7 @@ impl Log {
         let fields = columns.into_iter().map(|column| PartitionField::new(column, Transform::Identity)).collect();
         Ok(Loaded {
             version: snapshot.version(),
+            id: metadata["id"].as_str().unwrap_or_default().to_owned(),
             schema,
             partition: PartitionSpec { fields },
             properties,
@@ -173,13 +176,19 @@ impl Log {
             return;
         }
         let mut table = deltalake::DeltaTable::new(self.store());
-        let written = async {
+        let runtime = tokio::runtime::Handle::current();
+        let written = async move {
             table.load_version(version).await?;
             deltalake::checkpoints::create_checkpoint(&table, None).await
         };
-        if let Err(error) = written.await {
-            tracing::warn!(table = self.storage.location(), version, %error, "no checkpoint was written; the commit stands");
-        }
+        // The library waits for the store on the thread that calls it. On the runtime's only worker it would wait for itself.
+        let written = tokio::task::spawn_blocking(move || runtime.block_on(written)).await;
+        let error = match written {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(table = self.storage.location(), version, %error, "no checkpoint was written; the commit stands");
     }
 
     fn json<T>(&self, result: serde_json::Result<T>) -> Result<T, TableError> {

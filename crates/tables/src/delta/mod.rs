@@ -111,6 +111,10 @@ impl TableFormat for DeltaTable {
         self.storage().location()
     }
 
+    async fn identity(&self) -> Result<Option<String>, TableError> {
+        Ok(Some(self.log.load(None).await?.id))
+    }
+
     async fn snapshot(&self, version: Option<&TableVersion>) -> Result<Snapshot, TableError> {
         let loaded = match version {
             Some(version) => self.load(version).await?,

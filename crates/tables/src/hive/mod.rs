@@ -1,9 +1,11 @@
-//! Parquet files in `column=value` folders without a log: [`HiveTable`], which can only be read.
+//! Parquet files in `column=value` folders without a log: [`HiveTable`], which is read, and written as the old side of a
+//! reverse mirror alone.
 //!
 //! A version is the digest of an [`Inventory`]: every visible file with its size and what the store says of its content.
 //! A path is authoritative for its partition columns: where the file has such a column too, the path's value is what the
 //! table shows, and comparing the two is left to whoever reads the rows.
 
+mod commit;
 mod footers;
 mod inventory;
 mod listing;
@@ -25,10 +27,13 @@ use lakeshift_core::table::{
     Marks, MigrationId, Snapshot, TableError, TableFormat, TableVersion,
 };
 
+use lakeshift_journal::{Clock, Rng};
+
 use crate::footer::{Int96, footer_bytes, parse_footer_with, side_by_side, unsupported};
 use crate::storage::{changed_since_listed, outside_error};
 use footers::Footers;
 
+pub use commit::staging;
 pub use inventory::{Inventory, InventoryFile, Quarantined};
 
 /// Inventories that are kept in memory: the pinned one, the last one and the current one.
@@ -73,13 +78,21 @@ pub struct HiveTable {
     inventories: Option<Storage>,
     known: Arc<Mutex<VecDeque<Arc<Inventory>>>>,
     footers: Arc<Mutex<Footers>>,
+    writing: Option<Writing>,
+}
+
+/// What a commit needs beside the folder.
+#[derive(Debug, Clone)]
+struct Writing {
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
 }
 
 impl HiveTable {
     /// The table below `storage`.
     pub fn new(storage: Storage) -> Self {
         let (declared, known, footers) = (Declared::default(), Arc::default(), Arc::default());
-        Self { storage, declared, inventories: None, known, footers }
+        Self { storage, declared, inventories: None, known, footers, writing: None }
     }
 
     /// Declares the types of partition columns. The others' are proven: a type is taken only where every value prints
@@ -101,6 +114,13 @@ impl HiveTable {
     #[must_use]
     pub fn with_int96_instants(mut self) -> Self {
         self.declared.int96_is_instant = true;
+        self
+    }
+
+    /// Lets files be added and removed; without it the table is only read.
+    #[must_use]
+    pub fn with_writing(mut self, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
+        self.writing = Some(Writing { clock, rng });
         self
     }
 
@@ -192,6 +212,10 @@ impl HiveTable {
         Ok(parse_footer_with(path.as_ref(), &bytes, file.size_bytes, int96)?.facts())
     }
 
+    fn writing(&self) -> Result<&Writing, TableError> {
+        self.writing.as_ref().ok_or_else(|| self.read_only())
+    }
+
     fn read_only(&self) -> TableError {
         unsupported(self.storage.location(), "writing to a Hive-style folder", "name a Delta or Iceberg table as the target")
     }
@@ -254,11 +278,11 @@ impl TableFormat for HiveTable {
         Err(self.read_only())
     }
 
-    async fn commit(&self, _request: &CommitRequest) -> Result<CommitOutcome, TableError> {
-        Err(self.read_only())
+    async fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, TableError> {
+        commit::commit(self, self.writing()?, request).await
     }
 
-    async fn marks(&self, _migration: &MigrationId) -> Result<Marks, TableError> {
-        Err(self.read_only())
+    async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError> {
+        commit::marks(self, self.writing()?, migration).await
     }
 }

@@ -12,7 +12,7 @@ use crate::footer::unsupported;
 use crate::text::parse;
 
 /// How Hive and Spark write null.
-const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+pub(super) const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The segments of one path: names and decoded texts, outermost first; `None` is null.
 pub(super) type PathValues = Vec<(String, Option<String>)>;

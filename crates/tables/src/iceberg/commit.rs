@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, Snapshot, Summary,
-    TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, PartitionSpecRef, Snapshot,
+    Summary, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
 };
-use lakeshift_core::table::{CommitOutcome, CommitRequest, TableError, TableVersion};
+use lakeshift_core::table::{CommitOutcome, CommitRequest, MigrationId, TableError, TableVersion};
 use lakeshift_journal::RngExt;
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ use super::fault::{bad_json, damaged, unsupported};
 use super::manifests::{self, List, Loaded, Writer};
 use super::metrics::Target;
 use super::summary::Changes;
-use super::{IcebergTable, delete_files, expire, marks, schema, sizing, summary};
+use super::{IcebergTable, delete_files, expire, marks, partition, schema, sizing, summary};
 
 /// How often a commit that lost its race is validated and tried anew.
 const ATTEMPTS_MAX: usize = 10;
@@ -26,6 +26,7 @@ const ATTEMPTS_MAX: usize = 10;
 /// New files as metadata describes them, and for which schema and spec.
 struct Described {
     target: Target,
+    spec: PartitionSpecRef,
     files: Vec<DataFile>,
 }
 
@@ -44,16 +45,17 @@ impl IcebergTable {
                 return Ok(answer);
             }
             self.check_writable(&base)?;
-            if let Some(reason) = moved_spec(&base.metadata, request) {
-                return Ok(CommitOutcome::Conflict { reason });
-            }
+            let spec = match own_spec(&base.metadata, &request.migration) {
+                Ok(spec) => spec,
+                Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
+            };
             let live = self.manifests_of(&base.metadata, request).await?;
             let change = match Change::new(self, request, &base.metadata, &live)? {
                 Ok(change) => change,
                 Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
             };
-            let files = self.described(&mut described, &base.metadata, request).await?;
-            if let Some(version) = self.attempt(request, &base, &live, &change, files).await? {
+            let described = self.described(&mut described, &base.metadata, spec, request).await?;
+            if let Some(version) = self.attempt(request, &base, &live, &change, described).await? {
                 return Ok(CommitOutcome::Committed(version));
             }
         }
@@ -76,14 +78,19 @@ impl IcebergTable {
         &self,
         described: &'d mut Option<Described>,
         metadata: &TableMetadata,
+        spec: &PartitionSpecRef,
         request: &CommitRequest,
-    ) -> Result<&'d [DataFile], TableError> {
-        if described.as_ref().is_none_or(|known| !known.target.fits(metadata)) {
-            let target = Target::of(metadata);
-            let files = target.describe(&self.places, &request.add).await?;
-            *described = Some(Described { target, files });
-        }
-        Ok(described.as_ref().map_or(&[], |known| known.files.as_slice()))
+    ) -> Result<&'d Described, TableError> {
+        let known = described.take().filter(|known| known.target.fits(metadata, spec));
+        let now = match known {
+            Some(known) => known,
+            None => {
+                let target = Target::new(self.name(), metadata, spec)?;
+                let files = target.describe(&self.places, &request.add).await?;
+                Described { target, spec: spec.clone(), files }
+            }
+        };
+        Ok(described.insert(now))
     }
 
     /// One attempt on top of `base`; `None` when another writer was first.
@@ -93,7 +100,7 @@ impl IcebergTable {
         base: &Base,
         live: &[Loaded],
         change: &Change<'_>,
-        files: &[DataFile],
+        new: &Described,
     ) -> Result<Option<TableVersion>, TableError> {
         let metadata = &base.metadata;
         let snapshot_id = self.fresh_snapshot_id(metadata);
@@ -102,7 +109,7 @@ impl IcebergTable {
         let mut builder = TableMetadataBuilder::new_from_metadata(metadata.clone(), Some(base.location.clone()));
         let mut writer = Writer::new(&self.places, metadata, snapshot_id, nonce);
         if self.makes_snapshot(request) {
-            let written = self.write_files(&mut writer, request, metadata, live, change, files).await?;
+            let written = self.write_files(&mut writer, request, metadata, live, change, new).await?;
             let snapshot = Snapshot::builder()
                 .with_snapshot_id(snapshot_id)
                 .with_parent_snapshot_id(metadata.current_snapshot_id())
@@ -120,11 +127,17 @@ impl IcebergTable {
                 builder = expire::apply(builder, self.name(), metadata, rule, now_ms)?;
             }
         }
-        let properties = HashMap::from([
-            (marks::commit_key(&request.migration), request.number.to_string()),
+        if let Some(partition) = &request.repartition {
+            let spec = partition::unbound(self.name(), partition, metadata.current_schema())?;
+            builder = builder.add_default_partition_spec(spec).map_err(|source| self.refused(source))?;
+        }
+        let mut properties = HashMap::from([
             (marks::epoch_key(&request.migration), request.epoch.to_string()),
             (marks::nonce_key(&request.migration), nonce.to_string()),
         ]);
+        if !request.is_fence() {
+            properties.insert(marks::commit_key(&request.migration), request.number.to_string());
+        }
         let next = builder
             .set_properties(properties)
             .and_then(TableMetadataBuilder::build)
@@ -147,9 +160,10 @@ impl IcebergTable {
         metadata: &TableMetadata,
         live: &[Loaded],
         change: &Change<'_>,
-        files: &[DataFile],
+        new: &Described,
     ) -> Result<Written, TableError> {
-        let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
+        let schema = metadata.current_schema();
+        let Described { spec, files, .. } = new;
         let marked = change.marked(&self.places, request, files, spec)?;
         let (deletes, delete_manifests) = delete_files::write(writer, &self.places, request, schema, &marked).await?;
         let mut manifests = Vec::new();
@@ -206,9 +220,9 @@ impl IcebergTable {
         Ok(())
     }
 
-    /// A commit that only fences makes a snapshot where the catalogue could not see it otherwise.
+    /// A commit that changes no row makes a snapshot where the catalogue could not see it otherwise.
     fn makes_snapshot(&self, request: &CommitRequest) -> bool {
-        !request.is_fence() || self.catalog.server_writes_metadata()
+        !request.keeps_rows() || self.catalog.server_writes_metadata()
     }
 
     pub(super) fn refused(&self, source: iceberg::Error) -> TableError {
@@ -239,19 +253,17 @@ async fn carry_on(writer: &mut Writer<'_>, live: &[Loaded], change: &Change<'_>)
     Ok(manifests)
 }
 
-/// Why new files do not fit any more: a table that the migration created has the spec 0 of its plan, which the files'
-/// partition values are of; somebody has made another spec the table's.
-fn moved_spec(metadata: &TableMetadata, request: &CommitRequest) -> Option<String> {
-    let spec = metadata.default_partition_spec();
-    let moved = spec.spec_id() != create::SPEC_ID && marks::is_created_by(metadata, &request.migration);
-    (moved && !request.is_fence()).then(|| {
-        let fields = spec.fields().iter().map(|field| format!("{}({})", field.transform, field.name));
+/// The spec that a migration's files are of, whatever has become the default for other writers since: in a table that it
+/// created that of its plan. The inner error is the conflict's reason.
+fn own_spec<'m>(metadata: &'m TableMetadata, migration: &MigrationId) -> Result<&'m PartitionSpecRef, String> {
+    if !marks::is_created_by(metadata, migration) {
+        return Ok(metadata.default_partition_spec());
+    }
+    metadata.partition_spec_by_id(create::SPEC_ID).ok_or_else(|| {
         format!(
-            "somebody has changed the table's partition spec from {} to {}, now [{}]; nothing was changed. Make the former the \
-             default again by the program that changed it, or abort and plan a migration to the new partitioning",
-            create::SPEC_ID,
-            spec.spec_id(),
-            fields.collect::<Vec<_>>().join(", ")
+            "somebody has removed partition spec {} from the table, which the migration's files are of; nothing was changed. Abort \
+             and plan a migration to the present partitioning",
+            create::SPEC_ID
         )
     })
 }

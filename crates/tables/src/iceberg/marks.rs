@@ -51,7 +51,8 @@ pub(super) fn numbers(
     Ok((number(commit_key(migration))?.map(CommitNumber), number(epoch_key(migration))?.map(Epoch)))
 }
 
-/// Whether the table's own state already answers a request. A fenced runner hears that first, whatever it asks.
+/// Whether the table's own state already answers a request. A fenced runner hears that first, whatever it asks; a fence has no
+/// number that could be there.
 pub(super) fn answer(
     table: &str,
     metadata: &TableMetadata,
@@ -61,7 +62,7 @@ pub(super) fn answer(
     if let Some(current) = epoch.filter(|epoch| *epoch > request.epoch) {
         return Ok(Some(CommitOutcome::Fenced { current }));
     }
-    let done = number.is_some_and(|number| number >= request.number);
+    let done = !request.is_fence() && number.is_some_and(|number| number >= request.number);
     Ok(done.then(|| CommitOutcome::AlreadyCommitted(version(metadata.current_snapshot_id()))))
 }
 

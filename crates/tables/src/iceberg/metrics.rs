@@ -30,23 +30,25 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The current schema and spec.
-    pub fn of(metadata: &TableMetadata) -> Self {
-        let spec = metadata.default_partition_spec().clone();
+    /// The current schema, and one of the table's specs.
+    ///
+    /// # Errors
+    /// A spec of columns that the schema no longer has.
+    pub fn new(table: &str, metadata: &TableMetadata, spec: &PartitionSpecRef) -> Result<Self, TableError> {
+        let types = spec.partition_type(metadata.current_schema());
         let identity = spec.fields().iter().filter(|field| field.transform == Transform::Identity);
-        Self {
+        Ok(Self {
             schema: metadata.current_schema().clone(),
             columns: schema::from_iceberg(metadata.current_schema()),
-            partition_type: metadata.default_partition_type().clone(),
+            partition_type: types.map_err(|source| damaged(table, "its partitioning does not fit its columns", source))?,
             constants: identity.map(|field| field.source_id).collect(),
-            spec,
-        }
+            spec: spec.clone(),
+        })
     }
 
-    /// Whether files described for this are described for `metadata` too.
-    pub fn fits(&self, metadata: &TableMetadata) -> bool {
-        self.schema.schema_id() == metadata.current_schema_id()
-            && self.spec.spec_id() == metadata.default_partition_spec_id()
+    /// Whether files described for this are described for `metadata` and `spec` too.
+    pub fn fits(&self, metadata: &TableMetadata, spec: &PartitionSpecRef) -> bool {
+        self.schema.schema_id() == metadata.current_schema_id() && self.spec.spec_id() == spec.spec_id()
     }
 
     /// Describes files by their footers, in their order, a bounded number at one time.

@@ -216,6 +216,10 @@ impl TableFormat for IcebergTable {
         self.name()
     }
 
+    async fn identity(&self) -> Result<Option<String>, TableError> {
+        Ok(Some(self.base().await?.metadata.uuid().to_string()))
+    }
+
     async fn snapshot(&self, version: Option<&TableVersion>) -> Result<Snapshot, TableError> {
         let base = self.base().await?;
         let snapshot = match version {

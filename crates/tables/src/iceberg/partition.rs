@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use iceberg::spec::{
     DataFile, Literal, PartitionField as IcebergField, PartitionSpec as IcebergSpec, PartitionSpecRef, PrimitiveType,
-    Schema, Struct, StructType, TableMetadata, Transform as IcebergTransform, UnboundPartitionField,
+    Schema, Struct, StructType, TableMetadata, Transform as IcebergTransform, UnboundPartitionField, UnboundPartitionSpec,
 };
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::table::TableError;
@@ -17,17 +17,7 @@ use super::values::{from_literal, to_datum};
 pub(super) fn to_iceberg(table: &str, spec: &PartitionSpec, schema: &Schema) -> Result<IcebergSpec, TableError> {
     let mut builder = IcebergSpec::builder(schema.clone()).with_spec_id(0);
     for field in &spec.fields {
-        let column = schema.as_struct().fields().iter().find(|column| column.name == field.column).ok_or_else(|| {
-            let advice = "partition by a top-level column of the table";
-            unsupported(table, format!("partition column {}, which it does not have", field.column), advice)
-        })?;
-        let unbound = UnboundPartitionField {
-            source_id: column.id,
-            field_id: None,
-            name: field.name.clone(),
-            transform: to_transform(field.transform),
-        };
-        builder = builder.add_unbound_field(unbound).map_err(|source| {
+        builder = builder.add_unbound_field(unbound_field(table, field, schema)?).map_err(|source| {
             let object = format!("partition field {} of {table}", field.name);
             damaged(object, "Iceberg does not take it; rename the field or choose another transform", source)
         })?;
@@ -39,12 +29,35 @@ pub(super) fn to_iceberg(table: &str, spec: &PartitionSpec, schema: &Schema) -> 
     Ok(spec)
 }
 
-/// The partition fields by which all of a snapshot's files are told apart: those of the default spec that every spec with
-/// live files has, void ones left out.
+/// A spec for a table that has others: it gets its number, and each field that of a former one where it is the same.
+pub(super) fn unbound(table: &str, spec: &PartitionSpec, schema: &Schema) -> Result<UnboundPartitionSpec, TableError> {
+    // What a manifest of it could not say is refused before anybody writes one.
+    to_iceberg(table, spec, schema)?;
+    let fields = spec.fields.iter().map(|field| unbound_field(table, field, schema)).collect::<Result<Vec<_>, _>>()?;
+    let builder = UnboundPartitionSpec::builder().add_partition_fields(fields);
+    let builder = builder.map_err(|source| damaged(table, "its partitioning is no Iceberg partition spec", source))?;
+    Ok(builder.build())
+}
+
+fn unbound_field(table: &str, field: &PartitionField, schema: &Schema) -> Result<UnboundPartitionField, TableError> {
+    let column = schema.as_struct().fields().iter().find(|column| column.name == field.column).ok_or_else(|| {
+        let advice = "partition by a top-level column of the table";
+        unsupported(table, format!("partition column {}, which it does not have", field.column), advice)
+    })?;
+    let (name, transform) = (field.name.clone(), to_transform(field.transform));
+    Ok(UnboundPartitionField { source_id: column.id, field_id: None, name, transform })
+}
+
+/// The partition fields by which all of a snapshot's files are told apart: those that every spec with live files has, void
+/// ones left out.
 pub(super) fn shared(metadata: &TableMetadata, used: &BTreeSet<i32>) -> Vec<IcebergField> {
     let specs = || used.iter().filter_map(|id| metadata.partition_spec_by_id(*id));
     let has = |spec: &PartitionSpecRef, field: &IcebergField| spec.fields().iter().any(|other| same(field, other));
-    let fields = metadata.default_partition_spec().fields().iter();
+    let default = metadata.default_partition_spec();
+    let fields = match specs().next_back() {
+        Some(newest) if !used.contains(&default.spec_id()) => newest.fields().iter(),
+        _ => default.fields().iter(),
+    };
     let told = fields.filter(|field| field.transform != IcebergTransform::Void && specs().all(|spec| has(spec, field)));
     told.cloned().collect()
 }

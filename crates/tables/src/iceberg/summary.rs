@@ -86,13 +86,13 @@ pub(super) fn summary(changes: &Changes<'_>, previous: Option<&Summary>) -> Summ
     let marks = [
         (equality, carried.unwrap_or_else(|| "0".to_owned())),
         (marks::MIGRATION, request.migration.0.clone()),
-        (marks::COMMIT, request.number.to_string()),
         (marks::EPOCH, request.epoch.to_string()),
         ("engine-name", "lakeshift".to_owned()),
     ];
     let counts = counts.into_iter().filter(|(_, number)| *number > 0).chain(totals);
     let counts = counts.map(|(key, number)| (key, number.to_string()));
-    let additional_properties = counts.chain(marks).map(|(key, value)| (key.to_owned(), value)).collect();
+    let number = (!request.is_fence()).then(|| (marks::COMMIT, request.number.to_string()));
+    let additional_properties = counts.chain(marks).chain(number).map(|(key, value)| (key.to_owned(), value)).collect();
     Summary { operation: operation(changes), additional_properties }
 }
 

@@ -18,6 +18,8 @@ mod fuzz;
 #[cfg(test)]
 mod hive;
 #[cfg(test)]
+mod hive_commit;
+#[cfg(test)]
 mod hudi;
 #[cfg(test)]
 mod iceberg;

@@ -1,12 +1,14 @@
 //! Which operation fails and how, the numbering, and the history.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lakeshift_journal::{Clock, SystemClock};
 use object_store::path::Path;
 use object_store::{Error, Result};
+
+use super::chaos::Chaos;
 
 /// The fault to inject; the number is that of an operation, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,7 @@ pub(super) struct Shared {
     pub plan: FaultPlan,
     pub counted: Counted,
     pub latency: Duration,
+    pub chaos: Option<Arc<Chaos>>,
     state: Mutex<State>,
 }
 
@@ -91,26 +94,30 @@ struct State {
 }
 
 /// What happens to one operation.
-enum Fate {
+pub(super) enum Fate {
     Works,
     FailsWithoutEffect(&'static str),
     FailsAfterEffect(&'static str),
 }
 
 const CRASHED: &str = "injected: the process has crashed";
-const LOST: &str = "injected: the response was lost";
+pub(super) const UNAVAILABLE: &str = "injected: 503, the service is unavailable";
+pub(super) const LOST: &str = "injected: the response was lost";
 const FAILED: &str = "injected: the request failed";
 
 impl Shared {
-    pub fn new(plan: FaultPlan, counted: Counted, latency: Duration) -> Self {
-        Self { plan, counted, latency, state: Mutex::default() }
+    pub fn new(plan: FaultPlan, counted: Counted, latency: Duration, chaos: Option<Arc<Chaos>>) -> Self {
+        Self { plan, counted, latency, chaos, state: Mutex::default() }
     }
 
     /// Numbers `operation` when first polled, and carries it out or not as the plan says.
     pub async fn run<T>(&self, kind: OperationKind, path: &Path, operation: impl Future<Output = Result<T>>) -> Result<T> {
         // Every operation is a point where a scheduler may let another task run first.
         tokio::task::yield_now().await;
-        let fate = self.begin(kind, path);
+        let fate = match (self.begin(kind, path), &self.chaos) {
+            (Fate::Works, Some(chaos)) => chaos.fate().await,
+            (planned, _) => planned,
+        };
         if !self.latency.is_zero() {
             SystemClock::new().sleep(self.latency).await;
         }

@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use lakeshift_core::equivalence::{CellKey, CellPrint, Fingerprint, FingerprintShape, ValidationKey};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::FileEntry;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -80,10 +80,15 @@ impl Kept {
                 return Ok(Self { folder, shape: found });
             }
         }
-        let folder = root.child(&format!("{:04}", newest.unwrap_or(0) + 1));
-        let shape = shape(draw_key());
-        write(&folder, SHAPE, &shape).await?;
-        Ok(Self { folder, shape })
+        let own = shape(draw_key());
+        // A runner that was thought dead may begin a folder as well: sums under two keys in one would contradict each other.
+        for number in newest.unwrap_or(0) + 1.. {
+            let folder = root.child(&format!("{number:04}"));
+            if begin(&folder, &own).await? {
+                return Ok(Self { folder, shape: own });
+            }
+        }
+        unreachable!("a migration has not begun 4 billion folders of sums")
     }
 
     pub(super) fn shape(&self) -> &FingerprintShape {
@@ -162,6 +167,20 @@ async fn newest(root: &Storage) -> Result<Option<u32>, Error> {
     let listed = root.store().list_with_delimiter(Some(root.prefix())).await.map_err(failed)?;
     let numbers = listed.common_prefixes.iter().filter_map(|folder| folder.filename()?.parse().ok());
     Ok(numbers.max())
+}
+
+/// Makes a folder one of this shape; false where somebody else was first, whatever the store answered.
+async fn begin(folder: &Storage, shape: &FingerprintShape) -> Result<bool, Error> {
+    let object = folder.url_of(SHAPE);
+    let json = serde_json::to_vec(shape).map_err(|source| Error::Json { object: object.clone(), source })?;
+    let options = PutOptions::from(PutMode::Create);
+    match folder.store().put_opts(&folder.resolve(SHAPE)?, json.into(), options).await {
+        Ok(_) => Ok(true),
+        Err(source) => match read::<FingerprintShape>(folder, SHAPE).await? {
+            Some(found) => Ok(found == *shape),
+            None => Err(Error::Store { action: "write", object, source }),
+        },
+    }
 }
 
 async fn read<T: for<'de> Deserialize<'de>>(folder: &Storage, name: &str) -> Result<Option<T>, Error> {

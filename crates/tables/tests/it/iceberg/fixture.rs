@@ -146,6 +146,7 @@ pub fn request(number: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest
         add,
         remove,
         deletes: BTreeMap::new(),
+        repartition: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use deltalake::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use lakeshift_core::table::{FileEntry, TableError, TableFormat, with_deletes};
+use lakeshift_core::table::{CommitRequest, FileEntry, MigrationId, NewFile, TableError, TableFormat, with_deletes};
 use lakeshift_core::value::Value;
 use lakeshift_tables::iceberg::IcebergTable;
 use object_store::ObjectStoreExt;
@@ -194,6 +194,11 @@ async fn a_column_that_only_an_earlier_partitioning_has_is_not_read_as_null() {
     metadata["default-spec-id"] = 1.into();
     metadata["last-partition-id"] = 1001.into();
     std::fs::write(lake.path("metadata/v2.metadata.json"), metadata.to_string()).unwrap();
+    // While no file is of the later one, the earlier tells them apart.
+    assert_eq!(live(&table).await[0].partition, vec![Some(Value::Date(DAY))]);
+    let later = NewFile { partition: vec![Some(Value::Int(372))], ..lake.file("data/b.parquet", None, &[(2, None)]).await };
+    let others = CommitRequest { migration: MigrationId("others".to_owned()), ..request(1, vec![later], &[]) };
+    committed(&table, &others).await;
     let snapshot = table.snapshot(None).await.unwrap();
     assert_eq!(snapshot.partition.fields, []);
     let error = table.files(&snapshot).try_collect::<Vec<_>>().await.unwrap_err();

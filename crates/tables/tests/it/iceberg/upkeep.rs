@@ -4,8 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::iceberg::spec::{TableMetadata, Transform, UnboundPartitionSpec};
+use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform as CoreTransform};
 use lakeshift_core::spec::{SnapshotRule, SortColumn, Span};
-use lakeshift_core::table::{CommitOutcome, CreateOutcome, CreateRequest, TableError, TableFormat};
+use lakeshift_core::table::{
+    CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, TableError, TableFormat,
+};
+use lakeshift_core::value::Value;
+use lakeshift_journal::Epoch;
 use lakeshift_testkit::ManualClock;
 use serde_json::json;
 
@@ -73,7 +78,7 @@ async fn snapshots_that_are_neither_new_nor_young_nor_named_are_dropped_and_thei
 
 /// As another program evolves the partitioning of a live table: a new spec becomes the default.
 #[tokio::test]
-async fn files_of_the_planned_partitioning_are_not_added_under_another() {
+async fn the_migrations_files_stay_of_their_partitioning_whatever_becomes_the_default() {
     let (lake, table) = created().await;
     let a = lake.file("data/a.parquet", Some(DAY), &[(1, None)]).await;
     committed(&table, &request(1, vec![a.clone()], &[])).await;
@@ -82,17 +87,49 @@ async fn files_of_the_planned_partitioning_are_not_added_under_another() {
     let evolved = before.clone().into_builder(None).add_default_partition_spec(spec).unwrap().build().unwrap();
     std::fs::write(lake.path("metadata/v3.metadata.json"), serde_json::to_vec(&evolved.metadata).unwrap()).unwrap();
     let b = lake.file("data/b.parquet", Some(DAY), &[(2, None)]).await;
-    for change in [request(2, vec![b.clone()], &[]), request(2, vec![], &["data/a.parquet"])] {
-        let outcome = table.commit(&change).await.unwrap();
-        let CommitOutcome::Conflict { reason } = outcome else { panic!("{outcome:?}") };
-        assert!(reason.contains("partition spec") && reason.contains("bucket[4](name_bucket)"), "{reason}");
-    }
-    // Older runners are still fenced.
-    committed(&table, &request(2, vec![], &[])).await;
-    // And once the former spec is the default again, the migration goes on.
-    let now: TableMetadata = serde_json::from_value(lake.metadata(4)).unwrap();
-    let back = now.into_builder(None).set_default_partition_spec(0).unwrap().build().unwrap();
-    std::fs::write(lake.path("metadata/v5.metadata.json"), serde_json::to_vec(&back.metadata).unwrap()).unwrap();
-    committed(&table, &request(3, vec![b], &["data/a.parquet"])).await;
+    committed(&table, &request(2, vec![b], &["data/a.parquet"])).await;
     assert_eq!(paths(&table).await, ["data/b.parquet"]);
+    let now = lake.metadata(4);
+    assert_eq!(now["default-spec-id"], 1, "the others' partitioning is left to them");
+    // Files are told apart by the fields that they have, not by the default's.
+    let snapshot = table.snapshot(None).await.unwrap();
+    assert_eq!(snapshot.partition, create_request().partition);
+    assert_eq!(live(&table).await[0].partition, vec![Some(Value::Date(DAY))]);
+    // Who removes the spec has taken the migration's partitioning away.
+    let mut gone = now.clone();
+    gone["partition-specs"].as_array_mut().unwrap().retain(|spec| spec["spec-id"] == 1);
+    std::fs::write(lake.path("metadata/v5.metadata.json"), gone.to_string()).unwrap();
+    let c = lake.file("data/c.parquet", Some(DAY), &[(3, None)]).await;
+    let outcome = table.commit(&request(3, vec![c], &[])).await;
+    assert!(!matches!(outcome, Ok(CommitOutcome::Committed(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_live_table_is_repartitioned_without_a_snapshot_once_and_back() {
+    let (lake, table) = created().await;
+    let a = lake.file("data/a.parquet", Some(DAY), &[(1, None)]).await;
+    committed(&table, &request(1, vec![a], &[])).await;
+    let to = |fields: &[(&str, CoreTransform)]| {
+        let fields = fields.iter().map(|(column, transform)| PartitionField::new(*column, *transform)).collect();
+        CommitRequest { repartition: Some(PartitionSpec { fields }), ..request(2, vec![], &[]) }
+    };
+    let version = committed(&table, &to(&[("name", CoreTransform::Bucket(4))])).await;
+    let now = lake.metadata(3);
+    assert_eq!((&now["default-spec-id"], now["snapshots"].as_array().unwrap().len()), (&json!(1), 1));
+    assert_eq!(version, table.snapshot(None).await.unwrap().version);
+    let again = table.commit(&to(&[("name", CoreTransform::Bucket(4))])).await.unwrap();
+    assert!(matches!(again, CommitOutcome::AlreadyCommitted(_)), "{again:?}");
+    let fenced = CommitRequest { epoch: Epoch(0), number: CommitNumber(3), ..to(&[]) };
+    assert!(matches!(table.commit(&fenced).await.unwrap(), CommitOutcome::Fenced { .. }));
+    // The migration goes on, under its own.
+    let b = lake.file("data/b.parquet", Some(DAY), &[(2, None)]).await;
+    committed(&table, &request(3, vec![b], &[])).await;
+    assert_eq!(live(&table).await[1].partition, vec![Some(Value::Date(DAY))]);
+    // A partitioning that the table has had is that one again, not another.
+    let back = CommitRequest { repartition: Some(create_request().partition), ..request(4, vec![], &[]) };
+    committed(&table, &back).await;
+    let now = lake.metadata(5);
+    assert_eq!((&now["default-spec-id"], now["partition-specs"].as_array().unwrap().len()), (&json!(0), 2));
+    let absent = CommitRequest { number: CommitNumber(5), ..to(&[("gone", CoreTransform::Identity)]) };
+    assert!(matches!(table.commit(&absent).await, Err(TableError::Unsupported { .. })));
 }

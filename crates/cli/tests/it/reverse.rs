@@ -1,0 +1,144 @@
+//! The reverse mirror: what others write to the new table after the cutover is in the old one when readers go back.
+
+use lakeshift::error::Error;
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::life::{Step, before};
+use crate::support::{Flight, Target, World};
+
+const NEW: &[Flight] = &[(61, "ORD", Some(100)), (62, "ORD", None)];
+const NEWER: &[Flight] = &[(63, "ORD", Some(101))];
+
+async fn status(world: &World) -> Value {
+    world.run(&["status", "SPEC"]).await.unwrap().json
+}
+
+fn command(words: &'static [&'static str]) -> Step {
+    Step::Command(words)
+}
+
+async fn equal(world: &World, target: Target) -> Vec<String> {
+    let (old, new) = (world.source_rows().await, world.target_rows(target).await);
+    assert_eq!(old, new);
+    new
+}
+
+/// Everything but the folder that both share.
+const APART: [Target; 4] = [Target::Iceberg, Target::Delta, Target::IcebergAdopted, Target::IcebergSpliced];
+
+#[rstest]
+#[tokio::test]
+async fn what_others_wrote_to_the_new_table_is_in_the_old_one_after_a_rollback(
+    #[values(Target::Iceberg, Target::Delta, Target::IcebergAdopted, Target::IcebergSpliced)] target: Target,
+) {
+    let world = World::in_memory(target);
+    world.live(before("rollback")).await;
+    let at_first = equal(&world, target).await;
+    world.write_new(target, 1, 3, NEW, &[]).await;
+    world.live(&[command(&["mirror", "SPEC"])]).await;
+    assert_eq!(equal(&world, target).await.len(), at_first.len() + NEW.len());
+    let seen = status(&world).await;
+    assert_eq!((&seen["rogues"], &seen["reverse"]["rounds"]), (&serde_json::json!([]), &1.into()), "{seen}");
+    // A file of theirs goes, and one comes that no round has seen when readers go back.
+    world.write_new(target, 2, 9, NEWER, &["theirs-1.parquet".to_owned()]).await;
+    let back = world.run(&["rollback", "SPEC"]).await.unwrap();
+    assert!(back.text.contains("with 2 file(s)"), "{}", back.text);
+    assert_eq!(equal(&world, target).await.len(), at_first.len() + NEWER.len());
+    // Both tables go on from there, in either direction.
+    world.put_day(9, "more.parquet", NEW).await;
+    world.live(&[command(&["mirror", "SPEC"])]).await;
+    assert_eq!(equal(&world, target).await.len(), at_first.len() + NEWER.len() + NEW.len());
+    world.live(&[command(&["validate", "SPEC"]), command(&["cutover", "SPEC"])]).await;
+    world.write_new(target, 3, 10, NEWER, &[]).await;
+    world.live(&[command(&["rollback", "SPEC"]), command(&["validate", "SPEC"])]).await;
+    assert_eq!(equal(&world, target).await.len(), at_first.len() + 2 * NEWER.len() + NEW.len());
+}
+
+/// The files that the migration itself wrote or registered are compacted, one by one and all into one.
+#[rstest]
+#[tokio::test]
+async fn a_compaction_of_the_new_table_takes_the_old_files_along(
+    #[values(Target::Iceberg, Target::Delta, Target::IcebergAdopted, Target::IcebergSpliced)] target: Target,
+) {
+    let world = World::in_memory(target);
+    world.live(before("rollback")).await;
+    let mut expected = equal(&world, target).await.len();
+    for number in 1.. {
+        let files = world.target_files(target).await;
+        let Some(first) = files.into_iter().find(|file| !file.contains("theirs")) else { break };
+        let before = world.target_rows(target).await.len();
+        world.write_new(target, 2 * number, 20, &[], &[first]).await;
+        expected -= before - world.target_rows(target).await.len();
+        world.write_new(target, 2 * number + 1, 20, NEW, &[]).await;
+        expected += NEW.len();
+        world.live(&[command(&["mirror", "SPEC"])]).await;
+        assert_eq!(equal(&world, target).await.len(), expected, "after {number}");
+    }
+    let files = world.target_files(target).await;
+    world.write_new(target, 1000, 21, NEWER, &files).await;
+    world.live(&[command(&["rollback", "SPEC"]), command(&["validate", "SPEC"])]).await;
+    assert_eq!(equal(&world, target).await.len(), NEWER.len());
+    // The old table's writer replaces what was carried back.
+    let names = world.list("flights/day=2001-01-21").await;
+    assert_eq!(names.len(), 1, "{names:?}");
+    world.put_day(21, &names[0], NEW).await;
+    world.put_day(22, "own.parquet", NEWER).await;
+    world.live(&[command(&["mirror", "SPEC"]), command(&["validate", "SPEC"])]).await;
+    assert_eq!(equal(&world, target).await.len(), NEW.len() + NEWER.len());
+}
+
+#[tokio::test]
+async fn after_a_rollback_the_old_tables_deletes_reach_what_others_had_written_to_the_new_one() {
+    for target in APART {
+        let world = World::in_memory(target);
+        world.live(before("rollback")).await;
+        let at_first = equal(&world, target).await;
+        world.write_new(target, 1, 3, NEW, &[]).await;
+        world.live(&[command(&["rollback", "SPEC"])]).await;
+        let names = world.list("flights/day=2001-01-03").await;
+        let ours = names.iter().find(|name| name.starts_with("ls.")).unwrap();
+        world.delete_day(3, ours).await;
+        world.live(&[command(&["mirror", "SPEC"]), command(&["validate", "SPEC"])]).await;
+        assert_eq!(equal(&world, target).await, at_first, "{target:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_comes_while_readers_go_back_is_carried_by_another_rollback() {
+    let (target, world) = (Target::Delta, World::in_memory(Target::Delta));
+    world.live(before("rollback")).await;
+    world.live(&[command(&["rollback", "SPEC"])]).await;
+    world.write_new(target, 1, 3, NEW, &[]).await;
+    assert_eq!(status(&world).await["rogues"].as_array().unwrap().len(), 1);
+    let answer = world.run(&["rollback", "SPEC"]).await.unwrap();
+    assert!(answer.text.contains("with 1 file(s)"), "{}", answer.text);
+    equal(&world, target).await;
+    assert_eq!(status(&world).await["rogues"], serde_json::json!([]));
+    world.live(&[command(&["validate", "SPEC"]), command(&["cutover", "SPEC"])]).await;
+}
+
+/// Nothing may be given up without a word where nothing can be carried back.
+#[rstest]
+#[case::off("cutover: {alias: flights}", "cutover: {alias: flights, reverse: false}", "cutover.reverse is off")]
+#[case::dropped("partitioning: [origin]", "partitioning: [origin]\n  drop: [delay]", "target.drop")]
+#[case::computed("apiVersion", "transform: {sql: 'SELECT at, origin, delay, day FROM source'}\napiVersion", "transform.sql")]
+#[tokio::test]
+async fn where_nothing_can_be_carried_back_a_rollback_that_loses_writes_is_refused(
+    #[case] from: &str,
+    #[case] to: &str,
+    #[case] why: &str,
+) {
+    let (target, world) = (Target::Delta, World::in_memory(Target::Delta));
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    assert!(spec.contains(from));
+    std::fs::write(world.spec(), spec.replace(from, to)).unwrap();
+    world.live(before("rollback")).await;
+    world.write_new(target, 1, 3, if why == "target.drop" { &[] } else { NEW }, &[]).await;
+    let refused = world.run(&["mirror", "SPEC"]).await.unwrap_err();
+    assert!(matches!(refused, Error::Irreversible { .. }), "{refused}");
+    assert!(refused.to_string().contains(why), "{refused}");
+    let refused = world.run(&["rollback", "SPEC"]).await.unwrap_err();
+    assert!(refused.to_string().contains("--accept-loss"), "{refused}");
+    world.live(&[command(&["rollback", "SPEC", "--accept-loss"])]).await;
+}

@@ -1,0 +1,68 @@
+//! The way back: what makes rows of the new table rows of the old one again, or why nothing can.
+//!
+//! Only what loses nothing is taken. Renamed columns get their names back and widened ones their types, each value exactly or
+//! not at all. Where the spec computes, filters, fills or leaves out, the old rows cannot be told from the new ones.
+
+use crate::plan::same_type;
+use crate::projection::{Projection, ProjectionSpec, is_castable};
+use crate::schema::TableSchema;
+use crate::spec::{Spec, TargetColumn};
+use crate::table::Format;
+
+/// The old table's columns made from the new one's, in the old order.
+///
+/// # Errors
+/// Why the rows cannot be carried back, in words.
+pub fn columns_back(spec: &Spec, old: &TableSchema, new: &TableSchema) -> Result<Vec<TargetColumn>, String> {
+    possible(spec)?;
+    let asked = ProjectionSpec { columns: &spec.target.columns, drop: &spec.target.drop };
+    let there = Projection::settle(asked, old).map_err(|reasons| reasons.join("; "))?;
+    if let Some(dropped) = there.dropped.first() {
+        return Err(format!("the new table does not have the old one's column {dropped} (target.drop)"));
+    }
+    let mut back = Vec::with_capacity(old.fields.len());
+    for field in &old.fields {
+        let mut images = there.columns.iter().filter(|column| column.from.as_deref() == Some(&field.name));
+        let image = images.next().ok_or_else(|| format!("no column of the new table is made from {}", field.name))?;
+        if image.default.is_some() {
+            return Err(format!("target.columns puts a default in place of NULL in {}", image.name));
+        }
+        let Some(now) = new.field(&image.name) else {
+            return Err(format!("the new table has no column {} any more", image.name));
+        };
+        let mut column = TargetColumn::named(field.name.clone());
+        column.from = (image.name != field.name).then(|| image.name.clone());
+        if !same_type(&now.data_type, &field.data_type) {
+            if !is_castable(&now.data_type, &field.data_type) {
+                let (name, from, to) = (&image.name, &now.data_type, &field.data_type);
+                return Err(format!("column {name} is {from} in the new table and cannot be made {to} again"));
+            }
+            column.data_type = Some(field.data_type.clone());
+        }
+        back.push(column);
+    }
+    let known = |name: &str| there.columns.iter().any(|column| column.name == name && column.from.is_some());
+    match new.fields.iter().find(|field| !known(&field.name)) {
+        Some(added) => Err(format!("the old table has no place for the new one's column {}", added.name)),
+        None => Ok(back),
+    }
+}
+
+/// What the spec alone forbids.
+///
+/// # Errors
+/// As [`columns_back`].
+pub fn possible(spec: &Spec) -> Result<(), String> {
+    let forbidden = [
+        (!spec.cutover.reverse, "cutover.reverse is off"),
+        (spec.source.location == spec.target.location, "both tables share one folder and its files"),
+        (spec.source.format == Format::Hudi, "Hudi tables are only read"),
+        (spec.source.reference.is_some(), "source.ref names a branch or tag, which is only read"),
+        (spec.transform.is_some(), "transform.sql computes the new rows, and nothing computes the old ones from them"),
+        (spec.scope.is_some(), "scope.where moves a part of the rows, and files of the old table hold the others too"),
+    ];
+    match forbidden.iter().find(|(applies, _)| *applies) {
+        Some((_, why)) => Err((*why).to_owned()),
+        None => Ok(()),
+    }
+}
