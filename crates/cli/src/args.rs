@@ -13,7 +13,7 @@ use lakeshift_core::table::Format;
 #[derive(Debug, Parser)]
 #[command(name = "lakeshift", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 done or PASS, 1 FAIL, 2 error, 3 INCONCLUSIVE, 4 refused, 5 not due or waiting; `grace check` exits 1 when the sunset is blocked."
+    after_help = "Exit codes: 0 done or PASS, 1 FAIL or a blocked sunset, 2 error, 3 INCONCLUSIVE, 4 refused, 5 not due."
 )]
 pub struct Args {
     /// What to do.

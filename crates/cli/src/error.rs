@@ -99,6 +99,11 @@ pub enum Error {
          --accept-loss` gives up what only the new table has"
     )]
     Irreversible { reason: String },
+    #[error(
+        "readers are on the old table, but somebody still writes to the new one, faster than {rounds} rounds in a row could carry \
+         back: stop that writer, then run `rollback` again"
+    )]
+    Outrun { rounds: usize },
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("the migration is paused {hold}; nothing was moved: `lakeshift resume` lets it go on")]
@@ -131,9 +136,7 @@ pub enum Error {
          over. Bring the old one back, or `abort` and plan a migration of the new one"
     )]
     AnotherTable { location: String },
-    #[error(
-        "readers of {alias} were not moved: {reason}; the alias was left where it was. Mend the command, then run this again"
-    )]
+    #[error("readers of {alias} were not moved: {reason}; the alias is where it was. Mend the command, then run this again")]
     ReadersNotMoved { alias: String, reason: String },
     #[error(
         "the source has changed {files} file(s) while they were being read, {attempts} times over; run the command again when it is calmer"
@@ -165,6 +168,7 @@ impl Error {
             | Self::StageStuck { .. }
             | Self::LateRemovals { .. }
             | Self::Irreversible { .. }
+            | Self::Outrun { .. }
             | Self::ReadersNotMoved { .. } => 4,
             Self::NotDue { .. } | Self::Held { .. } | Self::Paused { .. } | Self::Interrupted => 5,
             _ => 2,

@@ -1,8 +1,8 @@
 //! Access logs: who still reads the old table, and when last.
 //!
 //! Two forms are read, told apart by the line: S3's server access log as Amazon documents it, and a CSV of
-//! `time,path[,user agent]` with the time in RFC 3339. Lines of neither form are counted, so that a log of another kind does not
-//! pass for silence.
+//! `time,path[,user agent]` with the time in RFC 3339. Lines of neither form are counted, so that a log of another kind does
+//! not pass for silence.
 
 use chrono::{DateTime, FixedOffset, Utc};
 use percent_encoding::percent_decode_str;

@@ -3,10 +3,45 @@
 //! The transforms and their results are those of the Iceberg table specification (appendix B for the bucket hash), so
 //! that a value computed here is the value that every Iceberg reader expects.
 
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use crate::schema::DataType;
 use crate::value::Value;
+
+/// How Hive and Spark write null in a folder's name.
+pub const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// What Hive and Spark encode in partition folders, and the space.
+const ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'&')
+    .add(b'\'')
+    .add(b'*')
+    .add(b'+')
+    .add(b'/')
+    .add(b':')
+    .add(b'<')
+    .add(b'=')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}')
+    .add(b'~');
+
+/// A name or a value as it stands in the folder of a Hive-style partition, percent-encoded.
+pub fn hive_text(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ENCODED)
+}
 
 /// The partition fields of a table, outermost first; empty when it is not partitioned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]

@@ -66,3 +66,61 @@ pub fn possible(spec: &Spec) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::schema::{DataType, Field};
+
+    fn spec(source: &str, target: &str, rest: &str) -> Spec {
+        let text = format!(
+            "apiVersion: lakeshift/v1\nname: a\ncontrol: file:///lake/c\nsource: {{format: {source}, location: 'file:///lake/s'}}\n\
+             target: {{format: delta, location: 'file:///lake/t'{target}}}\ncutover: {{alias: a}}\n{rest}"
+        );
+        Spec::from_yaml(text, Path::new("a.yaml")).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn schema(fields: &[(&str, DataType)]) -> TableSchema {
+        TableSchema { fields: fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect() }
+    }
+
+    fn old() -> TableSchema {
+        schema(&[("id", DataType::Int64), ("n", DataType::Int8)])
+    }
+
+    #[test]
+    fn names_and_types_come_back() {
+        let spec = spec("hive", ", columns: [{name: key, from: id}, '*']", "");
+        let new = schema(&[("key", DataType::Int64), ("n", DataType::Int32)]);
+        let back = columns_back(&spec, &old(), &new).unwrap();
+        let told: Vec<_> = back.iter().map(|column| (column.name.as_str(), column.from.as_deref())).collect();
+        assert_eq!(told, [("id", Some("key")), ("n", None)]);
+        assert_eq!((&back[0].data_type, &back[1].data_type), (&None, &Some(DataType::Int8)));
+    }
+
+    #[rstest]
+    #[case::transform("hive", "", "transform: {sql: 'SELECT id, n FROM source'}", &[], "transform.sql")]
+    #[case::scope("hive", "", "scope: {where: 'n > 1'}", &[], "scope.where")]
+    #[case::hudi("hudi", "", "", &[], "Hudi")]
+    #[case::dropped("hive", ", drop: [n]", "", &[], "column n (target.drop)")]
+    #[case::filled("hive", ", columns: [{name: n, default: 0}, '*']", "", &[("n", DataType::Int8)], "default in place of NULL")]
+    #[case::added("hive", "", "", &[("n", DataType::Int8), ("more", DataType::String)], "no place for the new one's column more")]
+    #[case::constant("hive", ", columns: ['*', {name: one, default: 1}]", "", &[("n", DataType::Int8), ("one", DataType::Int64)], "column one")]
+    #[case::gone("hive", "", "", &[], "no column n any more")]
+    #[case::other_type("hive", "", "", &[("n", DataType::Boolean)], "cannot be made int8")]
+    fn what_would_lose_something_is_refused(
+        #[case] source: &str,
+        #[case] target: &str,
+        #[case] rest: &str,
+        #[case] new: &[(&str, DataType)],
+        #[case] why: &str,
+    ) {
+        let fields: Vec<_> = [("id", DataType::Int64)].into_iter().chain(new.iter().cloned()).collect();
+        let refused = columns_back(&spec(source, target, rest), &old(), &schema(&fields)).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
+}

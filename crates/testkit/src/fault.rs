@@ -23,8 +23,8 @@ use object_store::{
 };
 
 pub use chaos::Chaos;
-use plan::Shared;
-pub use plan::{Counted, FaultPlan, Operation, OperationKind};
+pub use plan::{Counted, FaultPlan, Gate, Operation, OperationKind};
+use plan::{Settings, Shared};
 use upload::FaultUpload;
 
 /// An object store that counts and fails. Every method is forwarded, so nothing passes uncounted.
@@ -35,46 +35,52 @@ use upload::FaultUpload;
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     shared: Arc<Shared>,
-    creates_only: bool,
 }
 
 impl FaultStore {
     /// `inner` with every operation counted and `plan` carried out.
     #[must_use]
     pub fn new(inner: Arc<dyn ObjectStore>, plan: FaultPlan) -> Self {
-        Self::build(inner, Shared::new(plan, Counted::All, Duration::ZERO, None))
+        Self { inner, shared: Arc::new(Shared::new(Settings::new(plan))) }
     }
 
     /// As this store, with the plan's number counting only the `counted` operations.
     #[must_use]
     pub fn with_counted(self, counted: Counted) -> Self {
-        let Shared { plan, latency, chaos, .. } = &*self.shared;
-        Self::build(self.inner.clone(), Shared::new(*plan, counted, *latency, chaos.clone()))
+        self.with(|settings| settings.counted = counted)
     }
 
     /// As this store, with every operation preceded by `latency` of real time.
     #[must_use]
     pub fn with_latency(self, latency: Duration) -> Self {
-        let Shared { plan, counted, chaos, .. } = &*self.shared;
-        Self::build(self.inner.clone(), Shared::new(*plan, *counted, latency, chaos.clone()))
+        self.with(|settings| settings.latency = latency)
     }
 
     /// As this store, on a bad day.
     #[must_use]
     pub fn with_chaos(self, chaos: Arc<Chaos>) -> Self {
-        let Shared { plan, counted, latency, .. } = &*self.shared;
-        Self::build(self.inner.clone(), Shared::new(*plan, *counted, *latency, Some(chaos)))
+        self.with(|settings| settings.chaos = Some(chaos))
     }
 
-    /// As this store, which replaces an object where it was to be created only: what no store may do under Lakeshift, because
-    /// leases, journals and commits rest on it.
+    /// As this store, with every operation kept until `gate` answers: it is refused with the reason that the gate gives, or
+    /// carried out where it gives none.
+    #[must_use]
+    pub fn with_gate(self, gate: Gate) -> Self {
+        self.with(|settings| settings.gate = Some(gate))
+    }
+
+    /// As this store, which replaces an object where it was to be created only: what no store may do under Lakeshift,
+    /// because leases, journals and commits rest on it.
     #[must_use]
     pub fn without_create_only(self) -> Self {
-        Self { creates_only: false, ..self }
+        self.with(|settings| settings.creates_only = false)
     }
 
-    fn build(inner: Arc<dyn ObjectStore>, shared: Shared) -> Self {
-        Self { inner, shared: Arc::new(shared), creates_only: true }
+    /// A store of these settings that has done nothing yet.
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.shared.settings.clone();
+        change(&mut settings);
+        Self { inner: self.inner, shared: Arc::new(Shared::new(settings)) }
     }
 
     /// The operations begun so far, those that failed by the plan included, those after a crash not.
@@ -111,7 +117,7 @@ impl fmt::Display for FaultStore {
 #[async_trait]
 impl ObjectStore for FaultStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
-        if !self.creates_only && options.mode == PutMode::Create {
+        if !self.shared.settings.creates_only && options.mode == PutMode::Create {
             options.mode = PutMode::Overwrite;
         }
         let put = self.inner.put_opts(location, payload, options);

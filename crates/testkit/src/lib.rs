@@ -24,7 +24,7 @@ mod rng;
 pub mod s3;
 
 pub use clock::ManualClock;
-pub use fault::{Chaos, Counted, FaultPlan, FaultStore, Operation, OperationKind};
+pub use fault::{Chaos, Counted, FaultPlan, FaultStore, Gate, Operation, OperationKind};
 #[cfg(feature = "catalogs")]
 pub use proxy::CutProxy;
 pub use rng::SeededRng;

@@ -139,7 +139,7 @@ async fn check(context: &Context, path: &Path, args: &GraceArgs) -> Result<Check
 async fn renew(opened: &mut Opened) -> Result<(), Error> {
     let work = async |opened: &mut Opened| {
         let Opened { session, tables, rows } = opened;
-        if reverse::impossible(session, tables).await?.is_none() {
+        if session.state.reverse.is_some() && reverse::impossible(session, tables).await?.is_none() {
             reverse::catch_up(session, tables).await?;
         }
         let (old, new) = (tables.source.snapshot(None).await?.version, tables.target.snapshot(None).await?.version);
@@ -169,7 +169,8 @@ async fn certificate(opened: &Opened, blockers: &mut Vec<String>) -> Result<Stri
 
 async fn follows(opened: &Opened, blockers: &mut Vec<String>) -> Result<String, Error> {
     let (session, tables) = (&opened.session, &opened.tables);
-    if let Some(reason) = reverse::impossible(session, tables).await? {
+    let absent = session.state.reverse.is_none().then(|| reverse::NO_BASE.to_owned());
+    if let Some(reason) = absent.or(reverse::impossible(session, tables).await?) {
         return Ok(format!("the old table does not follow the new one: {reason}"));
     }
     Ok(match mirror::look(session, tables, Side::New).await {
@@ -204,8 +205,8 @@ async fn last_read(opened: &Opened, logs: &[PathBuf]) -> Result<Reads, Error> {
         let shared = in_place || file.path.contains("://");
         std::future::ready(Ok(shared.then(|| storage.plain_url_of(&file.path))))
     });
-    let shared: BTreeSet<String> = files.try_collect().await?;
-    let below = format!("{}/", storage.plain_url_of(storage.location()));
+    let shared: BTreeSet<String> = files.map_ok(|url| bare(&url).to_owned()).try_collect().await?;
+    let below = format!("{}/", bare(&storage.plain_url_of(storage.location())));
     let mut reads = Reads::default();
     for log in logs {
         for line in read_text(log)?.lines() {
@@ -219,7 +220,8 @@ async fn last_read(opened: &Opened, logs: &[PathBuf]) -> Result<Reads, Error> {
                 }
             };
             let object = storage.plain_url_of(read.path.trim_start_matches('/'));
-            let counts = object.starts_with(&below) && !shared.contains(&object) && !read.agent.contains(OWN_AGENT);
+            let object = bare(&object);
+            let counts = object.starts_with(&below) && !shared.contains(object) && !read.agent.contains(OWN_AGENT);
             let after = state.cut_over_at.is_none_or(|moved| read.at > moved);
             if counts && after && reads.last.as_ref().is_none_or(|last| read.at > last.at) {
                 reads.last = Some(read);
@@ -227,6 +229,11 @@ async fn last_read(opened: &Opened, logs: &[PathBuf]) -> Result<Reads, Error> {
         }
     }
     Ok(reads)
+}
+
+/// Bucket and path of a URL: a log says `s3` where a spec may say `s3a`.
+fn bare(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
 fn read_so_far(reads: &Reads, now: DateTime<Utc>, quiet_days: u32, blockers: &mut Vec<String>) -> String {
@@ -244,19 +251,8 @@ fn read_so_far(reads: &Reads, now: DateTime<Utc>, quiet_days: u32, blockers: &mu
 
 impl Check {
     fn new(opened: &Opened) -> Self {
-        Self {
-            migration: opened.session.id().to_string(),
-            phase: Some(opened.session.state.phase),
-            exit_code: 0,
-            verdict: String::new(),
-            due_at: None,
-            seconds_left: None,
-            certificate: None,
-            reverse: None,
-            last_read: None,
-            blockers: Vec::new(),
-            next_steps: opened.next_steps(),
-        }
+        let (session, next_steps) = (&opened.session, opened.next_steps());
+        Self { exit_code: 0, next_steps, ..Self::empty(session.id().to_string(), Some(session.state.phase)) }
     }
 
     fn empty(migration: String, phase: Option<Phase>) -> Self {

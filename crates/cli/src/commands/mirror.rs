@@ -1,5 +1,5 @@
-//! `mirror`: one table's changes reach the other, once or on and on. Before the cutover the old table drives the new one, after it
-//! the new one drives the old.
+//! `mirror`: one table's changes reach the other, once or on and on. Before the cutover the old table drives the new one,
+//! after it the new one drives the old.
 
 use std::path::Path;
 

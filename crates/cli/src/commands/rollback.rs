@@ -1,5 +1,5 @@
-//! `rollback`: readers move back to the old table, by one pointer write for each group and without validation. What others have
-//! written to the new table is carried to the old one first, and once more when readers are there.
+//! `rollback`: readers move back to the old table, by one pointer write for each group and without validation. What others
+//! have written to the new table is carried to the old one first, and once more when readers are there.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Commits to the target: intended in the journal, made in the table, settled in the journal.
 //!
-//! The commit's number is its idempotency key in the table. A runner that finds an intent without an end first commits a fence,
-//! an empty commit of its own, higher epoch, after which the lost one can no longer come; then it looks whether the number is
-//! in the table. The fence takes no number itself: a second runner that finds the same intent, because the first one's
+//! The commit's number is its idempotency key in the table. A runner that finds an intent without an end first commits a
+//! fence, an empty commit of its own, higher epoch, after which the lost one can no longer come; then it looks whether the
+//! number is in the table. The fence takes no number itself: a second runner that finds the same intent, because the first one's
 //! answer was lost too, must not take the fence for the work.
 
 use std::collections::BTreeMap;

@@ -49,10 +49,7 @@ struct Owner {
 }
 
 /// What the plans list of a side.
-#[derive(Debug, Default)]
-struct Listings {
-    owners: HashMap<Key, (Owner, Strategy)>,
-}
+type Listings = HashMap<Key, (Owner, Strategy)>;
 
 /// One look at a side.
 struct Look<'a> {
@@ -156,7 +153,7 @@ impl Look<'_> {
 
     /// The latest listings of `side`'s files that are in `wanted`, or of the `units`.
     async fn listings(&self, side: Side, wanted: &HashSet<Key>, units: &HashSet<Owner>) -> Result<Listings, Error> {
-        let mut listings = Listings::default();
+        let mut listings = Listings::new();
         if wanted.is_empty() && units.is_empty() {
             return Ok(listings);
         }
@@ -164,8 +161,8 @@ impl Look<'_> {
             let mut files = plans::read(self.session, &saved.digest, &saved.source);
             while let Some(file) = files.try_next().await? {
                 let (key, owner) = ((file.path, file.identity), Owner { plan, unit: file.unit });
-                if wanted.contains(&key) || units.contains(&owner) || listings.owners.contains_key(&key) {
-                    listings.owners.insert(key, (owner, file.strategy));
+                if wanted.contains(&key) || units.contains(&owner) || listings.contains_key(&key) {
+                    listings.insert(key, (owner, file.strategy));
                 }
             }
         }
@@ -178,7 +175,7 @@ impl Look<'_> {
         let listed = self.listings(self.from, &removed, &HashSet::new()).await?;
         let mut owned = Vec::with_capacity(removed.len());
         for file in &batch.changes.removed {
-            let owner = match listed.owners.get(&key(file)) {
+            let owner = match listed.get(&key(file)) {
                 Some((owner, Strategy::Adopt)) => {
                     Owned::Adopted(carry::adopted_path(self.tables, &file.path), owner.clone())
                 }
@@ -236,7 +233,7 @@ impl Look<'_> {
         // Files whose owner is told by their name or by their place, unless a plan of their own side lists them.
         let mut told: Vec<(FileEntry, Told)> = Vec::new();
         while let Some(file) = files.next().await.transpose()? {
-            let owner = planned.owners.get(&key(&file)).map(|(owner, _)| owner);
+            let owner = planned.get(&key(&file)).map(|(owner, _)| owner);
             if let Some(owner) = owner.filter(|owner| written.contains(owner)) {
                 there.units.entry(owner.clone()).or_default().push(file.path);
             } else if let Some(path) = adopted.get(&self.plain(&file.path)) {
@@ -249,7 +246,7 @@ impl Look<'_> {
         let keys = told.iter().map(|(file, _)| key(file)).collect();
         let listed = self.listings(side, &keys, &HashSet::new()).await?;
         for (file, owner) in told {
-            match (owner, listed.owners.get(&key(&file))) {
+            match (owner, listed.get(&key(&file))) {
                 (Told::Adopted(path), Some((_, Strategy::Adopt))) => drop(there.adopted.insert(path, file.path)),
                 // The new table's plans list what was changed there since; the old one's list every original.
                 (Told::Adopted(path), None) if self.from == Side::Old => drop(there.adopted.insert(path, file.path)),
@@ -274,7 +271,7 @@ impl Look<'_> {
             if changed.contains(&key) {
                 continue;
             }
-            match planned.owners.get(&key) {
+            match planned.get(&key) {
                 Some((owner, _)) if units.contains(owner) => again.push(file),
                 Some(_) => {}
                 None if self.writer_of(&file).is_some_and(|owner| units.contains(&owner)) => told.push(file),
@@ -283,7 +280,7 @@ impl Look<'_> {
         }
         let keys = told.iter().map(key).collect();
         let listed = self.listings(self.from, &keys, &HashSet::new()).await?;
-        again.extend(told.into_iter().filter(|file| !listed.owners.contains_key(&key(file))));
+        again.extend(told.into_iter().filter(|file| !listed.contains_key(&key(file))));
         Ok(again)
     }
 

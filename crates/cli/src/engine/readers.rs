@@ -22,8 +22,8 @@ enum Action {
     Check,
 }
 
-/// Moves the readers of a switch's alias, and asks whether they are there. The inner error says what the command did; readers are
-/// where they were, as far as it tells.
+/// Moves the readers of a switch's alias, and asks whether they are there; where they are not, takes back what the command may
+/// have done. The inner error says what it did, and whether readers are where they were.
 ///
 /// # Errors
 /// The lease is lost, or the runner was stopped.
@@ -33,13 +33,31 @@ pub async fn switch(session: &Session, switch: &PointerSwitch, rehearsal: bool) 
     }
     // The first pointer moves nobody: readers are on the old table.
     let is_first = switch.side == Side::Old && !session.state.pointers.contains_key(&switch.alias);
-    if (!is_first || rehearsal)
-        && let Err(reason) = ask(session, Action::Switch, switch, rehearsal).await?
-    {
-        return Ok(Err(format!("the command that moves readers {reason}")));
+    if is_first && !rehearsal {
+        return asked(session, switch, rehearsal).await;
     }
+    let moved = moved(session, switch, rehearsal).await?;
+    let (Err(reason), Some(before)) = (&moved, session.state.pointers.get(&switch.alias).filter(|_| !rehearsal)) else {
+        return Ok(moved);
+    };
+    Ok(Err(match self::moved(session, before, rehearsal).await? {
+        Ok(()) => reason.clone(),
+        Err(again) => format!("{reason}, and they could not be taken back to the {} table: {again}", name(before.side)),
+    }))
+}
+
+async fn moved(session: &Session, switch: &PointerSwitch, rehearsal: bool) -> Result<Result<(), String>, Error> {
+    match ask(session, Action::Switch, switch, rehearsal).await? {
+        Err(reason) => Ok(Err(format!("the command that moves readers {reason}"))),
+        Ok(()) => asked(session, switch, rehearsal).await,
+    }
+}
+
+/// Asks whether the readers of a switch's alias are where it points.
+async fn asked(session: &Session, switch: &PointerSwitch, rehearsal: bool) -> Result<Result<(), String>, Error> {
     let there = ask(session, Action::Check, switch, rehearsal).await?;
-    Ok(there.map_err(|reason| format!("asked whether readers are on the {} table, the command {reason}", name(switch.side))))
+    let (alias, side) = (&switch.alias, name(switch.side));
+    Ok(there.map_err(|reason| format!("asked whether readers of {alias} are on the {side} table, the command {reason}")))
 }
 
 /// Why the command contradicts the journal; `None` when it says that the readers of `pointer` are where they should be.
@@ -50,9 +68,7 @@ pub async fn elsewhere(session: &Session, pointer: &PointerSwitch) -> Result<Opt
     if session.spec.cutover.command.is_empty() {
         return Ok(None);
     }
-    let asked = ask(session, Action::Check, pointer, false).await?;
-    let (alias, side) = (&pointer.alias, name(pointer.side));
-    Ok(asked.err().map(|reason| format!("asked whether readers of {alias} are on the {side} table, the command {reason}")))
+    Ok(asked(session, pointer, false).await?.err())
 }
 
 async fn ask(

@@ -21,8 +21,8 @@ pub struct Took {
     pub back_ms: u64,
 }
 
-/// Asks every gate but its own, moves every group's shadow alias forward and back, with the user's command where there is one, and
-/// records what it took.
+/// Asks every gate but its own, moves every group's shadow alias forward and back, with the user's command where there is
+/// one, and records what it took.
 ///
 /// # Errors
 /// A gate that refuses, a command that fails, an alias that another program moved: what would have stopped the cutover.
@@ -41,7 +41,7 @@ pub async fn run(session: &mut Session, tables: &Tables) -> Result<Took, Error> 
         step(session, tables, alias, Side::New).await?;
     }
     let moved = clock.elapsed();
-    // Nobody has written to the new table, so that there is nothing to carry back; whether it could be is looked at all the same.
+    // Nobody has written to the new table, so that there is nothing to carry back; whether it could be is looked at.
     let irreversible = reverse::impossible(session, tables).await?;
     for alias in groups.iter().rev() {
         step(session, tables, alias, Side::Old).await?;

@@ -20,11 +20,14 @@ use super::{plans, switch};
 use crate::error::Error;
 use crate::session::Session;
 
-/// Rounds after which a table that is written faster than it is carried back is left to the next command.
+/// Rounds in a row; a table may be written faster than it is carried back.
 const ROUNDS_MAX: usize = 20;
 
 /// In the journal, why commits of others to the new table are no longer rogue.
 const CARRIED_BACK: &str = "the reverse mirror has carried them to the old table";
+
+/// Readers were moved by force, and nothing tells what has been written since.
+pub const NO_BASE: &str = "readers moved without any validation, so that nothing tells what has been written since";
 
 /// Why the old table cannot follow the new one; `None` when it can.
 ///
@@ -38,39 +41,51 @@ pub async fn impossible(session: &Session, tables: &Tables) -> Result<Option<Str
     Ok(columns_back(&session.spec, &old.schema, &new.schema).err())
 }
 
-/// Carries back what others have committed to the new table, until there is no more.
+/// What [`catch_up`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// Changed files that were carried back.
+    pub files: u64,
+    /// Whether the old table holds what the new one has.
+    pub in_step: bool,
+}
+
+/// Carries back what others have committed to the new table, until there is no more or for a bounded number of rounds.
 ///
 /// # Errors
 /// [`Error::Irreversible`], and as [`mirror::round`].
-pub async fn catch_up(session: &mut Session, tables: &Tables) -> Result<u64, Error> {
-    let mut carried = 0;
+pub async fn catch_up(session: &mut Session, tables: &Tables) -> Result<CaughtUp, Error> {
+    let mut files = 0;
     for _ in 0..ROUNDS_MAX {
         match round(session, tables).await? {
-            Round::InStep => break,
-            Round::Applied { lag, .. } => carried += lag.files,
+            Round::InStep => return Ok(CaughtUp { files, in_step: true }),
+            Round::Applied { lag, .. } => files += lag.files,
         }
     }
-    Ok(carried)
+    Ok(CaughtUp { files, in_step: false })
 }
 
 /// Takes every group of readers back to the old table: what others have written to the new one is carried there first, and
 /// once more when readers are there. The result is how many changed files were carried.
 ///
 /// # Errors
-/// As [`catch_up`]; a pointer that cannot be moved.
+/// As [`catch_up`]; a pointer that cannot be moved; [`Error::Outrun`] with readers on the old table.
 pub async fn roll_back(session: &mut Session, tables: &Tables) -> Result<u64, Error> {
     let before = catch_up(session, tables).await?;
     switch::back(session, tables, false).await?;
     // Whoever wrote to the new table until this moment was told that it is safe.
     let foreign = tables.target.marks(session.id()).await?.foreign;
     let after = catch_up(session, tables).await?;
+    if !after.in_step {
+        return Err(Error::Outrun { rounds: ROUNDS_MAX });
+    }
     let versions = session.state.rogues(&foreign);
     if !versions.is_empty() {
         let (side, decision, reason) = (Side::New, Reconcile::Adopt, CARRIED_BACK.to_owned());
         let by = session.context.holder.clone();
         session.record(Event::Reconciled { side, versions, decision, reason, by }).await?;
     }
-    Ok(before + after)
+    Ok(before.files + after.files)
 }
 
 /// Looks at the new table once, and carries back what others have changed.
@@ -78,6 +93,9 @@ pub async fn roll_back(session: &mut Session, tables: &Tables) -> Result<u64, Er
 /// # Errors
 /// As [`catch_up`].
 pub async fn round(session: &mut Session, tables: &Tables) -> Result<Round, Error> {
+    if session.state.reverse.is_none() {
+        return Err(Error::Irreversible { reason: NO_BASE.to_owned() });
+    }
     let Some(found) = mirror::look(session, tables, Side::New).await? else {
         follow(session, tables).await?;
         return Ok(Round::InStep);

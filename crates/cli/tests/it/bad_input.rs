@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, TimestampMicrosecondArray};
+use lakeshift_testkit::{FaultPlan, FaultStore, Gate};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
@@ -150,7 +151,11 @@ async fn a_source_that_changes_its_partitioning_stops_the_mirror_by_name_and_los
 async fn a_control_root_that_cannot_be_written_refuses_by_name_and_leaves_no_half_of_anything() {
     let world = planned(Target::Iceberg).await;
     for command in ["approve", "dual-write", "backfill", "mirror", "validate"] {
-        let store = Arc::new(FullBelow { inner: world.store.clone(), folder: "lake/control".to_owned() });
+        let full: Gate = Arc::new(|kind, path| {
+            let is_full = kind.is_mutation() && path.as_ref().starts_with("lake/control");
+            Box::pin(std::future::ready(is_full.then_some("No space left on device (os error 28)")))
+        });
+        let store = Arc::new(FaultStore::new(world.store.clone(), FaultPlan::None).with_gate(full));
         let error = world.run_on(store, &[command, "SPEC"]).await.unwrap_err();
         let told = lakeshift::error::with_causes(&error);
         assert_eq!(error.exit_code(), 2, "{command}: {told}");
@@ -166,80 +171,4 @@ async fn a_control_root_that_cannot_be_written_refuses_by_name_and_leaves_no_hal
             .await;
     }
     assert_eq!(world.target_rows(Target::Iceberg).await, world.source_rows().await);
-}
-
-/// A store on which nothing can be written below one folder, as on a full disk.
-#[derive(Debug)]
-struct FullBelow {
-    inner: Arc<dyn object_store::ObjectStore>,
-    folder: String,
-}
-
-impl FullBelow {
-    fn check(&self, path: &Path) -> object_store::Result<()> {
-        if path.as_ref().starts_with(&self.folder) {
-            let source = std::io::Error::from_raw_os_error(28);
-            return Err(object_store::Error::Generic { store: "local", source: Box::new(source) });
-        }
-        Ok(())
-    }
-}
-
-impl std::fmt::Display for FullBelow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("full")
-    }
-}
-
-#[async_trait::async_trait]
-impl object_store::ObjectStore for FullBelow {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        payload: object_store::PutPayload,
-        options: object_store::PutOptions,
-    ) -> object_store::Result<object_store::PutResult> {
-        self.check(path)?;
-        self.inner.put_opts(path, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: object_store::PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn object_store::MultipartUpload>> {
-        self.check(path)?;
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(
-        &self,
-        path: &Path,
-        options: object_store::GetOptions,
-    ) -> object_store::Result<object_store::GetResult> {
-        self.inner.get_opts(path, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: futures::stream::BoxStream<'static, object_store::Result<Path>>,
-    ) -> futures::stream::BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(
-        &self,
-        prefix: Option<&Path>,
-    ) -> futures::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<object_store::ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: object_store::CopyOptions) -> object_store::Result<()> {
-        self.check(to)?;
-        self.inner.copy_opts(from, to, options).await
-    }
 }

@@ -161,3 +161,21 @@ async fn a_rehearsal_is_refused_by_the_gates_and_by_a_command_that_fails() {
     assert!(refused.to_string().contains("exit code 9"), "{refused}");
     assert_eq!(world.while_time_passes(world.run(&["cutover", "SPEC"])).await.unwrap_err().exit_code(), 4);
 }
+
+/// A command that has moved readers before it failed has them back before anybody reads the error.
+#[tokio::test]
+async fn readers_that_a_failing_command_has_moved_are_taken_back() {
+    let readers = Readers::new("");
+    let world = &readers.world;
+    world.while_time_passes(world.live(before("cutover"))).await;
+    let script = std::fs::read_to_string(readers.folder.join("move.sh")).unwrap();
+    let late = "esac\n[ \"$LAKESHIFT_ACTION $LAKESHIFT_SIDE\" = 'switch new' ] && exit 8; exit 0\n";
+    std::fs::write(readers.folder.join("move.sh"), script.replace("esac\n", late)).unwrap();
+    let refused = world.while_time_passes(world.run(&["cutover", "SPEC"])).await.unwrap_err();
+    assert!(refused.to_string().contains("exit code 8; the alias is where it was"), "{refused}");
+    assert_eq!((readers.at().as_str(), &readers.status().await["live_side"]), ("old", &json!("old")));
+    // One that cannot do that either is told apart.
+    std::fs::write(readers.folder.join("move.sh"), script.replace("switch) echo", "switch) exit 9; echo")).unwrap();
+    let refused = world.while_time_passes(world.run(&["cutover", "SPEC"])).await.unwrap_err();
+    assert!(refused.to_string().contains("could not be taken back to the old table"), "{refused}");
+}

@@ -1,6 +1,10 @@
 //! The reverse mirror: what others write to the new table after the cutover is in the old one when readers go back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use lakeshift::error::Error;
+use lakeshift_testkit::{FaultPlan, FaultStore, Gate};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -141,4 +145,65 @@ async fn where_nothing_can_be_carried_back_a_rollback_that_loses_writes_is_refus
     let refused = world.run(&["rollback", "SPEC"]).await.unwrap_err();
     assert!(refused.to_string().contains("--accept-loss"), "{refused}");
     world.live(&[command(&["rollback", "SPEC", "--accept-loss"])]).await;
+}
+
+/// Just before the pointer moves back, when the last look is over.
+#[tokio::test]
+async fn what_is_written_in_the_moment_of_the_switch_is_carried_back_by_the_same_rollback() {
+    let (target, world) = (Target::Delta, Arc::new(World::in_memory(Target::Delta)));
+    world.live(before("rollback")).await;
+    let (writer, has_written) = (world.clone(), Arc::new(AtomicBool::new(false)));
+    let gate: Gate = Arc::new(move |kind, path| {
+        let is_switch = kind.is_mutation() && path.as_ref().contains("/aliases/flights/");
+        let writes = is_switch && !has_written.swap(true, Ordering::Relaxed);
+        let writer = writer.clone();
+        Box::pin(async move {
+            if writes {
+                writer.write_new(target, 1, 3, NEW, &[]).await;
+            }
+            None
+        })
+    });
+    let store = Arc::new(FaultStore::new(world.store.clone(), FaultPlan::None).with_gate(gate));
+    let back = world.run_on(store, &["rollback", "SPEC"]).await.unwrap();
+    assert!(back.text.contains("with 1 file(s)"), "{}", back.text);
+    assert!(equal(&world, target).await.iter().any(|row| row.contains("ORD|100")));
+    assert_eq!(status(&world).await["rogues"], serde_json::json!([]));
+    world.live(&[command(&["validate", "SPEC"]), command(&["cutover", "SPEC"])]).await;
+}
+
+/// A column that has another name and type in the new table has its own again in the old one.
+#[tokio::test]
+async fn renamed_and_narrowed_columns_are_carried_back_as_they_were() {
+    let (target, world) = (Target::Delta, World::in_memory(Target::Delta));
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    let columns = "partitioning: [origin]\n  columns: [{name: minutes, from: delay, type: int32}, '*']";
+    std::fs::write(world.spec(), spec.replace("partitioning: [origin]", columns)).unwrap();
+    world.live(before("rollback")).await;
+    let before = world.source_rows().await;
+    let first = world.target_files(target).await.remove(0);
+    let rows = world.target_rows(target).await.len();
+    world.write_new(target, 1, 20, &[], &[first]).await;
+    world.live(&[command(&["mirror", "SPEC"]), command(&["validate", "SPEC"])]).await;
+    let after = world.source_rows().await;
+    assert_eq!(before.len() - after.len(), rows - world.target_rows(target).await.len());
+    assert!(!after.is_empty() && after.iter().all(|row| before.contains(row)), "{after:?} of {before:?}");
+    assert!(
+        world.objects_below("flights").await.iter().any(|path| path.contains("/day=") && path.contains("/ls.flights.r"))
+    );
+}
+
+/// Then nothing says which commits to the new table came after the switch.
+#[tokio::test]
+async fn readers_that_were_moved_by_force_without_any_validation_have_no_reverse_mirror() {
+    let world = World::in_memory(Target::Delta);
+    world.live(before("validate")).await;
+    world.run(&["cutover", "SPEC", "--force", "certificate", "--reason", "a test"]).await.unwrap();
+    let refused = world.run(&["mirror", "SPEC"]).await.unwrap_err();
+    assert!(refused.to_string().contains("moved without any validation"), "{refused}");
+    let told = world.run(&["grace", "check", "SPEC"]).await.unwrap().text;
+    assert!(told.contains("moved without any validation"), "{told}");
+    world.write_new(Target::Delta, 1, 3, NEW, &[]).await;
+    let refused = world.run(&["rollback", "SPEC"]).await.unwrap_err();
+    assert!(refused.to_string().contains("--accept-loss"), "{refused}");
 }

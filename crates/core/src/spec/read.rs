@@ -23,9 +23,6 @@ const BRACKETS_MAX: usize = 4096;
 /// Parts of a spec that say how a migration is run, not what it means.
 const OPERATIONAL: [&str; 7] = ["description", "dual_write", "backfill", "validation", "sunset", "storage", "hooks"];
 
-/// Parts of `cutover` of the same kind.
-const HOW_READERS_MOVE: [&str; 3] = ["command", "rehearsal", "reverse"];
-
 impl Spec {
     /// Reads and checks a spec. `file` names it in errors, and its folder is what relative locations start from; nothing
     /// is read from disk.
@@ -50,9 +47,6 @@ impl Spec {
         let mut json = self.as_json();
         if let Value::Object(parts) = &mut json {
             parts.retain(|part, _| !OPERATIONAL.contains(&part.as_str()));
-        }
-        if let Value::Object(cutover) = &mut json["cutover"] {
-            cutover.retain(|key, _| !HOW_READERS_MOVE.contains(&key.as_str()));
         }
         for table in ["source", "target"] {
             if let Value::Object(parts) = &mut json[table] {

@@ -2,50 +2,21 @@
 //!
 //! They are for people and for listings; no reader of Delta or Iceberg takes values from them.
 
-use lakeshift_core::partition::PartitionSpec;
+use lakeshift_core::partition::{HIVE_NULL, PartitionSpec, hive_text};
 use lakeshift_core::value::Value;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// What Hive writes for null.
-const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Bytes of an encoded value in a folder's name, at most: names on disk end at 255.
 const VALUE_BYTES_MAX: usize = 120;
-
-/// What Hive and Spark encode in partition folders, and the space.
-const ENCODED: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'&')
-    .add(b'\'')
-    .add(b'*')
-    .add(b'+')
-    .add(b'/')
-    .add(b':')
-    .add(b'<')
-    .add(b'=')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}')
-    .add(b'~');
 
 /// The folder of a partition, relative to the table's location; `data` where there are no partition fields.
 pub fn partition_folder(spec: &PartitionSpec, key: &[Option<Value>]) -> String {
     let mut folder = "data".to_owned();
     for (field, value) in spec.fields.iter().zip(key) {
         let value = match value {
-            None => NULL.to_owned(),
+            None => HIVE_NULL.to_owned(),
             Some(value) => match encode(&field.transform.display(Some(value))) {
                 // The text that reads like null is spelled so that it does not.
-                text if text == NULL => text.replacen('_', "%5F", 1),
+                text if text == HIVE_NULL => text.replacen('_', "%5F", 1),
                 text => text,
             },
         };
@@ -59,7 +30,7 @@ pub fn partition_folder(spec: &PartitionSpec, key: &[Option<Value>]) -> String {
 
 fn encode(text: &str) -> String {
     let mut encoded = String::new();
-    for piece in utf8_percent_encode(text, ENCODED) {
+    for piece in hive_text(text) {
         if encoded.len() + piece.len() > VALUE_BYTES_MAX {
             break;
         }

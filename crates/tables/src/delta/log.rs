@@ -181,7 +181,8 @@ impl Log {
             table.load_version(version).await?;
             deltalake::checkpoints::create_checkpoint(&table, None).await
         };
-        // The library waits for the store on the thread that calls it. On the runtime's only worker it would wait for itself.
+        // The library waits for the store on the thread that calls it, and with it every other part of the caller's task: the
+        // lease would not be renewed.
         let written = tokio::task::spawn_blocking(move || runtime.block_on(written)).await;
         let error = match written {
             Ok(Ok(())) => return,

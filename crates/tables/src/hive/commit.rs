@@ -9,16 +9,15 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use lakeshift_core::partition::{HIVE_NULL, hive_text};
 use lakeshift_core::schema::Field;
 use lakeshift_core::storage::{Storage, identity};
 use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, Marks, MigrationId, NewFile, TableError};
 use lakeshift_core::value::Value;
 use lakeshift_journal::{Create, Epoch, NumberedLog, RngExt};
 use object_store::{Error as StoreError, ObjectStoreExt};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::partition::NULL;
 use super::{HiveTable, Inventory, Writing};
 use crate::footer::{corrupt, footer_bytes, parse_footer, unsupported};
 use crate::storage::{outside_error, store_error};
@@ -29,25 +28,6 @@ const HIDDEN: &str = "_lakeshift";
 const IN_FLIGHT: usize = 16;
 /// How often a commit is validated anew because another one was first.
 const ATTEMPTS_MAX: usize = 20;
-/// What Hive and Spark encode in partition folders, and the space.
-const ENCODED: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'\'')
-    .add(b'*')
-    .add(b'/')
-    .add(b':')
-    .add(b'=')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'{')
-    .add(b'}');
-
 /// Where a migration's data files for the Hive-style table at `table` are written before their commit;
 /// [`NewFile::path`] is relative to it.
 pub fn staging(table: &Storage, migration: &MigrationId) -> Storage {
@@ -218,21 +198,17 @@ fn folder(inventory: &Inventory, key: &[Option<Value>]) -> Result<String, TableE
     }
     let segment = |(column, value): (&Field, &Option<Value>)| {
         let text = match value {
-            None => NULL.to_owned(),
-            Some(value) => encode(&value.to_string()),
+            None => HIVE_NULL.to_owned(),
+            Some(value) => hive_text(&value.to_string()).to_string(),
         };
-        if text.is_empty() || (value.is_some() && text == NULL) {
+        if text.is_empty() || (value.is_some() && text == HIVE_NULL) {
             let feature = format!("a value of partition column {} that has no folder", column.name);
             let advice = "an empty text, or one that reads like null, cannot stand in a path; nothing was committed";
             return Err(unsupported("the new file", feature, advice));
         }
-        Ok(format!("{}={text}", encode(&column.name)))
+        Ok(format!("{}={text}", hive_text(&column.name)))
     };
     Ok(columns.iter().zip(key).map(segment).collect::<Result<Vec<_>, _>>()?.join("/"))
-}
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// See [`lakeshift_core::table::TableFormat::commit`].
@@ -262,6 +238,13 @@ pub(super) async fn commit(
             (Ok(add), Ok(remove)) => (add, remove),
             (Err(reason), _) | (_, Err(reason)) => return Ok(CommitOutcome::Conflict { reason }),
         };
+        if add.is_empty()
+            && !remove.is_empty()
+            && inventory.files.iter().all(|file| request.remove.contains(&file.entry.path))
+        {
+            let advice = "a folder without files has no columns and is no table; nothing was committed";
+            return Err(unsupported(table.storage.location(), "removing the last file of a Hive-style folder", advice));
+        }
         let earlier = last.as_ref().and_then(|(_, entry)| entry.number);
         let entry = Entry {
             number: if request.is_fence() { earlier } else { Some(request.number) },

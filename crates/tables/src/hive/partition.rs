@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lakeshift_core::partition::HIVE_NULL;
 use lakeshift_core::schema::{DataType, Field, TableSchema};
 use lakeshift_core::table::TableError;
 use lakeshift_core::value::Value;
@@ -10,9 +11,6 @@ use percent_encoding::percent_decode_str;
 use super::PartitionColumn;
 use crate::footer::unsupported;
 use crate::text::parse;
-
-/// How Hive and Spark write null.
-pub(super) const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The segments of one path: names and decoded texts, outermost first; `None` is null.
 pub(super) type PathValues = Vec<(String, Option<String>)>;
@@ -30,7 +28,7 @@ pub(super) fn of_path(path: &str) -> Result<PathValues, TableError> {
         if values.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
             return Err(unsupported(path, format!("the partition column {name} twice in one path"), "rename one folder"));
         }
-        values.push((name, (text != NULL).then_some(text)));
+        values.push((name, (text != HIVE_NULL).then_some(text)));
     }
     Ok(values)
 }

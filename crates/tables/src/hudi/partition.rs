@@ -1,6 +1,6 @@
 //! Values of partition columns that stand in paths only.
 
-use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
+use lakeshift_core::partition::{HIVE_NULL, PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::{DataType, Field, TableSchema};
 use lakeshift_core::table::TableError;
 use lakeshift_core::value::Value;
@@ -9,9 +9,6 @@ use percent_encoding::percent_decode_str;
 use super::config::PathColumns;
 use crate::footer::unsupported;
 use crate::text::parse;
-
-/// How Hudi writes null.
-const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
 impl PathColumns {
     /// The table's partitioning.
@@ -63,7 +60,7 @@ impl PathColumns {
             false => Some(text.to_owned()),
         };
         let text = decoded.ok_or_else(|| refused("a folder that is not UTF-8".to_owned()))?;
-        if text == NULL {
+        if text == HIVE_NULL {
             return Ok(None);
         }
         let data_type = schema.field(name).map_or(&DataType::String, |field| &field.data_type);

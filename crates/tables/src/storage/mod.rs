@@ -11,16 +11,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lakeshift_core::storage::Storage;
-use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ClientConfigKey, ObjectStore};
 use url::Url;
 
 use confined::ConfinedFiles;
 pub(crate) use errors::{changed_since_listed, outside_error, store_error};
+
+/// How requests name themselves in a store's access log; see [`lakeshift_core::access_log::OWN_AGENT`].
+const USER_AGENT: &str = concat!("lakeshift/", env!("CARGO_PKG_VERSION"));
 
 /// Options of one location: object_store's own configuration keys (`endpoint`, `region`, `access_key_id`, …), secrets
 /// already resolved. They stand before what the environment says.
@@ -180,14 +183,16 @@ fn build(url: &Url, options: &StoreOptions) -> Result<SharedStore, StorageError>
         "memory" => Ok(Arc::new(InMemory::new())),
         "s3" | "s3a" => s3(url, options)?.build().map(|store| Arc::new(store) as SharedStore).map_err(failed),
         "az" | "abfs" | "abfss" => {
-            let start = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
+            let agent = AzureConfigKey::Client(ClientConfigKey::UserAgent);
+            let start = MicrosoftAzureBuilder::from_env().with_config(agent, USER_AGENT).with_url(url.as_str());
             let builder = configure(url, options, start, |builder, key, value| {
                 key.parse().map(|key| builder.clone().with_config(key, value)).ok()
             })?;
             builder.build().map(|store| Arc::new(store) as SharedStore).map_err(failed)
         }
         "gs" => {
-            let start = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
+            let agent = GoogleConfigKey::Client(ClientConfigKey::UserAgent);
+            let start = GoogleCloudStorageBuilder::from_env().with_config(agent, USER_AGENT).with_url(url.as_str());
             let builder = configure(url, options, start, |builder, key, value| {
                 key.parse().map(|key| builder.clone().with_config(key, value)).ok()
             })?;
@@ -199,7 +204,8 @@ fn build(url: &Url, options: &StoreOptions) -> Result<SharedStore, StorageError>
 
 /// S3 with conditional puts (`If-None-Match`, object_store's default). A plain `http://` endpoint is taken at its word.
 fn s3(url: &Url, options: &StoreOptions) -> Result<AmazonS3Builder, StorageError> {
-    let start = AmazonS3Builder::from_env().with_url(url.as_str());
+    let agent = AmazonS3ConfigKey::Client(ClientConfigKey::UserAgent);
+    let start = AmazonS3Builder::from_env().with_config(agent, USER_AGENT).with_url(url.as_str());
     let builder = configure(url, options, start, |builder, key, value| {
         key.parse().map(|key| builder.clone().with_config(key, value)).ok()
     })?;

@@ -14,7 +14,7 @@ use lakeshift_core::table::{
 use lakeshift_core::value::Value;
 use lakeshift_journal::Epoch;
 use lakeshift_tables::delta::DeltaTable;
-use lakeshift_testkit::{Counted, FaultPlan, FaultStore, ManualClock};
+use lakeshift_testkit::{Counted, FaultPlan, FaultStore, Gate, ManualClock};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -404,6 +404,47 @@ async fn a_checkpoint_is_written_every_ten_versions_and_the_table_reads_on() {
 }
 
 /// So that readers need not replay ten thousand lines.
+/// The checkpoint's first request is answered only when another task of the same thread has run: that is how a lease is
+/// renewed meanwhile.
+#[test]
+fn a_checkpoint_lets_the_other_tasks_of_its_thread_go_on() {
+    let (done, waited) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let asked = Arc::new(tokio::sync::Notify::new());
+            let answered = Arc::new(tokio::sync::Semaphore::new(0));
+            let (ask, answer) = (asked.clone(), answered.clone());
+            let gate: Gate = Arc::new(move |_, path| {
+                let (ask, answer, is_checkpoint) =
+                    (ask.clone(), answer.clone(), path.as_ref().contains("checkpoint.parquet"));
+                Box::pin(async move {
+                    if is_checkpoint {
+                        ask.notify_one();
+                        answer.acquire().await.unwrap().forget();
+                        answer.add_permits(1);
+                    }
+                    None
+                })
+            });
+            let storage = memory();
+            let table = created(&storage).await;
+            for number in 1..=9 {
+                committed(table.commit(&request(number, 1, vec![], &[])).await.unwrap());
+            }
+            let store = FaultStore::new(storage.store().clone(), FaultPlan::None).with_gate(gate);
+            let other = tokio::spawn(async move {
+                asked.notified().await;
+                answered.add_permits(1);
+            });
+            committed(open(&storage_on(Arc::new(store))).commit(&request(10, 1, vec![], &[])).await.unwrap());
+            other.await.unwrap();
+        });
+        done.send(()).unwrap();
+    });
+    waited.recv_timeout(std::time::Duration::from_secs(60)).expect("the checkpoint holds its thread");
+}
+
 #[tokio::test]
 async fn a_large_commit_is_followed_by_a_checkpoint() {
     const FILES: usize = 10_000;

@@ -199,3 +199,16 @@ async fn two_commits_at_once_are_both_in_the_table() {
     }
     assert_eq!(live(&storage).await.len(), 4);
 }
+
+#[tokio::test]
+async fn the_last_file_is_not_removed_because_a_folder_without_files_is_no_table() {
+    let storage = table().await;
+    let all = ["day=2001-01-01/a.parquet", "day=2001-01-02/b.parquet"];
+    let refused = open(&storage).commit(&request(1, 1, &[], &all)).await;
+    assert!(matches!(refused, Err(TableError::Unsupported { .. })), "{refused:?}");
+    assert_eq!(live(&storage).await, all);
+    let file = staged(&storage, "x.parquet", 11_323, 1).await;
+    let replaced = open(&storage).commit(&request(1, 1, &[file], &all)).await.unwrap();
+    assert!(matches!(replaced, CommitOutcome::Committed(_)), "{replaced:?}");
+    assert_eq!(live(&storage).await, ["day=2001-01-01/x.parquet"]);
+}

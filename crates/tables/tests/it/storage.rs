@@ -186,3 +186,29 @@ async fn a_replaced_store_serves_its_prefix() {
     put(&stores.open("s3://lake/t").unwrap(), "a", b"a".to_vec()).await;
     assert!(store.head(&"t/a".into()).await.is_ok());
 }
+
+/// By this name `grace check` knows Lakeshift's own requests in an access log.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_say_that_they_are_lakeshifts() {
+    use std::io::{Read, Write};
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", server.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+        connection.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        String::from_utf8(request).unwrap().to_lowercase()
+    });
+    let options = [("endpoint", endpoint.as_str()), ("region", "r"), ("access_key_id", "a"), ("secret_access_key", "b")];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let storage = Stores::new().open_with("s3://lake/t", &options).unwrap();
+    assert_eq!(storage.identity("x.parquet").await.unwrap(), None);
+    let request = asked.join().unwrap();
+    assert!(request.contains("user-agent: lakeshift/"), "{request}");
+    assert!(request.contains(lakeshift_core::access_log::OWN_AGENT));
+}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use lakeshift_journal::{Clock, SystemClock};
 use object_store::path::Path;
 use object_store::{Error, Result};
@@ -75,14 +76,37 @@ impl fmt::Display for Operation {
     }
 }
 
-/// State shared by a store and its uploads and streams.
-#[derive(Debug)]
-pub(super) struct Shared {
+/// Asked before each operation; gives the reason for which it is refused.
+pub type Gate = Arc<dyn Fn(OperationKind, &Path) -> BoxFuture<'static, Option<&'static str>> + Send + Sync>;
+
+/// What becomes of operations.
+#[derive(Clone)]
+pub(super) struct Settings {
     pub plan: FaultPlan,
     pub counted: Counted,
     pub latency: Duration,
     pub chaos: Option<Arc<Chaos>>,
+    pub gate: Option<Gate>,
+    pub creates_only: bool,
+}
+
+impl Settings {
+    pub fn new(plan: FaultPlan) -> Self {
+        let (counted, latency) = (Counted::All, Duration::ZERO);
+        Self { plan, counted, latency, chaos: None, gate: None, creates_only: true }
+    }
+}
+
+/// Shared by a store and its uploads and streams.
+pub(super) struct Shared {
+    pub settings: Settings,
     state: Mutex<State>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shared").field(&self.settings.plan).finish()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -106,20 +130,24 @@ pub(super) const LOST: &str = "injected: the response was lost";
 const FAILED: &str = "injected: the request failed";
 
 impl Shared {
-    pub fn new(plan: FaultPlan, counted: Counted, latency: Duration, chaos: Option<Arc<Chaos>>) -> Self {
-        Self { plan, counted, latency, chaos, state: Mutex::default() }
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, state: Mutex::default() }
     }
 
     /// Numbers `operation` when first polled, and carries it out or not as the plan says.
     pub async fn run<T>(&self, kind: OperationKind, path: &Path, operation: impl Future<Output = Result<T>>) -> Result<T> {
         // Every operation is a point where a scheduler may let another task run first.
         tokio::task::yield_now().await;
-        let fate = match (self.begin(kind, path), &self.chaos) {
+        let Settings { chaos, gate, latency, .. } = &self.settings;
+        let mut fate = match (self.begin(kind, path), chaos) {
             (Fate::Works, Some(chaos)) => chaos.fate().await,
             (planned, _) => planned,
         };
-        if !self.latency.is_zero() {
-            SystemClock::new().sleep(self.latency).await;
+        if let (Fate::Works, Some(gate)) = (&fate, gate) {
+            fate = gate(kind, path).await.map_or(Fate::Works, Fate::FailsWithoutEffect);
+        }
+        if !latency.is_zero() {
+            SystemClock::new().sleep(*latency).await;
         }
         match fate {
             Fate::Works => operation.await,
@@ -140,12 +168,12 @@ impl Shared {
         let number = state.history.len() as u64 + 1;
         state.history.push(Operation { number, kind, path: path.clone() });
         state.mutations += u64::from(kind.is_mutation());
-        let number = match self.counted {
+        let number = match self.settings.counted {
             Counted::All => number,
             Counted::Mutations if kind.is_mutation() => state.mutations,
             Counted::Mutations => return Fate::Works,
         };
-        let (at, fate, dies) = match self.plan {
+        let (at, fate, dies) = match self.settings.plan {
             FaultPlan::None => return Fate::Works,
             FaultPlan::CrashBefore(at) => (at, Fate::FailsWithoutEffect(CRASHED), true),
             FaultPlan::CrashAfter(at) => (at, Fate::FailsAfterEffect(CRASHED), true),

@@ -200,3 +200,29 @@ async fn write<T: Serialize + ?Sized>(folder: &Storage, name: &str, value: &T) -
     let put = folder.store().put(&folder.resolve(name)?, json.into()).await;
     put.map(drop).map_err(|source| Error::Store { action: "write", object, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lakeshift_core::equivalence::Encoding;
+    use lakeshift_testkit::{FaultPlan, FaultStore};
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+
+    use super::*;
+
+    /// Each operation lets the other runner go first, so that both have listed before either writes.
+    #[tokio::test]
+    async fn two_runners_that_begin_at_once_never_share_a_folder() {
+        let store = Arc::new(FaultStore::new(Arc::new(InMemory::new()), FaultPlan::None));
+        let migration = Storage::new(url::Url::parse("memory:///m").unwrap(), store, Path::from("m"));
+        let shape = |key| FingerprintShape { encoding: Encoding::default(), key, columns: Vec::new(), fields: Vec::new() };
+        let open = |key: u8| Kept::open(&migration, false, move || ValidationKey::new([key; 16]), shape);
+        let (one, other) = tokio::join!(open(1), open(2));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_ne!(one.folder.location(), other.folder.location());
+        assert_ne!(one.shape.key, other.shape.key);
+        assert_eq!(read::<FingerprintShape>(&one.folder, SHAPE).await.unwrap(), Some(one.shape));
+    }
+}
