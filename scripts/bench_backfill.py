@@ -26,7 +26,7 @@ from bench_validate import Cost, least, run, table
 from playbook import UNTIL_BACKFILL, Migration, scratch
 
 THREADS = 2
-ROUNDS = 3
+ROUNDS = int(os.environ.get("LAKESHIFT_BENCH_ROUNDS", "3"))
 LATENCY_MS = 20
 PEER_SHARE = 50
 SPEC = """\
@@ -35,7 +35,7 @@ name: moved
 control: {root}/control
 source: {{format: hive, location: {source}}}
 target: {{format: {format}, location: {target}{settings}}}
-backfill: {{strategy: {strategy}, concurrency: 2, memory: 768MiB}}
+backfill: {{strategy: {strategy}, concurrency: 2, memory: 672MiB}}
 cutover: {{alias: moved}}
 """
 COPY = """
@@ -192,7 +192,7 @@ class Bench:
                 subprocess.run([sys.executable, "-c", UPLOAD, server.near, small, prefix, str(files)], check=True)
             os.environ["ENDPOINT"] = server.far
             bucket = f"s3://{s3_latency.BUCKET}"
-            keys = "access_key_id: ${AWS_ACCESS_KEY_ID}, secret_access_key: ${AWS_SECRET_ACCESS_KEY}, region: us-east-1"
+            keys = "access_key_id: '${AWS_ACCESS_KEY_ID}', secret_access_key: '${AWS_SECRET_ACCESS_KEY}', region: us-east-1"
             storage = f"storage: {{endpoint: {server.far}, allow_http: 'true', {keys}}}\n"
             # The control folder lies on the local disk.
             ours, its = "lakeshift, adopt", f"delta-rs convert_to_delta, {peers:,} files"

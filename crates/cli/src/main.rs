@@ -11,6 +11,10 @@ use lakeshift::progress::Progress;
 use lakeshift::stop;
 use tracing_subscriber::EnvFilter;
 
+// Footers, batches and pages are many small allocations on many threads; docs/performance.md has what it saves.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();

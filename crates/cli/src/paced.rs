@@ -20,7 +20,8 @@ use object_store::{
 /// pages, an upload's parts) is not seen from here.
 pub fn paced(storage: &Storage, requests: &Throttle) -> Storage {
     let store = PacedStore { inner: storage.store().clone(), requests: requests.clone() };
-    Storage::new(storage.url().clone(), Arc::new(store), storage.prefix().clone())
+    let paced = Storage::new(storage.url().clone(), Arc::new(store), storage.prefix().clone());
+    if storage.is_on_disk() { paced.on_disk() } else { paced }
 }
 
 #[derive(Debug)]

@@ -17,6 +17,7 @@ pub struct Storage {
     url: Url,
     store: Arc<dyn ObjectStore>,
     prefix: Path,
+    on_disk: bool,
 }
 
 /// A path that does not stay inside its location.
@@ -32,7 +33,19 @@ pub struct OutsideError {
 impl Storage {
     /// A location: `url` names it to people and to metadata, `prefix` is its path on `store`.
     pub fn new(url: Url, store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { url, store, prefix }
+        Self { url, store, prefix, on_disk: false }
+    }
+
+    /// Says that the store answers from the local disk, and needs no async runtime for it.
+    #[must_use]
+    pub fn on_disk(mut self) -> Self {
+        self.on_disk = true;
+        self
+    }
+
+    /// As [`Storage::on_disk`] has said.
+    pub fn is_on_disk(&self) -> bool {
+        self.on_disk
     }
 
     /// The URL without a trailing slash, without credentials.
@@ -61,7 +74,7 @@ impl Storage {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/{name}", self.url.path().trim_end_matches('/')));
         let prefix = name.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part));
-        Self { url, store: Arc::clone(&self.store), prefix }
+        Self { url, store: Arc::clone(&self.store), prefix, on_disk: self.on_disk }
     }
 
     /// The path on the store of a decoded path relative to this location, or of an absolute URL below it.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -284,7 +285,7 @@ pub struct FileFacts {
     /// Rows that are left after deletes; at most so many are left where [`EqualityDeletes`] apply, which are not read for it.
     pub rows: u64,
     /// Columns as the file has them, without partition columns that stand only in the path.
-    pub schema: TableSchema,
+    pub schema: Arc<TableSchema>,
     /// For each top-level column that has sound bounds: least and greatest value. A row group without statistics voids
     /// them, and NaN never appears. A shortened text bound is still a bound: not above the least, not below the greatest value.
     pub bounds: BTreeMap<String, (Value, Value)>,

@@ -36,6 +36,15 @@ pub enum Value {
 }
 
 impl Value {
+    /// Bytes that it takes beside its own size.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
     /// Orders two values of one kind: floats totally (−0.0 before +0.0, NaN last), decimals by value, text by bytes.
     /// `None` when the kinds differ.
     pub fn compare(&self, other: &Self) -> Option<Ordering> {

@@ -55,6 +55,10 @@ impl Clock for SystemClock {
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock that all others wait with")]
     async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        match tokio::runtime::Handle::try_current() {
+            Ok(_) => tokio::time::sleep(duration).await,
+            // A thread that runs one future of its own has nothing else to do.
+            Err(_) => std::thread::sleep(duration),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakeshift_core::table::{Changes, Snapshot, TableError, TableFormat, TableVersion};
+use lakeshift_core::table::{Changes, Format, Snapshot, TableError, TableFormat, TableVersion};
 use lakeshift_journal::Clock;
 
 /// Looks in a row that may fail because of the store before [`Tail::wait`] gives up.
@@ -50,11 +50,19 @@ impl Tail {
     /// # Errors
     /// The table, or its version `applied`, cannot be read.
     pub async fn look(&self, applied: &TableVersion) -> Result<Option<Batch>, TableError> {
+        let known = match self.table.format() {
+            // The footers of files that a version in memory has are not read again.
+            Format::Hive => Some(self.table.snapshot(Some(applied)).await?),
+            _ => None,
+        };
         let to = self.table.snapshot(None).await?;
         if to.version == *applied {
             return Ok(None);
         }
-        let from = self.table.snapshot(Some(applied)).await?;
+        let from = match known {
+            Some(from) => from,
+            None => self.table.snapshot(Some(applied)).await?,
+        };
         let changes = self.table.changes(&from, &to).await?;
         let lag = self.lag(&changes);
         Ok(Some(Batch { from, to, changes, lag }))

@@ -52,7 +52,7 @@ fn canonical(session: &Session) -> Result<serde_json::Value, Error> {
 async fn plan(opened: &Opened) -> Result<(Planning, Vec<Quarantined>), Error> {
     let source = opened.tables.source.snapshot(None).await?;
     let planning = planning::plan(&opened.session.spec, &opened.tables, &opened.rows, &source).await?;
-    Ok((planning, opened.tables.quarantine().await?))
+    Ok((planning, opened.tables.quarantine(&source.version).await?))
 }
 
 fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], closing: &str) -> Answer {

@@ -13,6 +13,7 @@ use lakeshift_core::plan::{PlannedFile, Strategy, data_file_stem};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId, deletes_in};
 use lakeshift_exec::plan_file::{self, PlanFileError};
 use lakeshift_exec::splice::SpliceOutcome;
+use lakeshift_tables::storage::side_by_side;
 
 use super::commit::{Delta, commit};
 use super::compare::SourceSums;
@@ -25,14 +26,11 @@ use crate::session::Session;
 /// How often a unit is run again because its files change while they are read.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// Source files looked at at the same time.
-const HEADS_IN_FLIGHT: usize = 64;
-
 /// Units of one wave, where they are small.
 const WAVE_UNITS_MAX: usize = 64;
 
 /// Files that one commit adds, at most, where several units are committed together.
-const COMMIT_FILES_MAX: usize = 5_000;
+const COMMIT_FILES_MAX: usize = 100_000;
 
 /// The files of one unit.
 #[derive(Debug, Clone, PartialEq)]
@@ -309,11 +307,13 @@ async fn unchanged(tables: &Tables, files: &[PlannedFile]) -> Result<Vec<Planned
     if tables.source.format() != Format::Hive {
         return Ok(files.to_vec());
     }
-    let looked = futures::stream::iter(files.to_vec()).map(|file| async move {
-        let now = tables.source_storage.identity(&file.path).await?;
-        Ok::<_, Error>((now.as_ref() == Some(&file.identity)).then_some(file))
-    });
-    looked.buffered(HEADS_IN_FLIGHT).try_filter_map(|file| std::future::ready(Ok(file))).try_collect().await
+    let storage = &tables.source_storage;
+    let look = |file: PlannedFile| {
+        let storage = storage.clone();
+        async move { Ok::<_, Error>((storage.identity(&file.path).await?.as_ref() == Some(&file.identity)).then_some(file)) }
+    };
+    let looked = side_by_side(storage.is_on_disk(), futures::stream::iter(files.to_vec()), look);
+    looked.try_filter_map(|file| std::future::ready(Ok(file))).try_collect().await
 }
 
 /// Planned files by unit; a unit's files stand next to each other.

@@ -18,7 +18,7 @@ use super::tables::Tables;
 use crate::error::Error;
 
 /// Files that one commit adopts; more are cut into further units.
-const ADOPT_FILES_MAX: usize = 5_000;
+const ADOPT_FILES_MAX: usize = 100_000;
 
 /// A plan with everything that people look at before they approve it.
 #[derive(Debug, Clone)]

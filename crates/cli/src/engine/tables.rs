@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lakeshift_core::spec::{Int96, Place, Spec};
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{Disposition, Format, MigrationId, TableFormat};
+use lakeshift_core::table::{Disposition, Format, MigrationId, TableFormat, TableVersion};
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::hive::{HiveTable, PartitionColumn, staging};
 use lakeshift_tables::hudi::HudiTable;
@@ -83,13 +83,14 @@ impl Tables {
         }
     }
 
-    /// Objects in the source's folder that are named like data and cannot be read as such, in the order of their paths.
+    /// Objects in the source's folder that are named like data and could not be read as such in that version, in the order of
+    /// their paths.
     ///
     /// # Errors
-    /// The folder cannot be listed.
-    pub async fn quarantine(&self) -> Result<Vec<Quarantined>, Error> {
+    /// The version is not known any more.
+    pub async fn quarantine(&self, version: &TableVersion) -> Result<Vec<Quarantined>, Error> {
         let Some(hive) = &self.hive else { return Ok(Vec::new()) };
-        let inventory = hive.inventory().await?;
+        let inventory = hive.at(version).await?;
         let visible = inventory.quarantine.iter().filter(|object| object.disposition != Disposition::Hidden);
         Ok(visible.map(|object| Quarantined { path: object.path.clone(), reason: object.reason.clone() }).collect())
     }

@@ -289,6 +289,8 @@ fn unproven(context: &ChooseContext, file: &FileEntry, facts: &FileFacts) -> Str
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::schema::{Field, TimeUnit};
 
@@ -323,6 +325,10 @@ mod tests {
         }
     }
 
+    fn columns(facts: &mut FileFacts) -> &mut Vec<Field> {
+        &mut Arc::make_mut(&mut facts.schema).fields
+    }
+
     fn file() -> (FileEntry, FileFacts) {
         let entry = FileEntry {
             path: "day=2001-01-01/a.parquet".into(),
@@ -341,7 +347,17 @@ mod tests {
             ("origin".to_owned(), (Value::String("ATL".into()), Value::String("SFO".into()))),
         ]);
         let null_counts = BTreeMap::from([("at".to_owned(), 0), ("origin".to_owned(), 0)]);
-        (entry, FileFacts { rows: 2, schema, bounds, null_counts, deletes_by_position: true, two_level_list: None })
+        (
+            entry,
+            FileFacts {
+                rows: 2,
+                schema: schema.into(),
+                bounds,
+                null_counts,
+                deletes_by_position: true,
+                two_level_list: None,
+            },
+        )
     }
 
     fn identity() -> Vec<PartitionField> {
@@ -416,17 +432,17 @@ mod tests {
             ("list of two levels", |_, _, f| f.two_level_list = Some("tags".into())),
             ("the table's default", |c, _, f| {
                 c.defaults.insert("origin".into());
-                f.schema.fields.pop();
+                columns(f).pop();
             }),
             ("column _row_id", |_, _, f| {
                 let id = Some(2_147_483_540);
-                f.schema.fields.push(Field { id, ..Field::new("_row_id", DataType::Int64, true) });
+                columns(f).push(Field { id, ..Field::new("_row_id", DataType::Int64, true) });
             }),
             ("looks at every row", |c, _, _| c.rows_change = true),
             ("leaves origin out", |c, _, _| c.columns_change = Some("target.drop leaves origin out".to_owned())),
             ("deleted", |_, e, _| e.has_deletes = true),
             ("renamed", |c, _, _| drop(c.renames.insert("origin".into(), "airport".into()))),
-            ("is int32 in the file", |_, _, f| f.schema.fields[1].data_type = DataType::Int32),
+            ("is int32 in the file", |_, _, f| columns(f)[1].data_type = DataType::Int32),
             ("forces", |c, _, _| c.forced = Some(Strategy::Rewrite)),
         ];
         for (reason, change) in cases {
@@ -446,18 +462,18 @@ mod tests {
         for (id, name) in [(1, "at"), (2, "origin")] {
             let of = |schema: &mut TableSchema| schema.fields.iter_mut().find(|f| f.name == name).unwrap().id = Some(id);
             of(&mut by_id.source_schema);
-            of(&mut facts.schema);
+            of(Arc::make_mut(&mut facts.schema));
         }
         assert_eq!(choose(&by_id, &entry, &facts).strategy, Strategy::Adopt);
 
         let mut renamed = facts.clone();
-        renamed.schema.fields[1].name = "from".to_owned();
+        columns(&mut renamed)[1].name = "from".to_owned();
         let choice = choose(&by_id, &entry, &renamed);
         assert_eq!((choice.strategy, choice.reason.as_str()), (Strategy::Rewrite, "column origin is from in the file"));
 
         // Dropped, and added again under the same name.
         let mut another = facts.clone();
-        another.schema.fields[1].id = Some(9);
+        columns(&mut another)[1].id = Some(9);
         let choice = choose(&by_id, &entry, &another);
         assert_eq!(choice.strategy, Strategy::Rewrite);
         assert!(choice.reason.contains("origin that is not the table's"), "{}", choice.reason);
@@ -465,14 +481,14 @@ mod tests {
         let mut physical = context(identity());
         physical.source_schema.fields[1].physical_name = Some("col-2".to_owned());
         assert_eq!(choose(&physical, &entry, &facts).strategy, Strategy::Rewrite);
-        facts.schema.fields[1].name = "col-2".to_owned();
+        columns(&mut facts)[1].name = "col-2".to_owned();
         assert_eq!(choose(&physical, &entry, &facts).reason, "column origin is col-2 in the file");
     }
 
     #[test]
     fn values_in_the_file_that_contradict_the_path_are_reported() {
         let (entry, mut facts) = file();
-        facts.schema.fields.push(Field::new("day", DataType::Date, true));
+        columns(&mut facts).push(Field::new("day", DataType::Date, true));
         let told = |facts: &FileFacts, entry: &FileEntry| choose(&context(identity()), entry, facts).reason;
         let Some(own) = entry.partition[0].clone() else { unreachable!() };
         facts.bounds.insert("day".into(), (own.clone(), own.clone()));
@@ -502,7 +518,7 @@ mod tests {
         assert_eq!(choose(&forced, &entry, &facts).strategy, Strategy::Splice);
 
         let mut both = facts.clone();
-        both.schema.fields.push(Field::new("day", DataType::String, true));
+        columns(&mut both).push(Field::new("day", DataType::String, true));
         let choice = choose(&context(identity()), &entry, &both);
         assert_eq!(choice.strategy, Strategy::Splice, "the path's value is written in the place of the file's");
         assert!(choice.reason.contains("both in the path and in the file"), "{}", choice.reason);

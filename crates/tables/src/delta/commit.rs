@@ -4,9 +4,10 @@
 //! them are made again on what is there now, a bounded number of times.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{TryStreamExt, stream};
 use lakeshift_core::partition::{PartitionField, Transform};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::table::{
@@ -19,8 +20,8 @@ use super::actions::{self, Origin};
 use super::live::{self, LiveFile};
 use super::log::{Loaded, Written};
 use super::{DeltaTable, schema, stats, version_text};
-use crate::footer::{Footer, corrupt, side_by_side, unsupported};
-use crate::storage::outside_error;
+use crate::footer::{Footer, corrupt, unsupported};
+use crate::storage::{outside_error, side_by_side};
 use crate::widen::fits;
 
 /// How often a commit is validated anew because another writer was first.
@@ -39,7 +40,7 @@ pub(super) async fn create(table: &DeltaTable, request: &CreateRequest) -> Resul
         let mut lines = vec![actions::commit_info(&origin, "CREATE TABLE", true)];
         lines.extend(actions::table(table.storage().location(), request, now_ms)?);
         lines.extend(actions::transactions(&origin));
-        match table.log.write(0, bytes(&lines)).await? {
+        match table.log.write(0, joined(&lines).into()).await? {
             Written::Ours => return Ok(CreateOutcome::Created(version_text(0))),
             // Somebody created it between the look and the write: look again at whose it is.
             Written::Taken => {}
@@ -86,7 +87,7 @@ pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Resul
         return Err(unsupported(table.storage().location(), "another partitioning of a live Delta table", advice));
     }
     let request = &with_relative_paths(table, request)?;
-    let mut footers = None;
+    let mut described = None;
     for _ in 0..ATTEMPTS_MAX {
         let loaded = table.log.load(None).await?;
         if let Some(outcome) = settled(table, request, &loaded).await? {
@@ -99,16 +100,16 @@ pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Resul
             Ok(removed) => removed,
             Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
         };
-        let footers = match &footers {
-            Some(read) => read,
-            None => footers.insert(read_footers(table, &request.add).await?),
+        let columns = Arc::new(InFiles::new(&loaded));
+        let described = match &described {
+            Some((as_of, described)) if *as_of == columns => described,
+            _ => &described.insert((columns.clone(), describe(table, &request.add, &columns).await?)).1,
         };
-        if let Some(reason) = schema_conflict(&loaded, request, footers) {
-            return Ok(CommitOutcome::Conflict { reason });
+        if let Some(reason) = described.iter().find_map(|one| one.as_ref().err()) {
+            return Ok(CommitOutcome::Conflict { reason: reason.clone() });
         }
-        let lines = lines(table, request, &loaded, &removed, footers)?;
         let version = loaded.version + 1;
-        match table.log.write(version, bytes(&lines)).await? {
+        match table.log.write(version, text(table, request, &loaded, &removed, described)).await? {
             Written::Ours => {
                 table.log.checkpoint_if_due(version, request.add.len() + request.remove.len()).await;
                 return Ok(CommitOutcome::Committed(version_text(version)));
@@ -178,10 +179,14 @@ fn check_files<'a>(request: &CommitRequest, live: &'a [LiveFile]) -> Result<Vec<
     }
 }
 
+/// The action that adds a file, or why the file is not of this table any more.
+type Described = Result<String, String>;
+
 /// Reads every new file's footer: what was written is read before it is trusted.
-async fn read_footers(table: &DeltaTable, files: &[NewFile]) -> Result<Vec<Footer>, TableError> {
-    let read = |file: NewFile| {
-        let table = table.clone();
+async fn describe(table: &DeltaTable, files: &[NewFile], columns: &Arc<InFiles>) -> Result<Vec<Described>, TableError> {
+    let now_ms = table.clock.now().timestamp_millis();
+    let one = |file: NewFile| {
+        let (table, columns) = (table.clone(), Arc::clone(columns));
         async move {
             let footer = table.footer(&file.path, file.size_bytes).await?;
             if footer.rows != file.rows {
@@ -189,30 +194,18 @@ async fn read_footers(table: &DeltaTable, files: &[NewFile]) -> Result<Vec<Foote
                 let reason = format!("its footer has {found} rows where {counted} were counted; nothing was committed");
                 return Err(corrupt(&file.path, reason));
             }
-            Ok(footer)
+            if let Some(reason) = columns.conflict(&file, &footer) {
+                return Ok(Err(reason));
+            }
+            let stats = stats::text(&footer, &columns.schema, |name| columns.is_partition(name));
+            Ok(Ok(actions::add(&file, &columns.partition, stats, now_ms)?.to_string()))
         }
     };
-    side_by_side(files.to_vec(), read).try_collect().await
-}
-
-/// A file that is not of this table: its schema moved, or the file was made for another one.
-fn schema_conflict(loaded: &Loaded, request: &CommitRequest, footers: &[Footer]) -> Option<String> {
-    let InFiles { schema, partition } = InFiles::new(loaded);
-    let partitioned = |name: &str| partition.iter().any(|field| field.column == name);
-    let columns: Vec<_> = schema.fields.iter().filter(|field| !partitioned(&field.name)).collect();
-    request.add.iter().zip(footers).find_map(|(file, footer)| {
-        columns.iter().find_map(|column| match footer.schema.field(&column.name) {
-            Some(own) if fits(&own.data_type, &column.data_type) => None,
-            Some(own) => {
-                Some(format!("{} has {} as {} where the table has {}", file.path, own.name, own.data_type, column.data_type))
-            }
-            None if column.nullable => None,
-            None => Some(format!("{} lacks the column {}, which the table requires", file.path, column.name)),
-        })
-    })
+    side_by_side(table.storage().is_on_disk(), stream::iter(files.to_vec()), one).try_collect().await
 }
 
 /// A table's columns by the names that files, partition values and statistics know them by.
+#[derive(PartialEq)]
 struct InFiles {
     schema: TableSchema,
     partition: Vec<PartitionField>,
@@ -228,15 +221,27 @@ impl InFiles {
         let partition = partition.map(|field| PartitionField { column: physical(&field.column), ..field.clone() }).collect();
         Self { schema: schema::in_files(&loaded.schema), partition }
     }
+
+    fn is_partition(&self, name: &str) -> bool {
+        self.partition.iter().any(|field| field.column == name)
+    }
+
+    /// Why a file is not of this table: its schema moved, or the file was made for another one.
+    fn conflict(&self, file: &NewFile, footer: &Footer) -> Option<String> {
+        let mut columns = self.schema.fields.iter().filter(|field| !self.is_partition(&field.name));
+        columns.find_map(|column| match footer.schema.field(&column.name) {
+            Some(own) if fits(&own.data_type, &column.data_type) => None,
+            Some(own) => {
+                Some(format!("{} has {} as {} where the table has {}", file.path, own.name, own.data_type, column.data_type))
+            }
+            None if column.nullable => None,
+            None => Some(format!("{} lacks the column {}, which the table requires", file.path, column.name)),
+        })
+    }
 }
 
-fn lines(
-    table: &DeltaTable,
-    request: &CommitRequest,
-    loaded: &Loaded,
-    removed: &[&LiveFile],
-    footers: &[Footer],
-) -> Result<Vec<Json>, TableError> {
+/// The commit's text; `added` are the lines of the files to add.
+fn text(table: &DeltaTable, request: &CommitRequest, loaded: &Loaded, removed: &[&LiveFile], added: &[Described]) -> Bytes {
     let now_ms = table.clock.now().timestamp_millis();
     let origin = Origin {
         migration: &request.migration,
@@ -245,22 +250,23 @@ fn lines(
         now_ms,
         read_version: Some(loaded.version),
     };
-    let InFiles { schema, partition } = InFiles::new(loaded);
     let mut lines = vec![actions::commit_info(&origin, "WRITE", request.remove.is_empty())];
     lines.extend(actions::transactions(&origin));
     // The protocol forbids removing and adding one path in a commit; the later add takes the earlier one's place.
     let replaced: HashSet<&str> = request.add.iter().map(|file| file.path.as_str()).collect();
     let gone = removed.iter().filter(|file| !replaced.contains(file.path.as_str()));
     lines.extend(gone.map(|file| actions::remove(file, now_ms)));
-    for (file, footer) in request.add.iter().zip(footers) {
-        let stats = stats::text(footer, &schema, |name| partition.iter().any(|field| field.column == name));
-        lines.push(actions::add(file, &partition, stats, now_ms)?);
+    let mut text = joined(&lines);
+    text.reserve_exact(added.iter().flatten().map(|line| line.len() + 1).sum());
+    for line in added.iter().flatten() {
+        text.push_str(line);
+        text.push('\n');
     }
-    Ok(lines)
+    text.into()
 }
 
-fn bytes(lines: &[Json]) -> Bytes {
-    lines.iter().map(|line| format!("{line}\n")).collect::<String>().into()
+fn joined(lines: &[Json]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn busy(table: &DeltaTable) -> TableError {
@@ -292,6 +298,8 @@ pub(super) async fn marks(table: &DeltaTable, migration: &MigrationId) -> Result
 
 /// Whether a commit has a `txn` of one of these applications.
 fn carries(commit: &[u8], applications: &[String]) -> bool {
-    let lines = commit.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Json>(line).ok());
+    // A commit of many files is not parsed whole.
+    let named = commit.split(|byte| *byte == b'\n').filter(|line| memchr::memmem::find(line, b"\"txn\"").is_some());
+    let lines = named.filter_map(|line| serde_json::from_slice::<Json>(line).ok());
     lines.filter_map(|action| action["txn"]["appId"].as_str().map(str::to_owned)).any(|id| applications.contains(&id))
 }

@@ -21,7 +21,7 @@ use crate::footer::corrupt;
 use crate::storage::{outside_error, store_error};
 
 /// A commit that touches more files than this is followed by a checkpoint at once.
-const LARGE_COMMIT_FILES: usize = 10_000;
+const LARGE_COMMIT_FILES: usize = 50_000;
 /// A checkpoint every so many versions, Delta's own default.
 const CHECKPOINT_INTERVAL: u64 = 10;
 
@@ -175,15 +175,13 @@ impl Log {
         if !version.is_multiple_of(CHECKPOINT_INTERVAL) && files < LARGE_COMMIT_FILES {
             return;
         }
-        let mut table = deltalake::DeltaTable::new(self.store());
-        let runtime = tokio::runtime::Handle::current();
-        let written = async move {
-            table.load_version(version).await?;
-            deltalake::checkpoints::create_checkpoint(&table, None).await
+        let (engine, root) = (self.store().engine(None), format!("{}/", self.storage.location()));
+        let write = move || -> Result<(), delta_kernel::Error> {
+            let snapshot = delta_kernel::Snapshot::builder_for(root).at_version(version).build(engine.as_ref())?;
+            snapshot.checkpoint(engine.as_ref(), None).map(|_| ())
         };
-        // The library waits for the store on the thread that calls it, and with it every other part of the caller's task: the
-        // lease would not be renewed.
-        let written = tokio::task::spawn_blocking(move || runtime.block_on(written)).await;
+        // The kernel waits for the store on the thread that calls it.
+        let written = tokio::task::spawn_blocking(write).await;
         let error = match written {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),

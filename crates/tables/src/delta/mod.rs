@@ -25,8 +25,8 @@ use lakeshift_core::table::{
 };
 use lakeshift_journal::Clock;
 
-use crate::footer::{Footer, Int96, read_footer, read_footer_with, side_by_side};
-use crate::storage::outside_error;
+use crate::footer::{Footer, Int96, read_footer, read_footer_with};
+use crate::storage::{outside_error, side_by_side};
 use log::{Loaded, Log};
 use vector::Vector;
 
@@ -145,7 +145,7 @@ impl TableFormat for DeltaTable {
                 (file, facts)
             }
         };
-        side_by_side(files, read).boxed()
+        side_by_side(self.storage().is_on_disk(), stream::iter(files), read)
     }
 
     async fn deleted_rows(&self, file: &FileEntry) -> Result<DeletedRows, TableError> {

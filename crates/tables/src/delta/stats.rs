@@ -1,8 +1,11 @@
 //! A file's `stats` in the log: the row count always, bounds and null counts only where they hold for every reader.
 
+use std::collections::BTreeMap;
+
 use lakeshift_core::schema::{DataType, TableSchema};
 use lakeshift_core::value::Value;
-use serde_json::{Map, Value as Json, json};
+use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::footer::{ColumnMetrics, Footer};
 
@@ -16,6 +19,16 @@ const EXACT_IN_DOUBLE: u128 = 1_000_000_000_000_000;
 const DAYS: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
 const DAY_MILLIS: i64 = 86_400_000;
 
+/// As the protocol spells it.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats<'a> {
+    max_values: BTreeMap<&'a str, Json>,
+    min_values: BTreeMap<&'a str, Json>,
+    null_count: BTreeMap<&'a str, u64>,
+    num_records: u64,
+}
+
 #[derive(Clone, Copy)]
 enum Side {
     Least,
@@ -24,19 +37,20 @@ enum Side {
 
 /// The `stats` text of a file in a table of this schema.
 pub(super) fn text(footer: &Footer, schema: &TableSchema, is_partition: impl Fn(&str) -> bool) -> String {
-    let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
+    let mut stats = Stats { num_records: footer.rows, ..Stats::default() };
     let columns = footer.columns.iter().filter_map(|column| Some((column.top_level()?, column)));
     for (name, column) in columns.filter(|(name, _)| !is_partition(name)).take(COLUMNS_MAX) {
         let Some(field) = schema.field(name) else { continue };
         if let Some((min, max)) = bounds(column, &field.data_type) {
-            least.insert(name.to_owned(), min);
-            greatest.insert(name.to_owned(), max);
+            stats.min_values.insert(name, min);
+            stats.max_values.insert(name, max);
         }
         if let Some(count) = column.nulls {
-            nulls.insert(name.to_owned(), count.into());
+            stats.null_count.insert(name, count);
         }
     }
-    json!({ "numRecords": footer.rows, "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
+    // Texts and numbers always are JSON; without statistics would be sound too.
+    serde_json::to_string(&stats).unwrap_or_else(|_| "{}".to_owned())
 }
 
 /// Both bounds or none. Floats have none: a NaN, which some readers order above every number, is not in Parquet's bounds.

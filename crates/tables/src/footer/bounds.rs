@@ -6,6 +6,7 @@
 //! integers throughout.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use lakeshift_core::schema::{DataType, TimeUnit};
 use lakeshift_core::value::Value;
@@ -19,7 +20,7 @@ use super::schema::Leaf;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnMetrics {
     /// Logical path: column, members, and `element`, `key`, `value` inside lists and maps.
-    pub path: Vec<String>,
+    pub path: Arc<[String]>,
     /// The Parquet field id.
     pub field_id: Option<i32>,
     /// The leaf's logical type.
@@ -37,7 +38,7 @@ pub struct ColumnMetrics {
 impl ColumnMetrics {
     /// The name of a primitive column that is not nested.
     pub fn top_level(&self) -> Option<&str> {
-        match self.path.as_slice() {
+        match &*self.path {
             [name] => Some(name),
             _ => None,
         }
@@ -45,9 +46,9 @@ impl ColumnMetrics {
 }
 
 /// The metrics of each leaf, in the file's order.
-pub(super) fn columns(metadata: &ParquetMetaData, leaves: Vec<Leaf>) -> Vec<ColumnMetrics> {
+pub(super) fn columns(metadata: &ParquetMetaData, leaves: &[Leaf]) -> Vec<ColumnMetrics> {
     let orders = metadata.file_metadata().column_orders();
-    let column = |(index, leaf): (usize, Leaf)| {
+    let column = |(index, leaf): (usize, &Leaf)| {
         let order_is_defined = match orders.and_then(|orders| orders.get(index)) {
             Some(ColumnOrder::UNKNOWN) => None,
             Some(ColumnOrder::TYPE_DEFINED_ORDER(_)) => Some(true),
@@ -62,12 +63,12 @@ pub(super) fn columns(metadata: &ParquetMetaData, leaves: Vec<Leaf>) -> Vec<Colu
             values: chunks.iter().map(|chunk| u64::try_from(chunk.num_values()).unwrap_or(0)).sum(),
             nulls: if complete { nulls(&chunks) } else { None },
             bounds,
-            path: leaf.path,
+            path: Arc::clone(&leaf.path),
             field_id: leaf.field_id,
-            data_type: leaf.data_type,
+            data_type: leaf.data_type.clone(),
         }
     };
-    leaves.into_iter().enumerate().map(column).collect()
+    leaves.iter().enumerate().map(column).collect()
 }
 
 /// The nulls of all row groups; `None` as soon as one does not tell, or tells more than it has values.

@@ -17,15 +17,22 @@ const SCHEMA_FIELD: i16 = 2;
 /// `SchemaElement.num_children`.
 const CHILDREN_FIELD: i16 = 5;
 
-/// Refuses a footer whose claims exceed its bytes.
-pub(super) fn check(footer: &[u8]) -> Result<(), &'static str> {
+/// Refuses a footer whose claims exceed its bytes. Answers with the bytes of its schema.
+pub(super) fn check(footer: &[u8]) -> Result<&[u8], &'static str> {
     let mut walk = Walk { rest: footer };
+    let mut schema = None;
     walk.fields(0, &mut |walk, id, kind| {
-        if (id, kind) == (SCHEMA_FIELD, LIST) {
-            return walk.schema().map(|()| true);
+        if (id, kind) != (SCHEMA_FIELD, LIST) {
+            return Ok(false);
         }
-        Ok(false)
-    })
+        let from = walk.rest;
+        walk.schema()?;
+        match schema.replace(&from[..from.len() - walk.rest.len()]) {
+            None => Ok(true),
+            Some(_) => Err("it has two schemas"),
+        }
+    })?;
+    schema.ok_or("it has no schema")
 }
 
 type Seen<'v, 'a> = &'v mut dyn FnMut(&mut Walk<'a>, i16, u8) -> Result<bool, &'static str>;

@@ -5,8 +5,10 @@
 
 pub mod bounds;
 mod guard;
-mod parallel;
+mod known;
 mod schema;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lakeshift_core::schema::TableSchema;
@@ -14,12 +16,12 @@ use lakeshift_core::table::{FileFacts, TableError};
 use lakeshift_core::value::Value;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
-use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader};
+use parquet::schema::types::SchemaDescPtr;
 
 use crate::storage::store_error;
 
 pub use bounds::ColumnMetrics;
-pub(crate) use parallel::side_by_side;
 pub use schema::Int96;
 
 /// How much of the file's end is read at first; most footers fit.
@@ -37,7 +39,7 @@ pub struct Footer {
     /// Rows.
     pub rows: u64,
     /// Columns as the file has them; field ids where the file has them.
-    pub schema: TableSchema,
+    pub schema: Arc<TableSchema>,
     /// One entry for each leaf column, in the file's order.
     pub columns: Vec<ColumnMetrics>,
     /// Where each row group begins, in bytes from the file's start, ascending; empty when the footer does not tell
@@ -57,7 +59,7 @@ impl Footer {
         let null_counts = top().filter_map(|(name, column)| Some((name.to_owned(), column.nulls?))).collect();
         FileFacts {
             rows: self.rows,
-            schema: self.schema.clone(),
+            schema: Arc::clone(&self.schema),
             bounds,
             null_counts,
             deletes_by_position: false,
@@ -187,8 +189,9 @@ pub fn parse_footer(object: &str, footer: &[u8], size: u64) -> Result<Footer, Ta
 /// # Errors
 /// As [`read_footer`].
 pub fn parse_footer_with(object: &str, footer: &[u8], size: u64, int96: Int96) -> Result<Footer, TableError> {
-    guard::check(footer).map_err(|reason| corrupt(object, format!("its footer is malformed: {reason}")))?;
-    let metadata = decode(object, footer)?;
+    let schema = guard::check(footer).map_err(|reason| corrupt(object, format!("its footer is malformed: {reason}")))?;
+    let known = known::find(schema, int96);
+    let metadata = decode(object, footer, known.as_ref().map(|known| known.descriptor()))?;
     let file = metadata.file_metadata();
     let counted = metadata
         .row_groups()
@@ -198,20 +201,33 @@ pub fn parse_footer_with(object: &str, footer: &[u8], size: u64, int96: Int96) -
         Some(counted) if counted == file.num_rows() => counted.unsigned_abs(),
         _ => return Err(corrupt(object, "its row groups do not add up to the rows that it claims".to_owned())),
     };
-    let schema::Converted { schema, leaves, two_level_list } = schema::convert(object, file.schema_descr(), int96)?;
-    let columns = bounds::columns(&metadata, leaves);
-    let split_offsets = split_offsets(&metadata, size);
-    Ok(Footer { rows, schema, columns, split_offsets, created_by: file.created_by().map(str::to_owned), two_level_list })
+    let converted = match known {
+        Some(known) => known.converted(),
+        None => {
+            let converted = Arc::new(schema::convert(object, file.schema_descr(), int96)?);
+            known::keep(schema, int96, file.schema_descr_ptr(), &converted);
+            converted
+        }
+    };
+    Ok(Footer {
+        rows,
+        schema: Arc::clone(&converted.schema),
+        columns: bounds::columns(&metadata, &converted.leaves),
+        split_offsets: split_offsets(&metadata, size),
+        created_by: file.created_by().map(str::to_owned),
+        two_level_list: converted.two_level_list.clone(),
+    })
 }
 
-/// Decodes; a panic inside the decoder (it asserts on some malformed footers) is an error of this file alone.
-fn decode(object: &str, footer: &[u8]) -> Result<ParquetMetaData, TableError> {
+/// Decodes, with the schema where it is known; a panic inside the decoder (it asserts on some malformed footers) is an error of this file alone.
+fn decode(object: &str, footer: &[u8], schema: Option<&SchemaDescPtr>) -> Result<ParquetMetaData, TableError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| TableError::Corrupt {
         object: object.to_owned(),
         reason: "its footer cannot be decoded".to_owned(),
         source: Some(source),
     };
-    match std::panic::catch_unwind(|| ParquetMetaDataReader::decode_metadata(footer)) {
+    let options = schema.map(|schema| ParquetMetaDataOptions::new().with_schema(Arc::clone(schema)));
+    match std::panic::catch_unwind(|| ParquetMetaDataReader::decode_metadata_with_options(footer, options.as_ref())) {
         Ok(decoded) => decoded.map_err(|error| failed(Box::new(error))),
         Err(_) => Err(failed("the decoder gave up on it".into())),
     }

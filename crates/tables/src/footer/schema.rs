@@ -3,6 +3,8 @@
 //! Lists and maps are recognised in the standard three-level form and in the older forms that the Parquet specification
 //! lists under backward compatibility. Converted (legacy) types count where a logical type is absent.
 
+use std::sync::Arc;
+
 use lakeshift_core::schema::{DataType, Field, TableSchema, TimeUnit};
 use lakeshift_core::table::TableError;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit as ParquetUnit, Type as Physical};
@@ -28,7 +30,7 @@ pub enum Int96 {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Leaf {
     /// Logical path: column, members, `element`, `key`, `value`.
-    pub(super) path: Vec<String>,
+    pub(super) path: Arc<[String]>,
     pub(super) data_type: DataType,
     pub(super) field_id: Option<i32>,
 }
@@ -40,12 +42,12 @@ pub(super) fn convert(object: &str, schema: &SchemaDescriptor, int96: Int96) -> 
     let fields = if root.is_group() { root.get_fields() } else { &[] };
     let fields = fields.iter().map(|field| converter.field(field, field.name())).collect::<Result<_, _>>()?;
     let Converter { leaves, two_level_list, .. } = converter;
-    Ok(Converted { schema: TableSchema { fields }, leaves, two_level_list })
+    Ok(Converted { schema: Arc::new(TableSchema { fields }), leaves, two_level_list })
 }
 
 /// A file's columns.
 pub(super) struct Converted {
-    pub(super) schema: TableSchema,
+    pub(super) schema: Arc<TableSchema>,
     pub(super) leaves: Vec<Leaf>,
     /// The first column that is a list of two levels, dotted where nested.
     pub(super) two_level_list: Option<String>,
@@ -90,7 +92,11 @@ impl Converter<'_> {
     fn data_type(&mut self, parquet: &Type) -> Result<DataType, TableError> {
         if parquet.is_primitive() {
             let data_type = self.primitive(parquet)?;
-            self.leaves.push(Leaf { path: self.path.clone(), data_type: data_type.clone(), field_id: id(parquet) });
+            self.leaves.push(Leaf {
+                path: self.path.as_slice().into(),
+                data_type: data_type.clone(),
+                field_id: id(parquet),
+            });
             return Ok(data_type);
         }
         let info = parquet.get_basic_info();

@@ -1,10 +1,8 @@
 //! [`Inventory`]: the files of a folder at one moment, their schema and partition values, and what is no data.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures::TryStreamExt;
 use lakeshift_core::schema::{Field, TableSchema};
 use lakeshift_core::storage::Storage;
@@ -16,8 +14,8 @@ use super::footers::Footers;
 use super::listing::{self, Listed};
 use super::partition::{self, PathValues};
 use super::union::SchemaUnion;
-use crate::footer::{Int96, footer_bytes, parse_footer_with, side_by_side};
-use crate::storage::outside_error;
+use crate::footer::{Footer, Int96, footer_bytes, parse_footer_with};
+use crate::storage::{outside_error, side_by_side};
 
 /// What stood in a folder, and what it means as a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,41 +66,55 @@ struct Told {
 }
 
 enum Read {
-    /// With the footer's bytes, where they were read now.
-    Data(Listed, Told, Option<Bytes>),
+    /// With the footer, where it was read now.
+    Data(Listed, Told, Option<Footer>),
     Other(Quarantined),
 }
 
-/// Sorts what was listed, reads the footers that no inventory in `known` has, and makes one table of it. `footers` keeps
+/// Lists the folder, reads meanwhile the footers that no inventory in `known` has, and makes one table of it. `footers` keeps
 /// what was read.
 pub(super) async fn build(
     storage: &Storage,
     declared: &Declared,
-    listed: Vec<Listed>,
     known: &[Arc<Inventory>],
     footers: &Mutex<Footers>,
 ) -> Result<Inventory, TableError> {
     let told = remembered(known);
     let int96 = if declared.int96_is_instant { Int96::InstantsAsRead } else { Int96::Refused };
-    let read = |object: Listed| {
-        let found = told.get(&(object.path.as_str(), object.identity.as_str())).cloned();
+    let read = |object: Result<Listed, TableError>| {
+        let found =
+            object.as_ref().ok().and_then(|object| told.get(&(object.path.as_str(), object.identity.as_str())).cloned());
         let storage = storage.clone();
         async move {
             match found {
-                Some(told) => Ok(Read::Data(object, told, None)),
-                None => read(&storage, int96, object).await,
+                Some(told) => Ok(Read::Data(object?, told, None)),
+                None => read(&storage, int96, object?).await,
             }
         }
     };
-    let mut results = pin!(side_by_side(listed, read));
-    let mut assembly = Assembly::new(declared);
-    while let Some(result) = results.try_next().await? {
-        if let Read::Data(listed, _, Some(footer)) = &result {
+    let mut results = side_by_side(storage.is_on_disk(), listing::list(storage), read);
+    let mut found = Vec::new();
+    while let Some(mut result) = results.try_next().await? {
+        if let Read::Data(listed, _, footer) = &mut result
+            && let Some(footer) = footer.take()
+        {
             footers.lock().unwrap_or_else(PoisonError::into_inner).put(&listed.path, &listed.identity, footer);
         }
-        assembly.add(result)?;
+        found.push(result);
     }
+    found.sort_unstable_by(|a, b| a.path().cmp(b.path()));
+    let mut assembly = Assembly::new(declared);
+    found.into_iter().try_for_each(|read| assembly.add(read))?;
     assembly.finish(storage)
+}
+
+impl Read {
+    fn path(&self) -> &str {
+        match self {
+            Self::Data(listed, ..) => &listed.path,
+            Self::Other(other) => &other.path,
+        }
+    }
 }
 
 fn remembered(known: &[Arc<Inventory>]) -> HashMap<(&str, &str), Told> {
@@ -129,13 +141,14 @@ async fn read(storage: &Storage, int96: Int96, object: Listed) -> Result<Read, T
     let path = storage.resolve(&object.path).map_err(outside_error)?;
     let etag = listing::etag(&object.identity);
     let footer = match footer_bytes(storage.store().as_ref(), &path, object.size_bytes, etag).await {
-        Ok(bytes) => parse_footer_with(path.as_ref(), &bytes, object.size_bytes, int96).map(|footer| (footer, bytes)),
+        Ok(bytes) => parse_footer_with(path.as_ref(), &bytes, object.size_bytes, int96),
         Err(error) => Err(error),
     };
     match footer {
-        Ok((footer, bytes)) => {
-            let told = Told { rows: footer.rows, schema: Arc::new(without_ids(footer.schema)) };
-            Ok(Read::Data(object, told, Some(bytes)))
+        Ok(footer) => {
+            let told = Told { rows: footer.rows, schema: without_ids(Arc::clone(&footer.schema)) };
+            // Under a declaration a file's own columns are others than the table's.
+            Ok(Read::Data(object, told, (int96 == Int96::Refused).then_some(footer)))
         }
         // A name is a promise: what is called .parquet and cannot be read is damage; anything else is just another file.
         Err(TableError::Corrupt { reason, .. }) => {
@@ -153,9 +166,18 @@ fn other(object: Listed, disposition: Disposition, reason: &str) -> Quarantined 
 }
 
 /// Files of one folder come from many writers; their field ids do not name the same columns.
-fn without_ids(mut schema: TableSchema) -> TableSchema {
+fn without_ids(mut schema: Arc<TableSchema>) -> Arc<TableSchema> {
+    use lakeshift_core::schema::DataType as T;
+    fn has_ids(field: &Field) -> bool {
+        field.id.is_some()
+            || match &field.data_type {
+                T::Struct { fields } => fields.iter().any(has_ids),
+                T::List { element } => has_ids(element),
+                T::Map { key, value } => has_ids(key) || has_ids(value),
+                _ => false,
+            }
+    }
     fn clear(field: &mut Field) {
-        use lakeshift_core::schema::DataType as T;
         field.id = None;
         match &mut field.data_type {
             T::Struct { fields } => fields.iter_mut().for_each(clear),
@@ -167,7 +189,9 @@ fn without_ids(mut schema: TableSchema) -> TableSchema {
             _ => {}
         }
     }
-    schema.fields.iter_mut().for_each(clear);
+    if schema.fields.iter().any(has_ids) {
+        Arc::make_mut(&mut schema).fields.iter_mut().for_each(clear);
+    }
     schema
 }
 
@@ -190,14 +214,16 @@ impl<'a> Assembly<'a> {
         match read {
             Read::Other(other) => self.quarantine.push(other),
             Read::Data(listed, told, _) => {
-                let schema = match self.schemas.iter().position(|schema| *schema == told.schema) {
-                    Some(index) => index,
-                    None => {
-                        self.union.add(&listed.path, &told.schema)?;
-                        self.schemas.push(told.schema);
-                        self.schemas.len() - 1
-                    }
-                };
+                let schema =
+                    match self.schemas.iter().position(|schema| Arc::ptr_eq(schema, &told.schema) || *schema == told.schema)
+                    {
+                        Some(index) => index,
+                        None => {
+                            self.union.add(&listed.path, &told.schema)?;
+                            self.schemas.push(told.schema);
+                            self.schemas.len() - 1
+                        }
+                    };
                 let values = partition::of_path(&listed.path)?;
                 self.files.push((listed, told.rows, schema, values));
             }

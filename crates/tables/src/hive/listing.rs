@@ -1,6 +1,6 @@
 //! What stands in the folder: every object, sorted, with what its name alone says of it.
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use lakeshift_core::storage::{MODIFIED, Storage, identity};
 use lakeshift_core::table::TableError;
 use object_store::ObjectMeta;
@@ -17,20 +17,12 @@ pub(super) struct Listed {
     pub(super) modified_ms: i64,
 }
 
-/// Every object below the root, in the order of their paths.
-pub(super) async fn list(storage: &Storage) -> Result<Vec<Listed>, TableError> {
+/// Every object below the root, as the store comes to them.
+pub(super) fn list(storage: &Storage) -> impl Stream<Item = Result<Listed, TableError>> + Send + '_ {
     let prefix = (!storage.prefix().as_ref().is_empty()).then(|| storage.prefix());
-    let failed = |error| store_error("list", storage.location(), error);
-    let mut objects = storage.store().list(prefix);
-    let mut listed = Vec::new();
-    while let Some(meta) = objects.try_next().await.map_err(failed)? {
-        // A store may list the folder's own marker; it is not below the folder.
-        if let Some(path) = storage.relative(&meta.location) {
-            listed.push(entry(path, &meta));
-        }
-    }
-    listed.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(listed)
+    let objects = storage.store().list(prefix).map_err(|error| store_error("list", storage.location(), error));
+    // A store may list the folder's own marker; it is not below the folder.
+    objects.try_filter_map(async |meta| Ok(storage.relative(&meta.location).map(|path| entry(path, &meta))))
 }
 
 fn entry(path: String, meta: &ObjectMeta) -> Listed {

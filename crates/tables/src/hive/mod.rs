@@ -29,8 +29,8 @@ use lakeshift_core::table::{
 
 use lakeshift_journal::{Clock, Rng};
 
-use crate::footer::{Int96, footer_bytes, parse_footer_with, side_by_side, unsupported};
-use crate::storage::{changed_since_listed, outside_error};
+use crate::footer::{Int96, footer_bytes, parse_footer_with, unsupported};
+use crate::storage::{changed_since_listed, outside_error, side_by_side};
 use footers::Footers;
 
 pub use commit::staging;
@@ -140,8 +140,7 @@ impl HiveTable {
     pub async fn inventory(&self) -> Result<Arc<Inventory>, TableError> {
         let mut attempt = 1;
         loop {
-            let listed = listing::list(&self.storage).await?;
-            match inventory::build(&self.storage, &self.declared, listed, &self.kept(), &self.footers).await {
+            match inventory::build(&self.storage, &self.declared, &self.kept(), &self.footers).await {
                 Ok(inventory) => return Ok(self.keep(inventory)),
                 Err(error) if changed_since_listed(&error) && attempt < LISTINGS_MAX => attempt += 1,
                 Err(error) => return Err(error),
@@ -150,7 +149,10 @@ impl HiveTable {
     }
 
     /// The inventory of a version: from memory, saved, or because the folder still is as it was.
-    async fn at(&self, version: &TableVersion) -> Result<Arc<Inventory>, TableError> {
+    ///
+    /// # Errors
+    /// [`TableError::VersionGone`], and as [`Self::inventory`].
+    pub async fn at(&self, version: &TableVersion) -> Result<Arc<Inventory>, TableError> {
         if let Some(found) = self.kept().into_iter().find(|inventory| inventory.version == *version) {
             return Ok(found);
         }
@@ -199,16 +201,14 @@ impl HiveTable {
 
     async fn file_facts(&self, file: &FileEntry) -> Result<FileFacts, TableError> {
         let path = self.storage.resolve(&file.path).map_err(outside_error)?;
+        let kept = self.footers.lock().unwrap_or_else(PoisonError::into_inner).take(&file.path, &file.identity);
+        if let Some(footer) = kept {
+            return Ok(footer.facts());
+        }
         // A file's own type: what is converted as it is read is never adopted.
         let int96 = if self.declared.int96_is_instant { Int96::Instants } else { Int96::Refused };
-        let kept = self.footers.lock().unwrap_or_else(PoisonError::into_inner).take(&file.path, &file.identity);
-        let bytes = match kept {
-            Some(bytes) => bytes,
-            None => {
-                let etag = listing::etag(&file.identity);
-                footer_bytes(self.storage.store().as_ref(), &path, file.size_bytes, etag).await?
-            }
-        };
+        let bytes =
+            footer_bytes(self.storage.store().as_ref(), &path, file.size_bytes, listing::etag(&file.identity)).await?;
         Ok(parse_footer_with(path.as_ref(), &bytes, file.size_bytes, int96)?.facts())
     }
 
@@ -271,7 +271,7 @@ impl TableFormat for HiveTable {
                 (file, facts)
             }
         };
-        side_by_side(files, read).boxed()
+        side_by_side(self.storage.is_on_disk(), stream::iter(files), read)
     }
 
     async fn create(&self, _request: &CreateRequest) -> Result<CreateOutcome, TableError> {

@@ -45,6 +45,11 @@ impl Places {
         &self.root
     }
 
+    /// Whether every location lies on the local disk.
+    pub fn are_on_disk(&self) -> bool {
+        self.root.is_on_disk() && self.others.iter().all(Storage::is_on_disk)
+    }
+
     /// The root in metadata spelling.
     pub fn root_in_metadata(&self) -> String {
         raw(&self.root)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{TryStreamExt, stream};
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PartitionSpecRef, SchemaRef, StructType,
     TableMetadata, Transform,
@@ -16,7 +16,8 @@ use super::fault::{corrupt, damaged, unsupported};
 use super::location::Places;
 use super::values::{lower_bound, to_datum, upper_bound};
 use super::{partition, schema};
-use crate::footer::{ColumnMetrics, Footer, read_footer, side_by_side};
+use crate::footer::{ColumnMetrics, Footer, read_footer};
+use crate::storage::side_by_side;
 
 /// What new files are checked against and described for: one schema and one partition spec of a table.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ impl Target {
             let shared = Arc::clone(&shared);
             async move { shared.0.describe_one(&shared.1, &file).await }
         };
-        side_by_side(files.to_vec(), one).try_collect().await
+        side_by_side(places.are_on_disk(), stream::iter(files.to_vec()), one).try_collect().await
     }
 
     async fn describe_one(&self, places: &Places, file: &NewFile) -> Result<DataFile, TableError> {
@@ -79,7 +80,7 @@ impl Target {
     fn check_nulls(&self, object: &str, footer: &Footer, leaves: &Leaves) -> Result<(), TableError> {
         for column in &footer.columns {
             let required = leaves
-                .get(&column.path)
+                .get(&*column.path)
                 .and_then(|leaf| self.schema.field_by_id(leaf.id))
                 .is_some_and(|field| field.required);
             let nullable =
@@ -136,7 +137,7 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, column: &ColumnMetrics, leaves: &Leaves, schema: &SchemaRef) {
-        let Some(leaf) = leaves.get(&column.path) else { return };
+        let Some(leaf) = leaves.get(&*column.path) else { return };
         if column.compressed_bytes > 0 {
             self.sizes.insert(leaf.id, column.compressed_bytes);
         }

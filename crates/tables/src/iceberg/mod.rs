@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use iceberg::spec::{MAIN_BRANCH, SnapshotRef};
 use lakeshift_core::schema::Field;
@@ -50,7 +50,8 @@ use self::applied::Applied;
 use self::catalog::{Base, Catalog, Filesystem, Fixed, RestCatalog, SqlCatalog};
 use self::fault::{corrupt, damaged, unsupported};
 use self::location::Places;
-use crate::footer::{read_footer, side_by_side};
+use crate::footer::read_footer;
+use crate::storage::side_by_side;
 
 /// An Iceberg table at a location, whether it exists yet or not.
 #[derive(Debug, Clone)]
@@ -275,7 +276,7 @@ impl TableFormat for IcebergTable {
                 (file, facts)
             }
         };
-        side_by_side(files, one).boxed()
+        side_by_side(self.places.are_on_disk(), stream::iter(files), one)
     }
 
     async fn deleted_rows(&self, file: &FileEntry) -> Result<DeletedRows, TableError> {

@@ -5,6 +5,7 @@
 
 mod confined;
 mod errors;
+mod parallel;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use url::Url;
 
 use confined::ConfinedFiles;
 pub(crate) use errors::{changed_since_listed, outside_error, store_error};
+pub use parallel::side_by_side;
 
 /// How requests name themselves in a store's access log; see [`lakeshift_core::access_log::OWN_AGENT`].
 const USER_AGENT: &str = concat!("lakeshift/", env!("CARGO_PKG_VERSION"));
@@ -124,12 +126,13 @@ impl Stores {
         let prefix = Path::from_url_path(url.path())
             .map_err(|error| StorageError::Url { location: url.to_string(), reason: error.to_string() })?;
         let replaced = self.overrides.iter().find(|(start, _)| url.as_str().starts_with(start.as_str()));
-        let store = match replaced {
-            Some((_, store)) => Arc::clone(store),
-            None if url.scheme() == "file" => Arc::clone(&self.files) as SharedStore,
-            None => self.client(&url, options)?,
-        };
-        Ok(Storage::new(url, store, prefix))
+        match replaced {
+            Some((_, store)) => Ok(Storage::new(url, Arc::clone(store), prefix)),
+            None if url.scheme() == "file" => {
+                Ok(Storage::new(url, Arc::clone(&self.files) as SharedStore, prefix).on_disk())
+            }
+            None => self.client(&url, options).map(|store| Storage::new(url, store, prefix)),
+        }
     }
 
     /// The canonical URL of a local location, which the local store serves from now on.

@@ -447,7 +447,7 @@ fn a_checkpoint_lets_the_other_tasks_of_its_thread_go_on() {
 
 #[tokio::test]
 async fn a_large_commit_is_followed_by_a_checkpoint() {
-    const FILES: usize = 10_000;
+    const FILES: usize = 50_000;
     let storage = memory();
     let table = created(&storage).await;
     let bytes = bytes::Bytes::from(numbers(0, 1));
