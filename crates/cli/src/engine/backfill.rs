@@ -32,6 +32,9 @@ const WAVE_UNITS_MAX: usize = 64;
 /// Files that one commit adds, at most, where several units are committed together.
 const COMMIT_FILES_MAX: usize = 100_000;
 
+/// Units that are spliced where one would be rewritten: they wait for the store for most of their time.
+const SPLICES_FOR_ONE: usize = 3;
+
 /// The files of one unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unit {
@@ -179,7 +182,10 @@ async fn run_wave(
     (source, sums): (&Snapshot, Option<&SourceSums<'_>>),
     units: Vec<Unit>,
 ) -> Result<Vec<Finished>, Error> {
-    let concurrency = session.live().concurrency() as usize;
+    let mut concurrency = session.live().concurrency() as usize;
+    if units.iter().all(|unit| unit.strategy == Strategy::Splice) {
+        concurrency *= SPLICES_FOR_ONE;
+    }
     let at_once = units.len().min(concurrency) as u32;
     let finished = futures::stream::iter(units)
         .map(|mut unit| async move {

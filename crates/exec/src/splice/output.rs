@@ -74,6 +74,7 @@ impl<'a> Output<'a> {
             Some(open) => open,
             None => self.create(&columns.schema, indexed)?,
         };
+        open.pending.reserve(chunks.bytes.len());
         let appended = copy_group(&mut open, source, group, columns, chunks);
         let sent = match appended {
             Ok(()) => open.send().await,
@@ -239,6 +240,10 @@ fn described(chunk: &ColumnChunkMetaData, descriptor: ColumnDescPtr) -> ParquetR
 struct Pending(Arc<Mutex<Vec<u8>>>);
 
 impl Pending {
+    fn reserve(&self, bytes: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reserve(bytes);
+    }
+
     fn take(&self) -> Bytes {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
     }
