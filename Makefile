@@ -70,17 +70,19 @@ venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outsi
 
 ## Playbook: make TARGET MIGRATION=<folder under migrations/>, in this order; ARGS= adds flags
 STEPS := plan approve dual-write backfill mirror validate cutover rollback sunset status history abort
-.PHONY: $(STEPS) grace-check migration
+.PHONY: $(STEPS) rehearse grace-check sunset-undo migration
 plan: ## Show what would happen and what it would cost, and save it
 approve: ## Approve the saved plan
 dual-write: ## Pin the source's version, create the target
 backfill: ## Move the rows that stood in the source then
 mirror: ## Carry over what came since; ARGS=--follow goes on
 validate: ## Compare every row, and write the report
+rehearse: ## Do the whole cutover and the way back where nobody reads
 cutover: ## Point readers to the new table
 rollback: ## Point them back to the old one
 grace-check: ## Tell whether the sunset is due
 sunset: ## Let the old table go, as the spec says
+sunset-undo: ## Take the sunset back, until the first file is deleted
 status: ## Show where the migration stands and what comes next
 history: ## Show everything that happened, from the journal; ARGS=--html FILE writes a page
 abort: ## Drop what the migration created; before cutover
@@ -91,8 +93,14 @@ plan: $(if $(filter flights-to-%,$(MIGRATION)),lake)
 $(STEPS): migration build
 	@$(LAKESHIFT) $@ migrations/$(MIGRATION) $(ARGS)
 
+rehearse: migration build
+	@$(LAKESHIFT) cutover migrations/$(MIGRATION) --rehearse $(ARGS)
+
 grace-check: migration build
 	@$(LAKESHIFT) grace check migrations/$(MIGRATION) $(ARGS)
+
+sunset-undo: migration build
+	@$(LAKESHIFT) sunset migrations/$(MIGRATION) --undo $(ARGS)
 
 migration:
 	@if [ -z "$(MIGRATION)" ]; then \
