@@ -43,3 +43,39 @@ pub(super) fn keep(schema: &[u8], int96: Int96, descriptor: SchemaDescPtr, conve
     let known = Known { bytes: schema.into(), int96, descriptor, converted: Arc::clone(converted) };
     LAST.set(Some(known));
 }
+
+#[cfg(test)]
+mod tests {
+    use lakeshift_core::schema::{DataType, TimeUnit};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+    use crate::footer::parse_footer_with;
+
+    fn footer(schema: &str) -> Vec<u8> {
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut file = Vec::new();
+        SerializedFileWriter::new(&mut file, schema, Default::default()).unwrap().close().unwrap();
+        let end = file.len() - 8;
+        let length = u32::from_le_bytes(file[end..end + 4].try_into().unwrap()) as usize;
+        file[end - length..end].to_vec()
+    }
+
+    #[test]
+    fn what_was_understood_holds_for_the_same_bytes_under_the_same_declaration_alone() {
+        let (old, new) = (footer("message m { optional int96 at; }"), footer("message m { optional int64 at; }"));
+        let read = |footer: &[u8], int96| {
+            let read = parse_footer_with("a.parquet", footer, 1000, int96);
+            read.map(|footer| footer.schema.fields[0].data_type.clone()).ok()
+        };
+        let instants = |unit| Some(DataType::Timestamp { unit, utc: true });
+        for _ in 0..2 {
+            assert_eq!(read(&old, Int96::Instants), instants(TimeUnit::Nanos));
+            assert_eq!(read(&old, Int96::InstantsAsRead), instants(TimeUnit::Micros));
+            assert_eq!(read(&old, Int96::Refused), None);
+            assert_eq!(read(&new, Int96::Refused), Some(DataType::Int64));
+            assert_eq!(read(&old, Int96::Refused), None);
+        }
+    }
+}

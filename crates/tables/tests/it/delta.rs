@@ -403,7 +403,6 @@ async fn a_checkpoint_is_written_every_ten_versions_and_the_table_reads_on() {
     assert_eq!((marks.number, marks.epoch), (Some(CommitNumber(12)), Some(Epoch(3))));
 }
 
-/// So that readers need not replay ten thousand lines.
 /// The checkpoint's first request is answered only when another task of the same thread has run: that is how a lease is
 /// renewed meanwhile.
 #[test]
@@ -445,6 +444,7 @@ fn a_checkpoint_lets_the_other_tasks_of_its_thread_go_on() {
     waited.recv_timeout(std::time::Duration::from_secs(60)).expect("the checkpoint holds its thread");
 }
 
+/// So that readers need not replay tens of thousands of lines.
 #[tokio::test]
 async fn a_large_commit_is_followed_by_a_checkpoint() {
     const FILES: usize = 50_000;
