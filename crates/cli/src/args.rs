@@ -8,6 +8,7 @@ use lakeshift_core::migration::Gate;
 use lakeshift_core::partition::PartitionField;
 use lakeshift_core::spec::{ByteSize, parse_partition_field};
 use lakeshift_core::table::Format;
+use lakeshift_core::writes::BATCH_CHARS_MAX;
 
 /// Moves a live lakehouse table to another format, partitioning or logic, without stopping its writers and readers.
 #[derive(Debug, Parser)]
@@ -106,6 +107,8 @@ pub enum Command {
         #[arg(long)]
         follow: bool,
     },
+    /// Write rows to both tables, whichever is written now: for batch jobs, before and after the cutover.
+    Write(WriteArgs),
     /// Move the rows that stood in the source when its version was pinned.
     Backfill(SpecArg),
     /// Compare old and new, and write the report.
@@ -244,6 +247,23 @@ pub enum Command {
         #[arg(long, env = "LAKESHIFT_CONTROL", value_name = "LOCATION")]
         control: String,
     },
+}
+
+/// What is written, and to which migration's tables.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct WriteArgs {
+    /// The migration's YAML file, or the folder that holds its migration.yaml.
+    #[arg(long, value_name = "SPEC")]
+    pub to: PathBuf,
+    /// A name for this write: a write of a name that has been written is not made again, so that a job may be repeated.
+    #[arg(long, value_name = "NAME", value_parser = batch_name)]
+    pub id: Option<String>,
+    /// Seconds to wait for another writer, or for a cutover that holds writers off.
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    pub wait: u64,
+    /// Parquet files with all columns of the table that is written now.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 /// Checks of certificates.
@@ -399,6 +419,14 @@ impl GraceArgs {
     /// The folder of all migrations, where all are checked.
     pub fn folder(&self) -> Option<&std::path::Path> {
         self.all.then(|| self.spec.as_deref().unwrap_or_else(|| std::path::Path::new("migrations")))
+    }
+}
+
+fn batch_name(text: &str) -> Result<String, String> {
+    let printable = !text.is_empty() && text.chars().all(|c| !c.is_control());
+    match printable && text.chars().count() <= BATCH_CHARS_MAX {
+        true => Ok(text.to_owned()),
+        false => Err(format!("write 1 to {BATCH_CHARS_MAX} printable characters")),
     }
 }
 

@@ -12,7 +12,7 @@ mod grace;
 mod history;
 mod init;
 mod mirror;
-mod opened;
+pub(crate) mod opened;
 mod plan;
 mod reconcile;
 mod repartition;
@@ -22,6 +22,7 @@ mod self_test;
 mod status;
 mod sunset;
 mod validate;
+mod write;
 
 use lakeshift_core::control::ControlRequest;
 use lakeshift_core::migration::Reconcile;
@@ -69,6 +70,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Answer, Error> 
         }
         Command::Repartition { spec, to } => repartition::run(context, &spec.spec, to).await,
         Command::Abort { spec, reason } => abort::run(context, &spec.spec, &reason).await,
+        Command::Write(args) => write::run(context, &args).await,
         Command::Status(spec) => status::run(context, &spec.spec).await,
         Command::Pause { spec, asked } => control::run(context, &spec.spec, ControlRequest::Pause, &asked).await,
         Command::Resume { spec, asked } => control::run(context, &spec.spec, ControlRequest::Resume, &asked).await,

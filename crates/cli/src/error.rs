@@ -116,6 +116,29 @@ pub enum Error {
         since.format("%Y-%m-%d %H:%M:%S UTC"), expires_in.as_secs()
     )]
     Held { holder: String, since: DateTime<Utc>, expires_in: Duration },
+    #[error(
+        "{holder} has been writing, or holding writers off, since {}; nothing was written: run this again when it has ended",
+        since.format("%Y-%m-%d %H:%M:%S UTC")
+    )]
+    Producing { holder: String, since: DateTime<Utc> },
+    #[error(
+        "writers were not held off: the command {reason}; readers are where they were, and writers go on. Mend the command \
+         (cutover.fence), and run this again"
+    )]
+    WritersNotHeld { reason: String },
+    #[error(
+        "writers are still held off: asked to let them write, the command {reason}; readers are where `status` says. Mend the \
+         command (cutover.fence); the next command of this migration asks it again"
+    )]
+    WritersStillHeld { reason: String },
+    #[error(
+        "{location} cannot be written: {reason}; nothing was written. Let its own writers write, and `mirror` carry it over"
+    )]
+    NotWritable { location: String, reason: String },
+    #[error("{file} cannot be read as rows: {reason}; nothing was written")]
+    NotRows { file: String, reason: String },
+    #[error("the rows do not fit the table that {migration} writes now, and nothing was written:\n{}", bullets(reasons))]
+    RowsDoNotFit { migration: MigrationId, reasons: Vec<String> },
     #[error("another runner (epoch {current}) has taken over this migration; this one stopped before its next write")]
     Fenced { current: Epoch },
     #[error(
@@ -170,7 +193,7 @@ impl Error {
             | Self::Irreversible { .. }
             | Self::Outrun { .. }
             | Self::ReadersNotMoved { .. } => 4,
-            Self::NotDue { .. } | Self::Held { .. } | Self::Paused { .. } | Self::Interrupted => 5,
+            Self::NotDue { .. } | Self::Held { .. } | Self::Producing { .. } | Self::Paused { .. } | Self::Interrupted => 5,
             _ => 2,
         }
     }

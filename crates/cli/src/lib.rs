@@ -1,7 +1,7 @@
 //! Lakeshift's commands as a library: what the `lakeshift` binary runs, and what its tests drive over faulty stores.
 //!
 //! [`commands::run`] carries out one command; [`session::Session`] is an opened migration; [`engine`] does the phases'
-//! work.
+//! work; [`writer::DualWriter`] is for producers that write both tables.
 
 pub mod args;
 pub mod commands;
@@ -15,3 +15,4 @@ mod paced;
 pub mod progress;
 pub mod session;
 pub mod stop;
+pub mod writer;

@@ -21,3 +21,4 @@ pub mod spec;
 pub mod storage;
 pub mod table;
 pub mod value;
+pub mod writes;

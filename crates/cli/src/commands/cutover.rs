@@ -54,8 +54,7 @@ async fn dry_run(opened: &Opened, mut evidence: Evidence) -> Result<Answer, Erro
     let session = &opened.session;
     evidence.held_by = session.runner().await?.filter(LeaseStatus::is_held).map(|runner| runner.holder);
     let gates = cutover_gates(&session.state, &evidence);
-    let phase = session.state.phase;
-    let on_the_way = |check: &GateCheck| check.refuses() && check.gate.opens_on_the_way(phase);
+    let on_the_way = |check: &GateCheck| check.refuses() && check.gate.opens_on_the_way(&session.state, &evidence);
     let refused = gates.iter().filter(|check| check.refuses() && !on_the_way(check)).count();
     let mut rows = Vec::new();
     for check in &gates {
@@ -95,9 +94,13 @@ async fn dry_run(opened: &Opened, mut evidence: Evidence) -> Result<Answer, Erro
 /// What would be done, one sentence a step.
 fn steps(opened: &Opened) -> Vec<String> {
     let (state, target) = (&opened.session.state, &opened.tables.target);
+    let fence = &opened.session.spec.cutover.fence;
     let mut steps = Vec::new();
     for group in opened.session.spec.cutover.groups() {
         if !state.on_new().any(|alias| alias == group.alias) {
+            if !fence.is_empty() {
+                steps.push(format!("group {}: writers held off by {}, what came carried over", group.name, fence.join(" ")));
+            }
             let to = format!("{} {}", target.format(), target.location());
             steps.push(format!("group {}: alias {} to {to}", group.name, group.alias));
         }

@@ -8,7 +8,7 @@ use lakeshift_core::spec::Spec;
 use crate::context::Context;
 use crate::engine::rows::Rows;
 use crate::engine::tables::Tables;
-use crate::engine::{commit, evidence, switch};
+use crate::engine::{commit, evidence, fence, switch};
 use crate::error::Error;
 use crate::hooks;
 use crate::session::{Admission, Session};
@@ -79,6 +79,7 @@ impl Opened {
     ) -> Result<Option<T>, Error> {
         commit::settle_pending(&mut self.session, &self.tables).await?;
         switch::settle_pending(&mut self.session).await?;
+        fence::settle_pending(&mut self.session, &self.tables).await?;
         self.session.honour().await?;
         // What a runner that was killed has not told.
         hooks::tell(&mut self.session).await?;

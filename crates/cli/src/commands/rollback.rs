@@ -7,9 +7,11 @@ use lakeshift_core::migration::{Command, Evidence};
 
 use super::opened::Opened;
 use crate::context::Context;
-use crate::engine::{reverse, switch};
+use crate::engine::tables::Tables;
+use crate::engine::{evidence, fence, reverse, switch};
 use crate::error::Error;
 use crate::output::Answer;
+use crate::session::Session;
 
 pub async fn run(context: &Context, path: &Path, accept_loss: bool) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
@@ -27,8 +29,12 @@ pub async fn run(context: &Context, path: &Path, accept_loss: bool) -> Result<An
 
 /// Takes every group back; the result is how many changed files were carried back for it.
 async fn back(opened: &mut Opened, accept_loss: bool) -> Result<u64, Error> {
-    let evidence = opened.evidence(Command::Rollback).await?;
     let Opened { session, tables, .. } = opened;
+    fence::held(session, tables, "rollback", async |session| back_held(session, tables, accept_loss).await).await
+}
+
+async fn back_held(session: &mut Session, tables: &Tables, accept_loss: bool) -> Result<u64, Error> {
+    let evidence = evidence::gather(session, tables, Command::Rollback).await?;
     if session.state.reverse.is_none() || !evidence.carries_back || accept_loss {
         let loses_writes = !evidence.foreign.is_empty() || session.state.carried_late;
         switch::back(session, tables, loses_writes).await?;

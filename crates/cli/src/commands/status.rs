@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lakeshift_core::control::{Controls, Hold};
-use lakeshift_core::migration::{Command, Phase, Side, State};
+use lakeshift_core::migration::{Command, Phase, Polled, Side, State};
 use lakeshift_core::spec::Stage;
 use serde_json::json;
 
@@ -90,6 +90,14 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
         [_] => rows.push(row("readers on", live.clone())),
         several => rows.extend(several.iter().map(|group| row("readers", of_group(opened, group)))),
     }
+    if let Some(since) = &state.writers_held {
+        rows.push(row("writers", format!("held off since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))));
+    }
+    if let Some(Polled { polls, unanswered, longest_ms }) = &state.polled {
+        let answered =
+            if *unanswered == 0 { "always answered".to_owned() } else { format!("{unanswered} without an answer") };
+        rows.push(row("pause", format!("a reader asked {polls} time(s), {answered}, longest wait {longest_ms} ms")));
+    }
     if let Some(failed) = &state.stage_failed {
         rows.push(row("not well", format!("readers of {}: the health command {}", failed.alias, failed.reason)));
     }
@@ -126,6 +134,7 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
             "name": group.name, "alias": group.alias, "side": side_of(state, &group.alias),
             "watched": state.baked.contains(&group.alias),
         })).collect::<Vec<_>>(),
+        "writers_held": state.writers_held, "pause": state.polled,
         "stage_failed": state.stage_failed, "rogues": rogues,
         "runner": held.map(|runner| json!({"holder": runner.holder, "since": runner.since})),
         "controls": controls, "controls_honoured": state.controls.last,

@@ -11,7 +11,7 @@ use lakeshift_core::spec::Stage;
 
 use super::rows::Rows;
 use super::tables::Tables;
-use super::{evidence, mirror, reverse, switch, validation};
+use super::{evidence, fence, mirror, reverse, switch, validation};
 use crate::error::Error;
 use crate::hooks;
 use crate::session::Session;
@@ -42,10 +42,14 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows, force: &Fo
     for group in session.spec.cutover.groups() {
         if !session.state.on_new().any(|alias| alias == group.alias) {
             catch_up(session, tables, rows).await?;
-            pass_gates(session, tables, force).await?;
-            let summary = format!("readers of {} are about to move to the new table", group.alias);
-            hooks::ask_about(session, Command::Cutover, Transition::Cutover, &summary).await?;
-            switch::switch(session, tables, &group.alias, Side::New, false).await?;
+            fence::held(session, tables, "cutover", async |session| {
+                drain(session, tables, rows, force).await?;
+                pass_gates(session, tables, force).await?;
+                let summary = format!("readers of {} are about to move to the new table", group.alias);
+                hooks::ask_about(session, Command::Cutover, Transition::Cutover, &summary).await?;
+                switch::switch(session, tables, &group.alias, Side::New, false).await
+            })
+            .await?;
         }
         watch(session, tables, rows, &group).await?;
     }
@@ -57,6 +61,18 @@ async fn catch_up(session: &mut Session, tables: &Tables, rows: &Rows) -> Result
     if session.state.phase != Phase::Cutover {
         return Ok(());
     }
+    in_step(session, tables, rows).await
+}
+
+/// Nobody writes now: what came until writers were held off is carried over, and validated, unless an operator does without.
+async fn drain(session: &mut Session, tables: &Tables, rows: &Rows, force: &Force) -> Result<(), Error> {
+    match !force.gates.contains(&Gate::Certificate) && fence::holds_writers(session).await? {
+        true => in_step(session, tables, rows).await,
+        false => Ok(()),
+    }
+}
+
+async fn in_step(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), Error> {
     session.wait_while_paused().await?;
     mirror::round(session, tables, rows).await?;
     let source = tables.source.snapshot(None).await?.version;

@@ -5,7 +5,7 @@ use lakeshift_core::spec::Stage;
 use lakeshift_core::table::TableVersion;
 
 use super::tables::Tables;
-use super::{mirror, reconcile, reverse, switch};
+use super::{fence, mirror, reconcile, reverse, switch};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -35,6 +35,7 @@ pub async fn gather(session: &Session, tables: &Tables, command: Command) -> Res
     if command == Command::Cutover {
         evidence.unwatched = session.spec.cutover.groups().iter().any(|group| is_unwatched(session, group));
         evidence.postponed = session.controls().await?.postponed;
+        evidence.drains = fence::holds_writers(session).await?;
         evidence.wants_rehearsal = session.spec.cutover.rehearsal;
         evidence.alias_taken = switch::taken(session, tables).await?;
         evidence.freshness = session.spec.validation.freshness.map(|freshness| freshness.duration());

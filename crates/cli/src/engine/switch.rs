@@ -1,6 +1,10 @@
 //! Moving aliases. The intent in the journal is complete, so that any runner can finish a switch that was begun.
 
-use lakeshift_core::migration::{Event, PointerSwitch, Side};
+use std::future::Future;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use lakeshift_core::migration::{Event, PointerSwitch, Polled, Side};
 use lakeshift_core::pointer::{Alias, Pointer, SwitchOutcome};
 use lakeshift_journal::RngExt;
 
@@ -8,6 +12,9 @@ use super::readers;
 use super::tables::Tables;
 use crate::error::Error;
 use crate::session::Session;
+
+/// Pause between two questions of the reader that is asked for while an alias moves.
+const POLL: Duration = Duration::from_millis(5);
 
 /// An alias of the migration.
 pub fn alias(session: &Session, name: &str) -> Alias {
@@ -112,11 +119,42 @@ pub async fn settle_pending(session: &mut Session) -> Result<(), Error> {
         return Err(Error::ReadersNotMoved { alias: intent.alias, reason });
     }
     let at = session.context.clock.now();
-    match alias(session, &intent.alias).switch(&intent, session.id(), at).await? {
-        SwitchOutcome::Switched => session.record(Event::Switched { number: intent.number }).await,
+    let pointer = alias(session, &intent.alias);
+    let (switched, readers) = polled(session, &pointer, pointer.switch(&intent, session.id(), at)).await;
+    match switched? {
+        SwitchOutcome::Switched => session.record(Event::Switched { number: intent.number, readers: Some(readers) }).await,
         SwitchOutcome::Taken(found) => {
             session.record(Event::SwitchVoid { number: intent.number }).await?;
             Err(Error::AliasTaken { found: Box::new(found) })
         }
     }
+}
+
+/// Resolves an alias again and again while `work` moves it, and once after that, as a reader would.
+async fn polled<T>(session: &Session, alias: &Alias, work: impl Future<Output = T>) -> (T, Polled) {
+    let clock = &session.context.clock;
+    let (mut polled, mut answered) = (Polled::default(), clock.elapsed());
+    let mut ask = async || {
+        let answer = alias.resolve().await;
+        let now = clock.elapsed();
+        polled.polls += 1;
+        match answer {
+            Ok(_) => {
+                let waited = u64::try_from(now.saturating_sub(answered).as_millis()).unwrap_or(u64::MAX);
+                polled.longest_ms = polled.longest_ms.max(waited);
+                answered = now;
+            }
+            Err(_) => polled.unanswered += 1,
+        }
+    };
+    let mut work = Box::pin(work);
+    let done = loop {
+        match select(work, Box::pin(clock.sleep(POLL))).await {
+            Either::Left((done, _)) => break done,
+            Either::Right(((), unfinished)) => work = unfinished,
+        }
+        ask().await;
+    };
+    ask().await;
+    (done, polled)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lakeshift_core::migration::Side;
 use lakeshift_core::spec::{Int96, Place, Spec};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Disposition, Format, MigrationId, TableFormat, TableVersion};
@@ -81,6 +82,19 @@ impl Tables {
             elsewhere: self.source_storage.clone(),
             hive: None,
         }
+    }
+
+    /// Staged files at `place` as the source, and the table of a side as the target, written by `writer`.
+    #[must_use]
+    pub fn written(&self, side: Side, writer: &MigrationId, place: &Storage) -> Self {
+        let (target, storage) = match side {
+            Side::Old => (self.source.clone(), self.source_storage.clone()),
+            Side::New => (self.target.clone(), self.target_storage.clone()),
+        };
+        let target_storage = if target.format() == Format::Hive { staging(&storage, writer) } else { storage };
+        let source: Arc<dyn TableFormat> = Arc::new(HiveTable::new(place.clone()));
+        let (source_storage, elsewhere) = (place.clone(), place.clone());
+        Self { source, source_storage, target, target_storage, elsewhere, hive: None }
     }
 
     /// Objects in the source's folder that are named like data and could not be read as such in that version, in the order of

@@ -52,3 +52,5 @@ mod sunset;
 mod support;
 #[cfg(test)]
 mod validation;
+#[cfg(test)]
+mod writer;

@@ -100,6 +100,8 @@ pub struct Evidence {
     pub held_by: Option<String>,
     /// Why an alias is not this migration's to move.
     pub alias_taken: Option<String>,
+    /// Whether the cutover holds writers off, and carries over and validates what came until then.
+    pub drains: bool,
     /// Whether the spec wants a rehearsal before readers move.
     pub wants_rehearsal: bool,
     /// Age up to which a PASS opens the cutover; any when absent.
@@ -137,6 +139,7 @@ impl Evidence {
             postponed: None,
             held_by: None,
             alias_taken: None,
+            drains: false,
             wants_rehearsal: false,
             freshness: None,
             forced: Vec::new(),
@@ -310,7 +313,8 @@ fn cutover(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> Wai
         reasons.push(format!("the gate `{}` cannot be forced: it keeps rows from being lost", gate.name()));
     }
     let shut = cutover_gates(state, evidence).into_iter().filter(GateCheck::refuses);
-    reasons.extend(shut.filter(|check| !check.gate.opens_on_the_way(state.phase)).flat_map(|check| check.reasons));
+    let shut = shut.filter(|check| !check.gate.opens_on_the_way(state, evidence));
+    reasons.extend(shut.flat_map(|check| check.reasons));
     Wait::No
 }
 

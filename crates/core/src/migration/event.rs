@@ -121,12 +121,22 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         irreversible: Option<String>,
     },
+    /// Writers of both tables are about to be held off, by the user's command.
+    WritersHeld,
+    /// They may write again.
+    WritersReleased {
+        /// Milliseconds since they were held off.
+        held_ms: u64,
+    },
     /// The alias is about to point elsewhere.
     SwitchIntended(PointerSwitch),
     /// The alias points there.
     Switched {
         /// The pointer's number.
         number: u64,
+        /// What a reader saw who asked throughout; absent where a runner only found it done, and in older journals.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        readers: Option<Polled>,
     },
     /// A group of readers has been on the new table for its bake time, and its health command never failed.
     StagePassed {
@@ -286,6 +296,17 @@ pub struct PointerSwitch {
     /// Whether with it every group of readers is on that side. Of journals that knew one group only, always.
     #[serde(default = "only_group", skip_serializing_if = "Clone::clone")]
     pub completes: bool,
+}
+
+/// What a reader saw who resolved an alias again and again while it was switched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Polled {
+    /// How often it asked.
+    pub polls: u64,
+    /// How often it got no answer.
+    pub unanswered: u64,
+    /// The longest that it waited from one answer to the next, in milliseconds: the pause.
+    pub longest_ms: u64,
 }
 
 fn only_group() -> bool {

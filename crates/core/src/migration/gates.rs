@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::decide::{Evidence, list, spec_changed};
+use super::event::ValidationRecord;
 use super::state::{Phase, State};
 
 /// A gate, in the order in which they are shown.
@@ -82,9 +83,19 @@ impl Gate {
     }
 
     /// Whether the cutover itself sees to it: on the way from one group of readers to the next, what is open is settled, and
-    /// changes of the old table are carried over and validated, before the gate is asked again.
-    pub fn opens_on_the_way(self, phase: Phase) -> bool {
-        phase == Phase::Cutover && matches!(self, Self::Commits | Self::Mirror | Self::Certificate)
+    /// changes of the old table are carried over and validated, before the gate is asked again. So it does before the first
+    /// group where it holds writers off, if the tables have passed a validation before.
+    pub fn opens_on_the_way(self, state: &State, evidence: &Evidence) -> bool {
+        let passed = |record: &ValidationRecord| {
+            record.verdict.passes() && !record.partial && record.spec_digest == evidence.spec_digest
+        };
+        match self {
+            Self::Commits | Self::Mirror | Self::Certificate => {
+                let drains = evidence.drains && state.validation.as_ref().is_some_and(passed);
+                state.phase == Phase::Cutover || (state.phase == Phase::Validation && drains)
+            }
+            _ => false,
+        }
     }
 
     /// Whether an operator may take the risk.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use lakeshift_journal::Entry;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, PointerSwitch, Reconcile, Settled, Side, ValidationRecord, Work};
+use super::event::{Event, PointerSwitch, Polled, Reconcile, Settled, Side, ValidationRecord, Work};
 use super::hook::Owed;
 use super::transition::Transition;
 use crate::control::Controls;
@@ -228,6 +228,10 @@ pub struct State {
     pub rehearsed: bool,
     /// A switch whose end nobody has seen.
     pub pending_switch: Option<PointerSwitch>,
+    /// Since when the user's command holds writers off; absent when it does not.
+    pub writers_held: Option<DateTime<Utc>>,
+    /// What a reader saw at the last switch.
+    pub polled: Option<Polled>,
     /// When readers were last switched to the new table.
     pub cut_over_at: Option<DateTime<Utc>>,
     /// The target version that readers were last switched to.
@@ -336,7 +340,12 @@ impl State {
             Event::Validated(record) => self.validation = Some(record.clone()),
             Event::Rehearsed { .. } => self.rehearsed = true,
             Event::SwitchIntended(switch) => self.pending_switch = Some(switch.clone()),
-            Event::Switched { .. } => self.switched(at),
+            Event::WritersHeld => self.writers_held = Some(at),
+            Event::WritersReleased { .. } => self.writers_held = None,
+            Event::Switched { readers, .. } => {
+                self.polled = *readers;
+                self.switched(at);
+            }
             Event::SwitchVoid { .. } => self.pending_switch = None,
             Event::StagePassed { alias } => drop(self.baked.insert(alias.clone())),
             Event::StageFailed { alias, reason } => {

@@ -1,7 +1,7 @@
 //! Every [`Event`] as one plain sentence: for the audit trail, and for hooks. No row value and no credential is in one.
 
 use super::decide::list;
-use super::event::{Event, PointerSwitch, Reconcile, Settled, Side, VerdictName, Work};
+use super::event::{Event, PointerSwitch, Polled, Reconcile, Settled, Side, VerdictName, Work};
 use crate::report::text::{bytes, cut, plural};
 use crate::table::TableVersion;
 
@@ -71,7 +71,13 @@ impl Event {
                 format!("the cutover was rehearsed, {forward_ms} ms forward, {back_ms} ms back{}", but.unwrap_or_default())
             }
             Self::SwitchIntended(switch) => of_switch(switch),
-            Self::Switched { number } => format!("the alias points there (pointer {number})"),
+            Self::WritersHeld => "writers are held off".to_owned(),
+            Self::WritersReleased { held_ms } => format!("writers may write again, after {held_ms} ms"),
+            Self::Switched { number, readers: None } => format!("the alias points there (pointer {number})"),
+            Self::Switched { number, readers: Some(Polled { polls, unanswered, longest_ms }) } => format!(
+                "the alias points there (pointer {number}); a reader asked {polls} time(s), {unanswered} without an answer, the \
+                 longest wait {longest_ms} ms"
+            ),
             Self::StagePassed { alias } => format!("readers of {alias} have been well for their bake time"),
             Self::StageFailed { alias, reason } => {
                 format!("readers of {alias} are not well, the health command {}", word(reason))

@@ -406,6 +406,11 @@ pub struct Cutover {
     /// (docs/playbook.md). It is run before each alias moves; its failure leaves readers and alias where they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// A program with its arguments that holds writers off, and lets them write again (docs/playbook.md). Where there is one,
+    /// the cutover holds writers off before each group moves, carries over and validates what came until then, and lets them
+    /// go on when readers have moved; its failure leaves readers where they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fence: Vec<String>,
     /// Whether the cutover wants a rehearsal (`cutover --rehearse`) since the last one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rehearsal: bool,

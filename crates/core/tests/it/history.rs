@@ -67,7 +67,7 @@ fn life(by: &str) -> Vec<Entry<Event>> {
         (5, Event::Validated(record)),
         (6, taken("cutover")),
         (6, Event::SwitchIntended(switch)),
-        (6, Event::Switched { number: 2 }),
+        (6, Event::Switched { number: 2, readers: None }),
     ])
 }
 

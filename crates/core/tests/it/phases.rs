@@ -71,9 +71,9 @@ fn outcomes(state: &State, command: Command) -> Vec<Vec<Event>> {
         Command::DualWrite => vec![vec![
             Event::BoundaryPinned { plan: plan(), table: None },
             Event::SwitchIntended(switch(state, GROUPS[0], Side::Old)),
-            Event::Switched { number: 1 },
+            Event::Switched { number: 1, readers: None },
             Event::SwitchIntended(switch(state, GROUPS[1], Side::Old)),
-            Event::Switched { number: 1 },
+            Event::Switched { number: 1, readers: None },
             Event::TargetCreated { version: version("t0") },
         ]],
         Command::Backfill => [1, 2]
@@ -111,7 +111,7 @@ fn outcomes(state: &State, command: Command) -> Vec<Vec<Event>> {
 
 fn step(switch: PointerSwitch) -> Vec<Event> {
     let number = switch.number;
-    vec![Event::SwitchIntended(switch), Event::Switched { number }]
+    vec![Event::SwitchIntended(switch), Event::Switched { number, readers: None }]
 }
 
 /// One group after the other; each is well or is not, and then all go back.

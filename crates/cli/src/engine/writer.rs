@@ -1,0 +1,452 @@
+//! The dual writer: rows that a producer hands over are safe under the control root first, then in the table that is written
+//! now, and by the mirror in the other one.
+//!
+//! Producers take a lease of their own, so that they write while a runner moves the history. A producer that is killed leaves
+//! an intent with its rows; whoever takes the lease next finishes it. Where its commit may still be on its way, a fence, an
+//! empty commit of the new epoch, is made first: after it the lost commit is in the table or never will be.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use futures::{StreamExt, TryStreamExt};
+use lakeshift_core::migration::Side;
+use lakeshift_core::plan::data_file_stem;
+use lakeshift_core::projection::is_castable;
+use lakeshift_core::schema::TableSchema;
+use lakeshift_core::spec::{Spec, TargetColumn};
+use lakeshift_core::storage::Storage;
+use lakeshift_core::table::{
+    CommitNumber, CommitOutcome, CommitRequest, FileEntry, Format, NewFile, Snapshot, TableError, TableFormat, TableVersion,
+    UnitId,
+};
+use lakeshift_core::writes::{Intent, WriteEvent, Writes, writer_of, written_side};
+use lakeshift_journal::{
+    Acquire, Append, Clock, Journal, JournalConfig, Lease, LeaseConfig, LeaseManager, RngExt, Standing,
+};
+use lakeshift_tables::hive::HiveTable;
+use object_store::{ObjectStoreExt, WriteMultipart};
+
+use super::rows::{RewriteTask, Rows};
+use super::tables::Tables;
+use crate::error::Error;
+use crate::session::Session;
+
+/// How long a producer may be silent before another may finish its write.
+const LEASE_TTL: Duration = Duration::from_secs(60);
+
+/// Pause between two attempts to take the lease.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Bytes of a file that are read at a time.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// The lease of a migration's producers, held.
+#[derive(Debug)]
+pub struct Producer {
+    journal: Journal<WriteEvent>,
+    lease: Lease,
+    writes: Writes,
+    folder: Storage,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a producer hands over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rowset {
+    /// A Parquet file on this machine.
+    File(PathBuf),
+    /// A Parquet file in memory.
+    Bytes(bytes::Bytes),
+}
+
+/// A write that is in the table that is written now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its number.
+    pub number: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// The table.
+    pub side: Side,
+    /// That table's version with the write, or a later one.
+    pub version: TableVersion,
+    /// Whether an earlier attempt had made it.
+    pub before: bool,
+}
+
+/// Whether anybody has written by the dual writer.
+///
+/// # Errors
+/// The control root cannot be read.
+pub async fn is_used(session: &Session) -> Result<bool, Error> {
+    let folder = session.folder.child("writes");
+    let mut objects = folder.store().list(Some(folder.prefix()));
+    let failed = |source| Error::Store { action: "list", object: folder.location().to_owned(), source };
+    Ok(objects.try_next().await.map_err(failed)?.is_some())
+}
+
+/// Takes the lease within `wait`: from here on no other producer writes. What another one has left is not looked at yet
+/// ([`Producer::settle`]).
+///
+/// # Errors
+/// [`Error::Producing`] when another one is at it for so long; every error of a journal.
+pub async fn hold(session: &Session, purpose: &str, wait: Duration) -> Result<Producer, Error> {
+    let context = &session.context;
+    let folder = session.folder.child("writes");
+    let journal = Journal::<WriteEvent>::open(JournalConfig {
+        store: folder.store().clone(),
+        prefix: folder.prefix().clone(),
+        clock: context.clock.clone(),
+        rng: context.rng.clone(),
+        writer: context.holder.clone(),
+    });
+    let mut journal = journal.await?;
+    let lease = acquire(session, &journal, wait).await?;
+    journal.refresh().await?;
+    let writes = Writes::fold(journal.entries());
+    let clock = context.clock.clone();
+    let mut producer = Producer { journal, lease, writes, folder: session.folder.clone(), clock };
+    producer.record(WriteEvent::Taken { purpose: purpose.to_owned() }).await?;
+    Ok(producer)
+}
+
+async fn acquire(session: &Session, journal: &Journal<WriteEvent>, wait: Duration) -> Result<Lease, Error> {
+    let context = &session.context;
+    let leases = session.folder.child("leases").child("writer");
+    let manager = LeaseManager::new(LeaseConfig {
+        store: leases.store().clone(),
+        prefix: leases.prefix().clone(),
+        clock: context.clock.clone(),
+        rng: context.rng.clone(),
+        holder: context.holder.clone(),
+        ttl: LEASE_TTL,
+    });
+    let until = context.clock.elapsed() + wait;
+    loop {
+        match manager.acquire_above(journal.last_epoch()).await? {
+            Acquire::Granted(lease) => return Ok(lease),
+            Acquire::Held { holder, since, .. } if context.clock.elapsed() >= until => {
+                return Err(Error::Producing { holder, since });
+            }
+            Acquire::Held { .. } => context.stop.or_drop(context.clock.sleep(RETRY)).await?,
+        }
+    }
+}
+
+impl Producer {
+    /// What has been written so far.
+    pub fn writes(&self) -> &Writes {
+        &self.writes
+    }
+
+    /// Finishes the write that another producer has left. `session` as it is now that this one holds the lease.
+    ///
+    /// # Errors
+    /// Every error of a write.
+    pub async fn settle(&mut self, session: &Session, tables: &Tables) -> Result<(), Error> {
+        if self.writes.pending.is_some() {
+            tracing::info!("finishing a write that another producer has left");
+            self.fence(session, tables).await?;
+            self.finish(session, tables).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the lease back.
+    ///
+    /// # Errors
+    /// The store fails; the lease then ends by itself.
+    pub async fn release(self) -> Result<(), Error> {
+        Ok(self.lease.release().await?)
+    }
+
+    /// Writes rows to the table that is written now. `batch` names the write: one of that name is not written twice.
+    ///
+    /// # Errors
+    /// Rows that do not fit the table, with nothing written; [`Error::Conflict`] and what a commit may come to, with the rows
+    /// safe: the next write, or the same one again, finishes it.
+    pub async fn write(
+        &mut self,
+        session: &Session,
+        tables: &Tables,
+        rowsets: &[Rowset],
+        batch: Option<&str>,
+    ) -> Result<Written, Error> {
+        let side = written_side(&session.state);
+        let table = table(tables, side);
+        if let Some(number) = batch.and_then(|batch| self.writes.batches.get(batch)).copied() {
+            let version = table.snapshot(None).await?.version;
+            return Ok(Written { number, rows: 0, side, version, before: true });
+        }
+        writable(session, tables, side)?;
+        let number = self.writes.last + 1;
+        let staged = format!("written/{number:020}-{:016x}", session.context.rng.nonce());
+        let place = self.folder.child(&staged);
+        let stage = stage(&place, rowsets);
+        self.while_renewing(stage).await??;
+        // What does not fit the table is refused before the write is promised.
+        let rows = match fitting(session, table, &place, rowsets.len()).await {
+            Ok(rows) => rows,
+            Err(refusal) => {
+                self.clean(&staged).await;
+                return Err(refusal);
+            }
+        };
+        let (batch, files) = (batch.map(str::to_owned), rowsets.len() as u64);
+        self.record(WriteEvent::Intended(Intent { number, batch, side, staged, files, rows })).await?;
+        let version = self.finish(session, tables).await?;
+        Ok(Written { number, rows, side, version, before: false })
+    }
+
+    /// After this the pending write's lost commit is in its table, or never will be.
+    async fn fence(&mut self, session: &Session, tables: &Tables) -> Result<(), Error> {
+        let Some(intent) = self.writes.pending.clone() else { return Ok(()) };
+        let (table, writer) = (table(tables, intent.side), writer_of(session.id()));
+        let version = done(table.commit(&self.request(session, intent.number, Vec::new())).await?)?;
+        let there = table.marks(&writer).await?.number.is_some_and(|number| number.0 >= intent.number);
+        if there {
+            let (number, side) = (intent.number, intent.side);
+            self.record(WriteEvent::Committed { number, side, version }).await?;
+            self.clean(&intent.staged).await;
+        }
+        Ok(())
+    }
+
+    /// Commits the pending write to the table that is written now.
+    async fn finish(&mut self, session: &Session, tables: &Tables) -> Result<TableVersion, Error> {
+        let side = written_side(&session.state);
+        let table = table(tables, side);
+        let Some(intent) = self.writes.pending.clone() else { return Ok(table.snapshot(None).await?.version) };
+        writable(session, tables, side)?;
+        let place = self.folder.child(&intent.staged);
+        let work = data_files(session, tables, side, &place, (&intent, self.lease.epoch()));
+        let add = self.while_renewing(work).await??;
+        let version = done(table.commit(&self.request(session, intent.number, add)).await?)?;
+        self.record(WriteEvent::Committed { number: intent.number, side, version: version.clone() }).await?;
+        self.clean(&intent.staged).await;
+        Ok(version)
+    }
+
+    fn request(&self, session: &Session, number: u64, add: Vec<NewFile>) -> CommitRequest {
+        CommitRequest {
+            migration: writer_of(session.id()),
+            number: CommitNumber(number),
+            epoch: self.lease.epoch(),
+            add,
+            remove: Vec::new(),
+            deletes: Default::default(),
+            repartition: None,
+        }
+    }
+
+    async fn record(&mut self, event: WriteEvent) -> Result<(), Error> {
+        match self.journal.append(self.lease.epoch(), &event).await? {
+            Append::Appended(_) => {
+                self.writes = Writes::fold(self.journal.entries());
+                Ok(())
+            }
+            Append::Conflict { .. } => Err(Error::Fenced { current: self.journal.last_epoch() }),
+            Append::Fenced { current } => Err(Error::Fenced { current }),
+        }
+    }
+
+    /// Drops the copy of rows that are in a table, or do not fit it.
+    async fn clean(&self, staged: &str) {
+        let place = self.folder.child(staged);
+        let store = place.store();
+        let objects = store.list(Some(place.prefix())).map_ok(|object| object.location).boxed();
+        let deleted: Result<Vec<_>, _> = store.delete_stream(objects).try_collect().await;
+        if let Err(error) = deleted {
+            tracing::warn!(%error, folder = place.location(), "could not delete the copy of a write's rows");
+        }
+    }
+
+    /// Runs `work`, and keeps the lease meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the lease is lost; `work` is then dropped.
+    pub async fn while_renewing<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut work = Box::pin(work);
+        loop {
+            match select(work, self.clock.sleep(self.lease.ttl() / 3)).await {
+                Either::Left((output, _)) => return Ok(output),
+                Either::Right(((), unfinished)) => work = unfinished,
+            }
+            match self.lease.renew().await {
+                Ok(Standing::Lost { current }) => return Err(Error::Fenced { current }),
+                Ok(Standing::Released) => return Err(Error::Fenced { current: self.lease.epoch() }),
+                Ok(Standing::Held) => {}
+                Err(error) => tracing::warn!(%error, "could not renew the producers' lease"),
+            }
+        }
+    }
+}
+
+/// The start of the names of the data files of a write, whoever made them.
+pub fn file_stem(session: &Session, number: u64) -> String {
+    format!("ls.{}.{}.", session.id(), unit(number))
+}
+
+fn unit(number: u64) -> UnitId {
+    UnitId(format!("w{number:08}"))
+}
+
+fn table(tables: &Tables, side: Side) -> &dyn TableFormat {
+    match side {
+        Side::Old => tables.source.as_ref(),
+        Side::New => tables.target.as_ref(),
+    }
+}
+
+/// Refuses a table that Lakeshift only reads.
+fn writable(session: &Session, tables: &Tables, side: Side) -> Result<(), Error> {
+    let source = &session.spec.source;
+    let reason = match side {
+        Side::Old if source.format == Format::Hudi => "Hudi tables are only read",
+        Side::Old if source.reference.is_some() => "source.ref names a branch or tag, which is only read",
+        _ => return Ok(()),
+    };
+    Err(Error::NotWritable { location: table(tables, side).location().to_owned(), reason: reason.to_owned() })
+}
+
+fn done(outcome: CommitOutcome) -> Result<TableVersion, Error> {
+    match outcome {
+        CommitOutcome::Committed(version) | CommitOutcome::AlreadyCommitted(version) => Ok(version),
+        CommitOutcome::Conflict { reason } => Err(Error::Conflict { reason }),
+        CommitOutcome::Fenced { current } => Err(Error::Fenced { current }),
+    }
+}
+
+/// Copies what was handed over below the control root.
+async fn stage(place: &Storage, rowsets: &[Rowset]) -> Result<(), Error> {
+    for (index, rowset) in rowsets.iter().enumerate() {
+        let name = format!("part-{index:05}.parquet");
+        let path = place.resolve(&name)?;
+        let failed = |source| Error::Store { action: "write", object: place.url_of(&name), source };
+        match rowset {
+            Rowset::Bytes(bytes) => drop(place.store().put(&path, bytes.clone().into()).await.map_err(failed)?),
+            Rowset::File(file) => copy(place, &path, file).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn copy(place: &Storage, path: &object_store::path::Path, file: &Path) -> Result<(), Error> {
+    use std::io::Read;
+    let unreadable = |source| Error::ReadFile { path: file.display().to_string(), source };
+    let failed = |source| Error::Store { action: "write", object: path.to_string(), source };
+    let mut input = std::fs::File::open(file).map_err(unreadable)?;
+    let mut output = WriteMultipart::new(place.store().put_multipart(path).await.map_err(failed)?);
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        let read = input.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map_err(unreadable)?;
+        if read == 0 {
+            break;
+        }
+        output.wait_for_capacity(4).await.map_err(failed)?;
+        output.put(chunk.into());
+    }
+    output.finish().await.map_err(failed)?;
+    Ok(())
+}
+
+/// The staged files as a table of their own, all `expected` of them readable.
+async fn staged_files(place: &Storage, expected: usize) -> Result<(Snapshot, Vec<FileEntry>), Error> {
+    let input = HiveTable::new(place.clone());
+    let inventory = match input.inventory().await {
+        Ok(inventory) => inventory,
+        Err(TableError::NotFound { .. }) => {
+            let reason = "no file of it is a Parquet file with rows".to_owned();
+            return Err(Error::NotRows { file: "the write".to_owned(), reason });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(bad) = inventory.quarantine.first() {
+        let (file, reason) = (bad.path.clone(), bad.reason.clone());
+        return Err(Error::NotRows { file, reason });
+    }
+    let snapshot = input.snapshot(None).await?;
+    let files: Vec<FileEntry> = input.files(&snapshot).try_collect().await?;
+    if files.len() != expected {
+        let reason = format!("{} of {expected} file(s) are there", files.len());
+        return Err(Error::NotRows { file: place.location().to_owned(), reason });
+    }
+    Ok((snapshot, files))
+}
+
+/// How many staged rows there are; they fit the table.
+async fn fitting(session: &Session, table: &dyn TableFormat, place: &Storage, files: usize) -> Result<u64, Error> {
+    let (source, files) = staged_files(place, files).await?;
+    columns(session, &table.snapshot(None).await?, &source)?;
+    Ok(files.iter().filter_map(|file| file.rows).sum())
+}
+
+/// The table's columns made from those that were handed over: by name, each one, and no other.
+fn columns(session: &Session, into: &Snapshot, given: &Snapshot) -> Result<Vec<TargetColumn>, Error> {
+    let mut reasons = Vec::new();
+    let mut columns = Vec::with_capacity(into.schema.fields.len());
+    for field in &into.schema.fields {
+        let mut column = TargetColumn::named(field.name.clone());
+        match given.schema.field(&field.name) {
+            None => reasons.push(format!("column {} is not there", field.name)),
+            Some(found) if lakeshift_core::plan::same_type(&found.data_type, &field.data_type) => {}
+            Some(found) if is_castable(&found.data_type, &field.data_type) => {
+                column.data_type = Some(field.data_type.clone());
+            }
+            Some(found) => {
+                let (name, from, to) = (&field.name, &found.data_type, &field.data_type);
+                reasons.push(format!("column {name} is {from} and the table's is {to}"));
+            }
+        }
+        columns.push(column);
+    }
+    let unknown = given.schema.fields.iter().filter(|field| into.schema.field(&field.name).is_none());
+    reasons.extend(unknown.map(|field| format!("the table has no column {}", field.name)));
+    if !reasons.is_empty() {
+        return Err(Error::RowsDoNotFit { migration: session.id().clone(), reasons });
+    }
+    let as_they_are = names(&into.schema).eq(names(&given.schema)) && columns.iter().all(|one| one.data_type.is_none());
+    Ok(if as_they_are { Vec::new() } else { columns })
+}
+
+fn names(schema: &TableSchema) -> impl Iterator<Item = &str> {
+    schema.fields.iter().map(|field| field.name.as_str())
+}
+
+/// Writes the staged rows as data files of a side. Nothing refers to them yet.
+async fn data_files(
+    session: &Session,
+    tables: &Tables,
+    side: Side,
+    place: &Storage,
+    (intent, epoch): (&Intent, lakeshift_journal::Epoch),
+) -> Result<Vec<NewFile>, Error> {
+    let expected = usize::try_from(intent.files).unwrap_or(usize::MAX);
+    let (source, files) = staged_files(place, expected).await?;
+    let into = table(tables, side).snapshot(None).await?;
+    let spec = spec_of(session, side, &into, &source)?;
+    let rows = Rows::new(&spec, session.live().clone())?;
+    let stem = data_file_stem(session.id(), &unit(intent.number), epoch);
+    let task = RewriteTask { source: &source, files, stem, sums: None, at_once: 1 };
+    let written = rows.rewrite(&tables.written(side, &writer_of(session.id()), place), &task).await?;
+    Ok(written.files)
+}
+
+/// The spec of a write: staged files into a side's columns and partitions.
+fn spec_of(session: &Session, side: Side, into: &Snapshot, given: &Snapshot) -> Result<Spec, Error> {
+    let mut spec = session.spec.clone();
+    spec.target.columns = columns(session, into, given)?;
+    spec.target.drop = Vec::new();
+    (spec.transform, spec.scope) = (None, None);
+    spec.target.partitioning.fields.clone_from(&into.partition.fields);
+    if side == Side::Old {
+        spec.target.format = spec.source.format;
+        spec.target.sort = Vec::new();
+        spec.target.parquet = Default::default();
+    }
+    spec.source.format = Format::Hive;
+    Ok(spec)
+}
