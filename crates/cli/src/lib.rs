@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 mod hooks;
 pub mod live;
+mod meter;
 pub mod output;
 mod paced;
 pub mod progress;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::meter::Meter;
 use lakeshift_core::control::{ControlEntry, Controls, Hold, Limit};
 use lakeshift_core::spec::Spec;
 use lakeshift_exec::throttle::Throttle;
@@ -12,6 +13,7 @@ use lakeshift_journal::Clock;
 pub struct Live {
     bytes: Throttle,
     requests: Throttle,
+    meter: Meter,
     spec_rate: Option<u64>,
     spec_concurrency: u32,
     controls: Arc<Mutex<Controls>>,
@@ -24,6 +26,7 @@ impl Live {
         let live = Self {
             bytes: Throttle::new(clock.clone(), spec_rate),
             requests: Throttle::new(clock.clone(), None),
+            meter: Meter::default(),
             spec_rate,
             spec_concurrency: spec.backfill.concurrency,
             controls: Arc::default(),
@@ -67,6 +70,11 @@ impl Live {
     /// Paces rows, by the source's bytes.
     pub fn bytes(&self) -> &Throttle {
         &self.bytes
+    }
+
+    /// Counts requests to the tables' stores, and their bytes.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Paces requests to the tables' stores.

@@ -1,4 +1,4 @@
-//! [`PacedStore`]: any object store, whose requests wait for their turn.
+//! [`PacedStore`]: any object store, whose requests wait for their turn and are counted.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,13 +13,17 @@ use lakeshift_exec::throttle::Throttle;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+
+use crate::live::Live;
+use crate::meter::Meter;
 
 /// The same place, with its store's requests paced. A call counts as one request: what a store makes of it (a listing's
 /// pages, an upload's parts) is not seen from here.
-pub fn paced(storage: &Storage, requests: &Throttle) -> Storage {
-    let store = PacedStore { inner: storage.store().clone(), requests: requests.clone() };
+pub fn paced(storage: &Storage, live: &Live) -> Storage {
+    let turn = Turn { throttle: live.requests().clone(), meter: live.meter().clone() };
+    let store = PacedStore { inner: storage.store().clone(), turn };
     let paced = Storage::new(storage.url().clone(), Arc::new(store), storage.prefix().clone());
     if storage.is_on_disk() { paced.on_disk() } else { paced }
 }
@@ -27,7 +31,44 @@ pub fn paced(storage: &Storage, requests: &Throttle) -> Storage {
 #[derive(Debug)]
 struct PacedStore {
     inner: Arc<dyn ObjectStore>,
-    requests: Throttle,
+    turn: Turn,
+}
+
+/// Waits for a request's turn, and counts it.
+#[derive(Debug, Clone)]
+struct Turn {
+    throttle: Throttle,
+    meter: Meter,
+}
+
+impl Turn {
+    async fn take(&self) {
+        self.throttle.take(1).await;
+        self.meter.request();
+    }
+}
+
+/// An upload whose bytes are counted.
+#[derive(Debug)]
+struct CountedUpload {
+    inner: Box<dyn MultipartUpload>,
+    meter: Meter,
+}
+
+#[async_trait]
+impl MultipartUpload for CountedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.meter.written(data.content_length() as u64);
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
 }
 
 impl PacedStore {
@@ -35,9 +76,9 @@ impl PacedStore {
         &self,
         list: impl FnOnce(&dyn ObjectStore) -> BoxStream<'static, Result<ObjectMeta>> + Send + 'static,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (inner, requests) = (self.inner.clone(), self.requests.clone());
+        let (inner, turn) = (self.inner.clone(), self.turn.clone());
         let listing = async move {
-            requests.take(1).await;
+            turn.take().await;
             Ok::<_, object_store::Error>(list(inner.as_ref()))
         };
         futures::stream::once(listing).try_flatten().boxed()
@@ -53,31 +94,40 @@ impl fmt::Display for PacedStore {
 #[async_trait]
 impl ObjectStore for PacedStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.requests.take(1).await;
+        self.turn.take().await;
+        self.turn.meter.written(payload.content_length() as u64);
         self.inner.put_opts(location, payload, opts).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.requests.take(1).await;
-        self.inner.put_multipart_opts(location, opts).await
+        self.turn.take().await;
+        let inner = self.inner.put_multipart_opts(location, opts).await?;
+        Ok(Box::new(CountedUpload { inner, meter: self.turn.meter.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.requests.take(1).await;
-        self.inner.get_opts(location, options).await
+        self.turn.take().await;
+        let is_head = options.head;
+        let result = self.inner.get_opts(location, options).await?;
+        if !is_head {
+            self.turn.meter.read(result.range.end - result.range.start);
+        }
+        Ok(result)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.requests.take(1).await;
-        self.inner.get_ranges(location, ranges).await
+        self.turn.take().await;
+        let read = self.inner.get_ranges(location, ranges).await?;
+        self.turn.meter.read(read.iter().map(|bytes| bytes.len() as u64).sum());
+        Ok(read)
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let requests = self.requests.clone();
+        let turn = self.turn.clone();
         let paced = locations.then(move |location| {
-            let requests = requests.clone();
+            let turn = turn.clone();
             async move {
-                requests.take(1).await;
+                turn.take().await;
                 location
             }
         });
@@ -95,17 +145,17 @@ impl ObjectStore for PacedStore {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.requests.take(1).await;
+        self.turn.take().await;
         self.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.requests.take(1).await;
+        self.turn.take().await;
         self.inner.copy_opts(from, to, options).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.requests.take(1).await;
+        self.turn.take().await;
         self.inner.rename_opts(from, to, options).await
     }
 }

@@ -12,7 +12,7 @@ mod summary;
 mod transition;
 
 pub use decide::{Command, Decision, Evidence, Refusal, decide, may_switch, next_steps};
-pub use event::{Event, PointerSwitch, Polled, Reconcile, Settled, Side, ValidationRecord, VerdictName, Work};
+pub use event::{Event, PointerSwitch, Polled, Reconcile, RoundCost, Settled, Side, ValidationRecord, VerdictName, Work};
 pub use gates::{Gate, GateCheck, cutover_gates};
 pub use history::{Moment, Timeline};
 pub use hook::{HOOK_FORMAT_VERSION, HookMoment, HookPayload, Owed};

@@ -35,6 +35,8 @@ pub struct Batch {
 pub struct Lag {
     /// Files added or removed that it does not have.
     pub files: u64,
+    /// Rows of the added files among them, as far as they are known.
+    pub rows: u64,
     /// Age of the oldest added file among them, in seconds.
     pub seconds: u64,
 }
@@ -93,6 +95,7 @@ impl Tail {
         let oldest = changes.added.iter().map(|file| file.modified_ms).filter(|ms| *ms > 0).min();
         let age_ms = oldest.map_or(0, |ms| self.clock.now().timestamp_millis().saturating_sub(ms));
         let files = (changes.added.len() + changes.removed.len()) as u64;
-        Lag { files, seconds: u64::try_from(age_ms / 1000).unwrap_or(0) }
+        let rows = changes.added.iter().filter_map(|file| file.rows).sum();
+        Lag { files, rows, seconds: u64::try_from(age_ms / 1000).unwrap_or(0) }
     }
 }

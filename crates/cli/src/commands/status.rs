@@ -75,6 +75,15 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
         let rounds = mirror.rounds(Side::Old);
         rows.push(row("mirror", format!("{rounds} round(s), in step at {}", mirror.at.format("%Y-%m-%d %H:%M:%S UTC"))));
     }
+    if let Some((day, cost)) = state.costs.last_key_value() {
+        let percent =
+            cost.percent().map_or_else(String::new, |percent| format!(", {percent:.1} % of what its writers wrote"));
+        let (read, written) = (bytes(cost.bytes_read), bytes(cost.bytes_written));
+        rows.push(row(
+            "dual write",
+            format!("{day}: {} request(s), {read} read, {written} written{percent}", cost.requests),
+        ));
+    }
     if let Some(reverse) = state.reverse.as_ref().filter(|_| state.live_side() == Side::New) {
         let rounds = state.mirror.as_ref().map_or(0, |mirror| mirror.rounds(Side::New));
         let at = reverse.at.format("%Y-%m-%d %H:%M:%S UTC");
@@ -133,6 +142,10 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
         "groups": groups.iter().map(|group| json!({
             "name": group.name, "alias": group.alias, "side": side_of(state, &group.alias),
             "watched": state.baked.contains(&group.alias),
+        })).collect::<Vec<_>>(),
+        "dual_write_cost": state.costs.iter().map(|(day, cost)| json!({
+            "day": day, "requests": cost.requests, "bytes_read": cost.bytes_read, "bytes_written": cost.bytes_written,
+            "source_bytes": cost.source_bytes, "rows": cost.rows, "percent": cost.percent(),
         })).collect::<Vec<_>>(),
         "writers_held": state.writers_held, "pause": state.polled,
         "stage_failed": state.stage_failed, "rogues": rogues,

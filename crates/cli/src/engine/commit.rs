@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use lakeshift_core::migration::{Event, PendingCommit, Settled, Work};
+use lakeshift_core::migration::{Event, PendingCommit, RoundCost, Settled, Work};
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, DeletedRows, NewFile, TableVersion};
 
 use super::reconcile;
 use super::tables::Tables;
 use crate::error::Error;
+use crate::meter::Usage;
 use crate::session::Session;
 
 /// Files to add and to remove in one commit.
@@ -29,6 +30,31 @@ pub struct Delta {
     pub repartition: Option<PartitionSpec>,
     /// Bytes that were written for it.
     pub bytes_written: u64,
+    /// Of a round of a mirror: what had been used before it, and what came to the table that is followed.
+    pub begun: Option<Begun>,
+}
+
+/// A round of a mirror, as it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// What the runner had used until then.
+    pub used: Usage,
+    /// Bytes of the files that came to the table that is followed.
+    pub source_bytes: u64,
+    /// Their rows, as far as they are known.
+    pub rows: u64,
+}
+
+fn cost(session: &Session, begun: Option<Begun>) -> Option<RoundCost> {
+    let Begun { used, source_bytes, rows } = begun?;
+    let Usage { requests, bytes_read, bytes_written } = session.live().meter().usage();
+    Some(RoundCost {
+        requests: requests.saturating_sub(used.requests),
+        bytes_read: bytes_read.saturating_sub(used.bytes_read),
+        bytes_written: bytes_written.saturating_sub(used.bytes_written),
+        source_bytes,
+        rows,
+    })
 }
 
 /// Makes one commit to the target of `tables`, which for work on the old table are turned.
@@ -40,13 +66,13 @@ pub async fn commit(session: &mut Session, tables: &Tables, work: Work, delta: D
         reconcile::note_foreign(session, tables).await?;
     }
     let number = session.state.next_commit();
-    let (files, bytes) = (delta.add.len() as u64, delta.bytes_written);
+    let (files, bytes, begun) = (delta.add.len() as u64, delta.bytes_written, delta.begun);
     session.record(Event::CommitIntended { number, work }).await?;
     let request = request(session, number, delta);
     let outcome = session.while_renewing(tables.target.commit(&request)).await??;
     match outcome {
         CommitOutcome::Committed(version) | CommitOutcome::AlreadyCommitted(version) => {
-            let result = Settled::Done { version: version.clone(), files, bytes };
+            let result = Settled::Done { version: version.clone(), files, bytes, cost: cost(session, begun) };
             session.record(Event::CommitSettled { number, result }).await?;
             Ok(version)
         }
@@ -75,7 +101,7 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
     };
     let there = table.marks(session.id()).await?.number;
     let result = match there.is_some_and(|highest| highest >= number) {
-        true => Settled::Done { version, files: 0, bytes: 0 },
+        true => Settled::Done { version, files: 0, bytes: 0, cost: None },
         false => Settled::Void,
     };
     tracing::info!(%number, done = result.is_done(), "settled a commit that an earlier runner left open");
@@ -83,6 +109,6 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
 }
 
 fn request(session: &Session, number: CommitNumber, delta: Delta) -> CommitRequest {
-    let Delta { add, remove, deletes, repartition, bytes_written: _ } = delta;
+    let Delta { add, remove, deletes, repartition, bytes_written: _, begun: _ } = delta;
     CommitRequest { migration: session.id().clone(), number, epoch: session.epoch(), add, remove, deletes, repartition }
 }

@@ -11,13 +11,14 @@ use lakeshift_core::table::{FileEntry, Format, Snapshot, TableVersion};
 use lakeshift_stream::{Batch, Lag, Tail};
 
 use super::backfill::{group, run_unit};
-use super::commit::{Delta, commit};
+use super::commit::{Begun, Delta, commit};
 use super::ownership::Meaning;
 use super::planning::plan_files;
 use super::rows::Rows;
 use super::tables::Tables;
 use super::{carry, ownership, plans, reverse};
 use crate::error::Error;
+use crate::meter::Usage;
 use crate::session::Session;
 
 /// How often a round is begun anew because a writer replaced or deleted a file between the look and the reading.
@@ -55,6 +56,8 @@ pub struct Found {
     pub batch: Batch,
     /// What it means for the other side.
     pub meaning: Meaning,
+    /// What the runner had used before the look.
+    used: Usage,
 }
 
 /// The tail of a side for this migration.
@@ -92,6 +95,7 @@ pub async fn is_another_table(session: &Session, tables: &Tables) -> Result<bool
 /// A table or a plan that cannot be read.
 pub async fn look(session: &Session, tables: &Tables, side: Side) -> Result<Option<Found>, Error> {
     let Some(applied) = applied(session, side) else { return Ok(None) };
+    let used = session.live().meter().usage();
     if side == Side::Old && is_another_table(session, tables).await? {
         return Err(Error::AnotherTable { location: tables.source.location().to_owned() });
     }
@@ -99,7 +103,7 @@ pub async fn look(session: &Session, tables: &Tables, side: Side) -> Result<Opti
     let meaning = ownership::meaning(session, tables, side, &batch).await?;
     batch.changes.added.clone_from(&meaning.added);
     batch.changes.removed.clone_from(&meaning.removed);
-    Ok(Some(Found { batch, meaning }))
+    Ok(Some(Found { batch, meaning, used }))
 }
 
 /// Looks at the old table once, and carries over what has changed.
@@ -130,7 +134,7 @@ async fn round_once(session: &mut Session, tables: &Tables, rows: &Rows) -> Resu
 /// # Errors
 /// As [`round`].
 pub async fn carry(session: &mut Session, way: Way<'_>, found: Found) -> Result<Round, Error> {
-    let Found { batch, meaning } = found;
+    let Found { batch, meaning, used } = found;
     let (tables, to) = (way.tables, batch.to.version.clone());
     tables.source.pin(&batch.to).await?;
     if meaning.is_empty() {
@@ -141,7 +145,9 @@ pub async fn carry(session: &mut Session, way: Way<'_>, found: Found) -> Result<
     let files = meaning.added.into_iter().chain(meaning.again).collect();
     let (plan, files) = plan(session, way, &batch.to, files, round).await?;
     plans::write(session, &plan.digest, &files).await?;
-    let mut delta = Delta { remove: meaning.remove, ..Delta::default() };
+    let source_bytes = batch.changes.added.iter().map(|file| file.size_bytes).sum();
+    let begun = Some(Begun { used, source_bytes, rows: batch.lag.rows });
+    let mut delta = Delta { remove: meaning.remove, begun, ..Delta::default() };
     let work = async {
         for unit in group(files) {
             let done = run_unit(session, tables, way.rows, &batch.to, None, unit).await?;
@@ -162,8 +168,11 @@ pub async fn carry(session: &mut Session, way: Way<'_>, found: Found) -> Result<
     };
     let mirror = if work.is_on_old() { "reverse mirror" } else { "mirror" };
     commit(session, tables, work, delta).await?;
-    let Lag { files, seconds } = batch.lag;
-    session.context.progress.say(format!("{mirror}: carried over {files} changed file(s), the oldest {seconds} s old"));
+    let Lag { files, seconds, rows } = batch.lag;
+    session
+        .context
+        .progress
+        .say(format!("{mirror}: carried over {files} changed file(s), {rows} row(s), the oldest {seconds} s old"));
     Ok(Round::Applied { lag: batch.lag, to })
 }
 

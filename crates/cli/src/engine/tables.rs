@@ -40,8 +40,8 @@ impl Tables {
     /// # Errors
     /// A location that no store serves; a variable of a catalogue's credentials that is not set.
     pub fn open(context: &Context, spec: &Spec, folder: &Storage, live: &Live) -> Result<Self, Error> {
-        let source_storage = paced(&context.open(spec, Place::Source)?, live.requests());
-        let target_storage = paced(&context.open(spec, Place::Target)?, live.requests());
+        let source_storage = paced(&context.open(spec, Place::Source)?, live);
+        let target_storage = paced(&context.open(spec, Place::Target)?, live);
         let hive = (spec.source.format == Format::Hive).then(|| {
             let declared = spec.source.partitions.iter();
             let declared = declared.map(|one| PartitionColumn { name: one.name.clone(), data_type: one.data_type.clone() });

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, TimestampMicrosecondArray};
+use lakeshift_journal::Clock;
 use lakeshift_testkit::{FaultPlan, FaultStore, Gate};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 
-use crate::life::{LIFE, Step};
+use crate::life::{LIFE, Step, before};
 use crate::support::{Flight, Target, World, day_file};
 
 const FLIGHTS: &[Flight] = &[(1, "ATL", Some(1)), (2, "SFO", None)];
@@ -171,4 +172,35 @@ async fn a_control_root_that_cannot_be_written_refuses_by_name_and_leaves_no_hal
             .await;
     }
     assert_eq!(world.target_rows(Target::Iceberg).await, world.source_rows().await);
+}
+
+/// Clocks of machines differ, and are set back: periods are judged by them, nobody's rows are.
+#[tokio::test]
+async fn a_clock_that_jumps_shortens_no_safety_and_loses_no_row() {
+    let world = World::in_memory(Target::Iceberg);
+    let at = Step::Command;
+    world.live(before("backfill")).await;
+    let day = chrono::TimeDelta::days(1);
+    world.clock.jump_to(world.clock.now() - day);
+    world.live(&[at(&["backfill", "SPEC"])]).await;
+    world.clock.jump_to(world.clock.now() + day * 3);
+    world.put_day(8, "late.parquet", &[(60, "ORD", Some(12))]).await;
+    world.live(&[at(&["mirror", "SPEC"])]).await;
+    world.clock.jump_to(world.clock.now() - day * 5);
+    world.live(&[at(&["validate", "SPEC"]), at(&["cutover", "SPEC"])]).await;
+    // Set back, the grace period has not begun; it is not over, and nothing may go.
+    world.clock.jump_to(world.clock.now() - day);
+    let early = world.run(&["sunset", "SPEC"]).await.unwrap_err();
+    assert!(matches!(early, lakeshift::error::Error::NotDue { .. }), "{early}");
+    world.live(&[at(&["rollback", "SPEC"]), at(&["validate", "SPEC"]), at(&["cutover", "SPEC"])]).await;
+    assert_eq!(world.source_rows().await, world.target_rows(Target::Iceberg).await);
+    // Far ahead, the old table is listed, and still waits for its purge.
+    world.clock.jump_to(world.clock.now() + day * 400);
+    world.live(&[at(&["sunset", "SPEC"])]).await;
+    let waiting = world.run(&["sunset", "SPEC"]).await.unwrap_err();
+    assert!(matches!(waiting, lakeshift::error::Error::NotDue { .. }), "{waiting}");
+    world.clock.jump_to(world.clock.now() - day * 900);
+    let waiting = world.run(&["sunset", "SPEC"]).await.unwrap_err();
+    assert!(matches!(waiting, lakeshift::error::Error::NotDue { .. }), "{waiting}");
+    assert_eq!(world.source_rows().await, world.target_rows(Target::Iceberg).await);
 }

@@ -9,6 +9,8 @@ mod columns;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod delta_source;

@@ -261,9 +261,44 @@ pub enum Settled {
         files: u64,
         /// Bytes written for it.
         bytes: u64,
+        /// What it cost to carry over; of rounds of a mirror only, and absent where a resumed runner only found it done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<RoundCost>,
     },
     /// It is not, and can no longer come: an empty commit of a higher epoch came first.
     Void,
+}
+
+/// What one round of a mirror cost, from its look at the one table to its commit to the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundCost {
+    /// Requests to the stores of both tables: calls, of which a store may make several.
+    pub requests: u64,
+    /// Bytes read from them, metadata included.
+    pub bytes_read: u64,
+    /// Bytes written to them, metadata included.
+    pub bytes_written: u64,
+    /// Bytes of the files that came to the table that was written: what its writer paid without a migration.
+    pub source_bytes: u64,
+    /// Rows of these files, as far as they are known.
+    pub rows: u64,
+}
+
+impl std::ops::AddAssign for RoundCost {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.source_bytes += other.source_bytes;
+        self.rows += other.rows;
+    }
+}
+
+impl RoundCost {
+    /// Bytes written for every 100 that the writer wrote; `None` when it wrote none.
+    pub fn percent(&self) -> Option<f64> {
+        (self.source_bytes > 0).then(|| self.bytes_written as f64 * 100.0 / self.source_bytes as f64)
+    }
 }
 
 /// A side of the migration.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use lakeshift_journal::Entry;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, PointerSwitch, Polled, Reconcile, Settled, Side, ValidationRecord, Work};
+use super::event::{Event, PointerSwitch, Polled, Reconcile, RoundCost, Settled, Side, ValidationRecord, Work};
 use super::hook::Owed;
 use super::transition::Transition;
 use crate::control::Controls;
@@ -240,6 +240,8 @@ pub struct State {
     pub sunset: Option<Sunset>,
     /// Whether dropping has begun.
     pub abort_intended: bool,
+    /// What the mirrors' rounds cost, by the day (UTC) on which they ended.
+    pub costs: BTreeMap<NaiveDate, RoundCost>,
     /// Bytes written to the target so far.
     pub bytes_written: u64,
     /// Files added to the target so far.
@@ -378,7 +380,10 @@ impl State {
 
     fn settle(&mut self, number: CommitNumber, result: &Settled, at: DateTime<Utc>) {
         let Some(pending) = self.pending_commit.take_if(|pending| pending.number == number) else { return };
-        let Settled::Done { files, bytes, .. } = result else { return };
+        let Settled::Done { files, bytes, cost, .. } = result else { return };
+        if let Some(cost) = cost {
+            *self.costs.entry(at.date_naive()).or_default() += *cost;
+        }
         if !pending.work.is_on_old() {
             self.bytes_written += bytes;
             self.files_added += files;

@@ -147,7 +147,7 @@ fn of_work(work: &Work) -> String {
 
 fn of_result(result: &Settled) -> String {
     match result {
-        Settled::Done { version: at, files, bytes: size } => {
+        Settled::Done { version: at, files, bytes: size, .. } => {
             format!("is in the table at {}: {} added, {} written", version(at), plural(*files, "file"), bytes(*size))
         }
         Settled::Void => "is not in the table, and can no longer come".to_owned(),

@@ -63,7 +63,13 @@ fn life(by: &str) -> Vec<Entry<Event>> {
         (3, Event::TargetCreated { version: version("iceberg:none") }),
         (4, taken("backfill")),
         (4, Event::CommitIntended { number, work: Work::Backfill { units: vec![1] } }),
-        (4, Event::CommitSettled { number, result: Settled::Done { version: version("iceberg:17"), files: 1, bytes: 999 } }),
+        (
+            4,
+            Event::CommitSettled {
+                number,
+                result: Settled::Done { version: version("iceberg:17"), files: 1, bytes: 999, cost: None },
+            },
+        ),
         (5, Event::Validated(record)),
         (6, taken("cutover")),
         (6, Event::SwitchIntended(switch)),

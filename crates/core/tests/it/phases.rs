@@ -62,7 +62,8 @@ fn validated(verdict: VerdictName, partial: bool) -> Event {
 fn outcomes(state: &State, command: Command) -> Vec<Vec<Event>> {
     let number = state.next_commit();
     let intended = |work| Event::CommitIntended { number, work };
-    let done = Event::CommitSettled { number, result: Settled::Done { version: version("t1"), files: 1, bytes: 1 } };
+    let done =
+        Event::CommitSettled { number, result: Settled::Done { version: version("t1"), files: 1, bytes: 1, cost: None } };
     match command {
         Command::Plan => {
             vec![vec![Event::Planned { plan: plan(), spec_digest: SPEC.into(), spec: serde_json::Value::Null }]]
@@ -101,7 +102,9 @@ fn outcomes(state: &State, command: Command) -> Vec<Vec<Event>> {
         Command::Sunset if state.sunset.is_none() => {
             vec![vec![Event::Quarantined { manifest: "m".into(), files: 1, bytes: 1, kept: 0 }]]
         }
-        Command::Sunset => vec![vec![Event::PurgeIntended, Event::Purged { files: 1, bytes: 1 }, Event::Completed]],
+        Command::Sunset => {
+            vec![vec![Event::PurgeIntended, Event::Purged { files: 1, bytes: 1 }, Event::Completed]]
+        }
         Command::UndoSunset => vec![vec![Event::SunsetUndone { reason: "r".into(), by: "me".into() }]],
         Command::Reconcile => reconciled(state),
         Command::Repartition => vec![vec![intended(Work::Repartition { fields: vec!["day".into()] }), done]],
@@ -169,7 +172,7 @@ fn reconciled(state: &State) -> Vec<Vec<Event>> {
     let round = Work::Mirror { round: 1, to: version("s1"), plan_digest: "p".into(), superseded_files: 0 };
     let carried = vec![
         Event::CommitIntended { number, work: round },
-        Event::CommitSettled { number, result: Settled::Done { version: version("t1"), files: 1, bytes: 1 } },
+        Event::CommitSettled { number, result: Settled::Done { version: version("t1"), files: 1, bytes: 1, cost: None } },
         event(Side::Old, &["s1"], Reconcile::Adopt),
     ];
     vec![carried, vec![event(Side::Old, &["s1"], Reconcile::Reject)]]
@@ -238,6 +241,7 @@ fn normal(state: &State) -> State {
     state.last_commit = Default::default();
     state.entries = 0;
     state.bytes_written = 0;
+    state.costs.clear();
     state.files_added = 0;
     if let Some(mirror) = &mut state.mirror {
         mirror.plans.clear();
@@ -484,4 +488,53 @@ fn commits_of_others_are_adopted_only_after_a_validation_of_them_passed_and_neve
         }
     }
     assert!(adopted > 0, "nothing was ever adopted");
+}
+
+#[test]
+fn from_every_state_an_end_can_be_reached() {
+    let states = explore();
+    let key = |state: &State| format!("{:?}", normal(state));
+    let mut before: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for (from, (state, _)) in states {
+        for command in Command::ALL {
+            if views().iter().all(|evidence| decide(state, command, evidence) != Decision::Proceed) {
+                continue;
+            }
+            for events in outcomes(state, command) {
+                let mut next = state.clone();
+                events.iter().for_each(|event| next.apply(event, start()));
+                before.entry(key(&next)).or_default().push(from);
+            }
+        }
+    }
+    let ended = |state: &State| matches!(state.phase, Phase::Completed | Phase::Aborted);
+    let mut queue: VecDeque<&String> = states.iter().filter(|(_, (state, _))| ended(state)).map(|(key, _)| key).collect();
+    let mut reaches: BTreeSet<&String> = queue.iter().copied().collect();
+    while let Some(at) = queue.pop_front() {
+        for from in before.get(at).into_iter().flatten().copied() {
+            if reaches.insert(from) {
+                queue.push_back(from);
+            }
+        }
+    }
+    for (key, (state, path)) in states {
+        assert!(reaches.contains(key), "no end can be reached after {path:?}: {state:?}");
+    }
+}
+
+#[test]
+fn a_cutover_that_holds_writers_off_begins_after_a_pass_and_moves_readers_on_a_fresh_one() {
+    let mut begun = 0;
+    for (state, path) in explore().values().filter(|(state, _)| state.phase == Phase::Validation) {
+        let stale = Evidence { drains: true, ..evidence("s9", "t9", late()) };
+        if decide(state, Command::Cutover, &stale) == Decision::Proceed {
+            begun += 1;
+            let record = state.validation.as_ref().unwrap();
+            assert!(record.verdict.passes() && !record.partial && record.spec_digest == SPEC, "{path:?}");
+        }
+        assert!(may_switch(state, &stale).is_err(), "nothing was drained: {path:?}");
+        let undrained = Evidence { drains: false, ..stale };
+        assert!(matches!(decide(state, Command::Cutover, &undrained), Decision::Refused(_)), "{path:?}");
+    }
+    assert!(begun > 0, "no cutover ever began so");
 }
