@@ -352,7 +352,7 @@ fn a_filtered_plan_leaves_out_what_would_only_run_in_vain() {
 }
 
 #[rstest]
-#[case("after: {flights: {}}", "after: {weekly: {}}", "tables are computed in a circle: weekly → daily → weekly")]
+#[case("after: {flights: {}}", "after: {weekly: {}}", "tables are computed in a circle: daily → weekly → daily")]
 #[case("after: {flights: {}}", "after: {flight: {}}", "tables.daily.after.flight is no table of this graph")]
 #[case("{back: 6}", "{back: 0}", "tables.weekly.after.daily.time is a window of no width")]
 #[case("{back: 6}", "roll_up", "tables.weekly.after.daily.time is `roll_up` from day to day")]

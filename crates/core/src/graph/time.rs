@@ -208,7 +208,7 @@ mod tests {
     const GRAINS: [Grain; 6] = [Grain::Hour, Grain::Day, Grain::Week, Grain::Month, Grain::Quarter, Grain::Year];
 
     #[rstest]
-    #[case(Grain::Hour, "2001-01-31T07", 272_455)]
+    #[case(Grain::Hour, "2001-01-31T07", 272_479)]
     #[case(Grain::Day, "2001-01-31", 11_353)]
     #[case(Grain::Week, "2001-W05", 1622)]
     #[case(Grain::Week, "1970-W01", 0)]
