@@ -71,7 +71,7 @@ impl World {
             sum = upstream.fold(sum, |sum, (_, value)| hash(sum, *value));
         }
         // Most tables lose much of what they read, so that waves are cut off.
-        if id.0 % 3 == 0 { sum } else { sum % 2 }
+        if id.0.is_multiple_of(3) { sum } else { sum % 2 }
     }
 
     fn scan(&self) -> Staleness {
