@@ -86,10 +86,16 @@ impl World {
     fn run(&mut self, dice: &mut Dice, failing: u64) -> (Wave, BTreeSet<(TableId, Key)>) {
         let mut wave = self.plan().wave(&self.graph);
         let (mut running, mut ran) = (Vec::new(), BTreeSet::new());
+        let mut moved: BTreeSet<(TableId, Key)> = BTreeSet::new();
         loop {
             while running.len() < 3 {
                 let Some(task) = wave.start_next() else { break };
-                let Task { table, key, .. } = wave.tasks()[task];
+                let Task { table, key, mark, .. } = wave.tasks()[task];
+                let reads_moved = self.graph.table(table).after.iter().any(|edge| {
+                    let reach = edge.mapping.needs(key);
+                    moved.iter().any(|(table, key)| *table == edge.upstream && reach.contains(*key))
+                });
+                assert!(mark.must_run() || reads_moved, "the wave was not cut off");
                 running.push((task, self.versions.sequence(), self.compute(&self.values, table, key)));
             }
             if running.is_empty() {
@@ -108,7 +114,10 @@ impl World {
             let change = self.versions.record(table, key, outcome);
             self.values.insert((table, key), value);
             ran.insert((table, key));
-            wave.done(task, matches!(change, Change::Moved(_)));
+            if matches!(change, Change::Moved(_)) {
+                moved.insert((table, key));
+            }
+            wave.done(task, moved.contains(&(table, key)));
         }
     }
 

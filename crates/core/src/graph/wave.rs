@@ -22,14 +22,18 @@ enum Standing {
 }
 
 /// What several tasks wait for together: one range of one upstream's tasks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Need {
     table: TableId,
     order: Order,
     from: usize,
     to: usize,
-    waiters: Vec<u32>,
+    /// The next need that waits for the same task first; [`NOBODY`] at the end of the list.
+    next_watching: u32,
 }
+
+/// No task, or no need.
+const NOBODY: u32 = u32::MAX;
 
 /// Drives the tasks of a plan. Tasks are named by their index in the plan; a lower index goes first.
 #[derive(Debug, Clone)]
@@ -42,8 +46,12 @@ pub struct Wave {
     touched: Vec<bool>,
     lines: Vec<Lines>,
     needs: Vec<Need>,
-    /// Needs that wait for this task first, by task.
-    watching: Vec<Vec<u32>>,
+    /// The waiters of all needs, one need's after the other's.
+    waiters: Vec<u32>,
+    /// Where a need's waiters begin, by need, and the end.
+    waiters_from: Vec<u32>,
+    /// The first need that waits for this task first, by task.
+    watching: Vec<u32>,
     ready: BTreeSet<u32>,
 }
 
@@ -77,7 +85,9 @@ impl Wave {
             touched: vec![false; count],
             lines: by_table.iter().map(|tasks| Lines::new(tasks)).collect(),
             needs: Vec::new(),
-            watching: vec![Vec::new(); count],
+            waiters: Vec::new(),
+            waiters_from: Vec::new(),
+            watching: vec![NOBODY; count],
             ready: BTreeSet::new(),
         };
         wave.connect(graph);
@@ -132,38 +142,67 @@ impl Wave {
         &self.tasks
     }
 
+    /// Finds what every task waits for.
     fn connect(&mut self, graph: &Graph) {
-        let mut known: HashMap<(TableId, Reach), u32> = HashMap::new();
-        for at in 0..self.tasks.len() {
-            let task = &self.tasks[at];
+        let mut shared: HashMap<(TableId, Reach), u32> = HashMap::new();
+        let mut pairs: Vec<(u32, u32)> = Vec::new();
+        for (at, task) in (0_u32..).zip(&self.tasks) {
             for edge in &graph.table(task.table).after {
                 let reach = edge.mapping.needs(task.key);
-                let need = match known.get(&(edge.upstream, reach)) {
-                    Some(need) => *need,
-                    None => {
-                        let (order, from, to) = self.lines[edge.upstream.index()].range(reach);
-                        if from >= to {
-                            continue;
-                        }
-                        self.needs.push(Need { table: edge.upstream, order, from, to, waiters: Vec::new() });
-                        let need = u32::try_from(self.needs.len() - 1).unwrap_or(u32::MAX);
-                        known.insert((edge.upstream, reach), need);
-                        need
-                    }
-                };
-                self.needs[need as usize].waiters.push(u32::try_from(at).unwrap_or(u32::MAX));
-                self.pending[at] += 1;
+                let (order, from, to) = self.lines[edge.upstream.index()].range(reach);
+                if from >= to {
+                    continue;
+                }
+                let next = u32::try_from(self.needs.len()).unwrap_or(NOBODY);
+                // What is alone, few tasks share: no bookkeeping for it.
+                let need = if to - from > 1 { *shared.entry((edge.upstream, reach)).or_insert(next) } else { next };
+                if need == next {
+                    self.needs.push(Need { table: edge.upstream, order, from, to, next_watching: NOBODY });
+                }
+                pairs.push((need, at));
+                self.pending[at as usize] += 1;
             }
         }
+        self.group_waiters(&pairs);
+        for need in 0..u32::try_from(self.needs.len()).unwrap_or(NOBODY) {
+            let Need { table, order, from, .. } = self.needs[need as usize];
+            let first = self.lines[table.index()].line(order).tasks[from];
+            self.watch(need, first);
+        }
+        for (at, pending) in (0_u32..).zip(&self.pending) {
+            if *pending == 0 {
+                self.standing[at as usize] = Standing::Ready;
+                self.ready.insert(at);
+            }
+        }
+    }
+
+    /// Lays the waiters of every need next to each other (a counting sort).
+    fn group_waiters(&mut self, pairs: &[(u32, u32)]) {
+        self.waiters_from = vec![0; self.needs.len() + 1];
+        for (need, _) in pairs {
+            self.waiters_from[*need as usize + 1] += 1;
+        }
         for need in 0..self.needs.len() {
-            let Need { table, order, from, .. } = self.needs[need];
-            let first = self.lines[table.index()].line(order).tasks[from] as usize;
-            self.watching[first].push(u32::try_from(need).unwrap_or(u32::MAX));
+            self.waiters_from[need + 1] += self.waiters_from[need];
         }
-        for at in (0..self.tasks.len()).filter(|at| self.pending[*at] == 0) {
-            self.standing[at] = Standing::Ready;
-            self.ready.insert(u32::try_from(at).unwrap_or(u32::MAX));
+        let mut free = self.waiters_from.clone();
+        self.waiters = vec![NOBODY; pairs.len()];
+        for (need, task) in pairs {
+            let at = &mut free[*need as usize];
+            self.waiters[*at as usize] = *task;
+            *at += 1;
         }
+    }
+
+    fn watch(&mut self, need: u32, task: u32) {
+        let head = &mut self.watching[task as usize];
+        self.needs[need as usize].next_watching = std::mem::replace(head, need);
+    }
+
+    fn waiters_of(&self, need: u32) -> std::ops::Range<usize> {
+        let need = need as usize;
+        self.waiters_from[need] as usize..self.waiters_from[need + 1] as usize
     }
 
     /// Gives a running task its end, and all tasks that follow from it theirs.
@@ -179,8 +218,11 @@ impl Wave {
             if succeeded {
                 self.lines[table.index()].finish(key, changed);
             }
-            for need in std::mem::take(&mut self.watching[task]) {
+            let mut need = std::mem::replace(&mut self.watching[task], NOBODY);
+            while need != NOBODY {
+                let next = self.needs[need as usize].next_watching;
                 self.advance(need, &mut settled);
+                need = next;
             }
         }
     }
@@ -192,20 +234,21 @@ impl Wave {
         let next = line.unfinished.first(from);
         if next >= to {
             let changed = line.moved.first(from) < to;
-            for task in std::mem::take(&mut self.needs[need as usize].waiters) {
-                self.met(task, changed, settled);
+            for at in self.waiters_of(need) {
+                self.met(self.waiters[at], changed, settled);
             }
             return;
         }
-        let next = line.tasks[next] as usize;
-        if !matches!(self.standing[next], Standing::Failed | Standing::Skipped) {
-            self.watching[next].push(need);
+        let next = line.tasks[next];
+        if !matches!(self.standing[next as usize], Standing::Failed | Standing::Skipped) {
+            self.watch(need, next);
             return;
         }
-        for task in std::mem::take(&mut self.needs[need as usize].waiters) {
-            if self.standing[task as usize] == Standing::Waiting {
-                self.standing[task as usize] = Standing::Skipped;
-                settled.push((task as usize, true));
+        for at in self.waiters_of(need) {
+            let task = self.waiters[at] as usize;
+            if self.standing[task] == Standing::Waiting {
+                self.standing[task] = Standing::Skipped;
+                settled.push((task, true));
             }
         }
     }
