@@ -194,8 +194,9 @@ impl TableSpec {
             return None;
         }
         let sql = self.sql.as_deref().map(normalized_sql);
-        let parts = serde_json::json!([sql, self.sql_file, self.command, self.logic]);
-        let parts = if self.sql.is_some() { serde_json::json!([sql, null, null, self.logic]) } else { parts };
+        // A file's name is no logic; it stands for its text until that was read.
+        let unread = self.sql_file.as_ref().filter(|_| sql.is_none());
+        let parts = serde_json::json!([sql, unread, self.command, self.logic]);
         Some(hex(&Sha256::digest(parts.to_string())))
     }
 }
