@@ -43,7 +43,7 @@ pub struct TableSpec {
     /// The query that computes the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,
-    /// A file with that query; its reader sets `sql`.
+    /// A file with that query. Who reads it puts its text into `sql` and takes this away, before the graph is built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_file: Option<String>,
     /// A program and its arguments that compute the table.
