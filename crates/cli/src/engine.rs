@@ -11,6 +11,7 @@ pub mod compare;
 pub mod cutover;
 pub mod dual_write;
 pub mod evidence;
+pub mod graph;
 pub mod mirror;
 pub mod ownership;
 pub mod planning;

@@ -3,6 +3,7 @@
 //! Here are its types and how it is read; [`Graph::build`](super::Graph::build) resolves it and refuses what cannot work.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::mapping::EntityMapping;
 use super::time::Grain;
-use crate::spec::SPEC_BYTES_MAX;
+use crate::spec::{Location, SPEC_BYTES_MAX};
 use crate::table::Format;
 
 /// Tables, and which is computed from which.
@@ -19,6 +20,9 @@ use crate::table::Format;
 pub struct GraphSpec {
     /// The graph's name: 1 to 64 letters, digits, `-` and `_`.
     pub graph: String,
+    /// The control root, where the graph's journal lies: a path relative to this file, or a URL. Commands need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
     /// The tables by name.
     pub tables: BTreeMap<String, TableSpec>,
 }
@@ -173,6 +177,26 @@ impl GraphSpec {
             return Err(syntax(format!("the file has {} bytes, and a graph has {SPEC_BYTES_MAX} at most", text.len())));
         }
         serde_yaml::from_str(text).map_err(|error| syntax(error.to_string()))
+    }
+
+    /// Makes URLs of the locations, relative to the folder of `file`, as a migration's spec does.
+    ///
+    /// # Errors
+    /// [`GraphError::Value`] for the first that is none.
+    pub fn resolve_locations(&mut self, file: &Path) -> Result<(), GraphError> {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let base = file.parent().unwrap_or(&file);
+        let control = self.control.iter_mut().map(|control| ("control".to_owned(), control));
+        let tables = self.tables.iter_mut();
+        let tables = tables.map(|(name, table)| (format!("tables.{name}.location"), &mut table.location));
+        for (path, text) in control.chain(tables) {
+            *text = Location::resolved(text, base).map_err(|error| GraphError::Value {
+                path,
+                problem: format!("cannot be used: {error}"),
+                hint: error.hint().to_owned(),
+            })?;
+        }
+        Ok(())
     }
 
     /// The JSON Schema of the file, for editors.

@@ -150,7 +150,7 @@ fn fingerprint(value: u64) -> Fingerprint {
 
 /// Up to 8 tables; those whose mapping is refused are tried again.
 fn random_graph(dice: &mut Dice) -> Graph {
-    let mut spec = GraphSpec { graph: "toy".into(), tables: BTreeMap::new() };
+    let mut spec = GraphSpec { graph: "toy".into(), control: None, tables: BTreeMap::new() };
     let tables = 4 + dice.roll(5) as usize;
     while spec.tables.len() < tables {
         let name = format!("t{}", spec.tables.len());
