@@ -257,8 +257,8 @@ async fn new_logic_with_the_same_rows_commits_nothing_and_other_rows_reach_all_t
 #[tokio::test]
 async fn two_runners_at_once_compute_every_partition_once() {
     let toy = Toy::new(DAYS).await;
-    let run = || toy.world.run(&["graph", "run", &toy.graph]);
-    let (first, second) = futures::join!(run(), run());
+    let command = ["graph", "run", toy.graph.as_str()];
+    let (first, second) = futures::join!(toy.world.run(&command), toy.world.run(&command));
     let mut replaced = 0;
     for result in [first, second] {
         match result {
