@@ -25,6 +25,10 @@ build: ## Compile the lakeshift binary (the first time compiles DataFusion: abou
 demo: build ## Move a table through every phase in a scratch folder; under two minutes after the build
 	@scripts/demo.sh "$(LAKESHIFT)" "$(or $(DEMO_DIR),.demo)"
 
+.PHONY: demo-graph
+demo-graph: build ## Recompute only what is stale of eight tables, in a scratch folder; under a minute after the build
+	@scripts/demo_graph.sh "$(LAKESHIFT)" "$(or $(DEMO_DIR),.demo-graph)"
+
 lake: lake/flights lake/flights-daily ## Fill lake/ with copies of the test data, for the playbooks below
 
 lake/flights lake/flights-daily:

@@ -148,6 +148,9 @@ pub enum Command {
     /// Checks for schedulers, until the old table may go.
     #[command(subcommand)]
     Grace(GraceCommand),
+    /// Recompute what is stale of tables that are computed from tables, and only that.
+    #[command(subcommand)]
+    Graph(GraphCommand),
     /// List the old table's own files, and after the wait delete them if the spec says so.
     Sunset {
         /// Which migration.
@@ -428,6 +431,88 @@ fn batch_name(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err(format!("write 1 to {BATCH_CHARS_MAX} printable characters")),
     }
+}
+
+/// A graph of tables.
+#[derive(Debug, Subcommand)]
+pub enum GraphCommand {
+    /// Show the tables, which is computed from which, and how many partitions of each are stale.
+    Show(GraphArg),
+    /// List every stale partition with its reason; writes nothing.
+    Stale {
+        /// Which graph.
+        #[command(flatten)]
+        graph: GraphArg,
+        /// Tell the chain of causes of one partition: its table and, where it has them, period and entity.
+        #[arg(long, num_args = 1..=3, value_names = ["TABLE", "PERIOD", "ENTITY"])]
+        why: Vec<String>,
+    },
+    /// Show what would run, in which order and why, and what that saves; writes nothing.
+    Plan {
+        /// Which graph.
+        #[command(flatten)]
+        graph: GraphArg,
+        /// Which partitions.
+        #[command(flatten)]
+        filter: GraphFilter,
+    },
+    /// Recompute what is stale.
+    Run {
+        /// Which graph.
+        #[command(flatten)]
+        graph: GraphArg,
+        /// Which partitions.
+        #[command(flatten)]
+        filter: GraphFilter,
+        /// Compute so many partitions at most.
+        #[arg(long, value_name = "NUMBER")]
+        max_tasks: Option<u64>,
+        /// Partitions that are computed at a time.
+        #[arg(long, default_value_t = 2, value_name = "NUMBER")]
+        parallel: usize,
+    },
+    /// Write the planned partitions as self-contained units, for other schedulers; writes nothing else.
+    Export {
+        /// Which graph.
+        #[command(flatten)]
+        graph: GraphArg,
+        /// Which partitions.
+        #[command(flatten)]
+        filter: GraphFilter,
+    },
+    /// Show which logic computed which partitions of a table, and which of them mix what several logics computed.
+    Logic {
+        /// Which graph.
+        #[command(flatten)]
+        graph: GraphArg,
+        /// The table.
+        table: String,
+    },
+}
+
+/// The graph to work on.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct GraphArg {
+    /// The graph's YAML file, or the folder that holds its graph.yaml.
+    #[arg(value_name = "GRAPH")]
+    pub graph: PathBuf,
+}
+
+/// Which stale partitions; all when nothing is said.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct GraphFilter {
+    /// Only these tables.
+    #[arg(long, value_name = "NAME")]
+    pub table: Vec<String>,
+    /// Only partitions that reach to this day or later.
+    #[arg(long, value_name = "DATE")]
+    pub from: Option<chrono::NaiveDate>,
+    /// Only partitions that begin on this day or earlier.
+    #[arg(long, value_name = "DATE")]
+    pub to: Option<chrono::NaiveDate>,
+    /// Only these entities, and what has none.
+    #[arg(long, value_name = "NAME")]
+    pub entity: Vec<String>,
 }
 
 fn gate(text: &str) -> Result<Gate, String> {

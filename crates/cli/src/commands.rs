@@ -9,6 +9,7 @@ mod cutover;
 mod diff;
 mod dual_write;
 mod grace;
+mod graph;
 mod history;
 mod init;
 mod mirror;
@@ -62,6 +63,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Answer, Error> 
         Command::Cutover(args) => cutover::run(context, &args).await,
         Command::Rollback { spec, accept_loss } => rollback::run(context, &spec.spec, accept_loss).await,
         Command::Grace(GraceCommand::Check(args)) => grace::run(context, &args).await,
+        Command::Graph(command) => graph::run(context, &command).await,
         Command::Sunset { spec, undo: true, asked } => sunset::undo(context, &spec.spec, &asked).await,
         Command::Sunset { spec, .. } => sunset::run(context, &spec.spec).await,
         Command::Reconcile { spec, adopt, asked, .. } => {

@@ -12,6 +12,7 @@ pub mod cutover;
 pub mod dual_write;
 pub mod evidence;
 pub mod fence;
+pub mod graph;
 pub mod mirror;
 pub mod ownership;
 pub mod planning;

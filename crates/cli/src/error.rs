@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
 use lakeshift_core::control::{ControlError, Hold};
 use lakeshift_core::equivalence::{CertificateError, KeyFileError, NotComparable, RuleError};
+use lakeshift_core::graph::GraphError;
 use lakeshift_core::mapping::Refused as RefusedColumn;
 use lakeshift_core::migration::Refusal;
 use lakeshift_core::pointer::{Pointer, PointerError};
@@ -17,6 +18,7 @@ use lakeshift_exec::engine::EngineError;
 use lakeshift_exec::fingerprint::FingerprintError;
 use lakeshift_exec::logic::LogicError;
 use lakeshift_exec::plan_file::PlanFileError;
+use lakeshift_exec::query::QueryError;
 use lakeshift_exec::rewrite::RewriteError;
 use lakeshift_exec::scan::ScanError;
 use lakeshift_journal::{Epoch, JournalError, LeaseError};
@@ -169,6 +171,18 @@ pub enum Error {
     Interrupted,
     #[error("there is no migration {migration} under {control}; run `plan` first")]
     Unknown { migration: MigrationId, control: String },
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    GraphQuery(#[from] QueryError),
+    #[error("{problem}; nothing was computed: {hint}")]
+    GraphRefused { problem: String, hint: String },
+    #[error(
+        "{holder} has been running the graph {graph} since {}; nothing was changed. \
+         It may be taken over in {} s if that process shows no life",
+        since.format("%Y-%m-%d %H:%M:%S UTC"), expires_in.as_secs()
+    )]
+    GraphHeld { graph: String, holder: String, since: DateTime<Utc>, expires_in: Duration },
     #[error("{text} cannot be used: {reason}")]
     Argument { text: String, reason: String },
 }
@@ -192,8 +206,14 @@ impl Error {
             | Self::LateRemovals { .. }
             | Self::Irreversible { .. }
             | Self::Outrun { .. }
+            | Self::GraphRefused { .. }
             | Self::ReadersNotMoved { .. } => 4,
-            Self::NotDue { .. } | Self::Held { .. } | Self::Producing { .. } | Self::Paused { .. } | Self::Interrupted => 5,
+            Self::NotDue { .. }
+            | Self::Held { .. }
+            | Self::GraphHeld { .. }
+            | Self::Producing { .. }
+            | Self::Paused { .. }
+            | Self::Interrupted => 5,
             _ => 2,
         }
     }

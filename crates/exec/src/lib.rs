@@ -15,6 +15,7 @@ pub mod hudi;
 pub mod logic;
 pub mod partition;
 pub mod plan_file;
+pub mod query;
 pub mod rewrite;
 pub mod scan;
 pub mod splice;

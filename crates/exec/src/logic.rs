@@ -26,6 +26,8 @@ mod exact;
 mod project;
 mod provider;
 
+pub(crate) use provider::PlanTable;
+
 /// The only table that the SQL may name.
 pub const SOURCE_TABLE: &str = "source";
 

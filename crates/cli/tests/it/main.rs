@@ -23,6 +23,8 @@ mod golden_hudi;
 #[cfg(test)]
 mod grace;
 #[cfg(test)]
+mod graph;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod hive_edges;

@@ -435,7 +435,8 @@ pub fn rows_of(bytes: bytes::Bytes) -> Vec<String> {
     reader.flat_map(|batch| text_rows(&batch.unwrap())).collect()
 }
 
-fn text_rows(batch: &RecordBatch) -> Vec<String> {
+/// Rows as text, columns in their order.
+pub fn text_rows(batch: &RecordBatch) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let columns: Vec<_> =
         batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap()).collect();

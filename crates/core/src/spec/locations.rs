@@ -89,6 +89,14 @@ impl Location {
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
+    /// The URL of a text as people write it, a path being relative to the absolute folder `base`.
+    ///
+    /// # Errors
+    /// [`LocationError`] where it is not one that Lakeshift takes.
+    pub fn resolved(text: &str, base: &Path) -> Result<String, LocationError> {
+        Ok(Self(text.to_owned()).resolve(base)?.0)
+    }
+
     /// The location as text: the URL without trailing slash.
     pub fn as_str(&self) -> &str {
         &self.0

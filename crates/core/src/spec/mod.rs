@@ -37,4 +37,5 @@ pub use secret::{MissingVariable, Place, Secret};
 pub use sizes::{ByteSize, Span};
 pub use sort::SortColumn;
 pub use template::{TemplateInput, template};
+pub(crate) use text::is_name;
 pub use text::{parse_field as parse_partition_field, print_field as print_partition_field};

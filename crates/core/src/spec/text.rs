@@ -40,7 +40,7 @@ impl<T> Visitor<'_> for Text<T> {
 }
 
 /// Whether `name` may name a migration.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let sound = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(sound)
 }

@@ -15,12 +15,12 @@ use datafusion::physical_plan::projection::ProjectionExec;
 
 /// A table whose rows are a plan's. Filters stay above it; projections are handed down by DataFusion's optimiser.
 #[derive(Debug)]
-pub(super) struct PlanTable {
+pub(crate) struct PlanTable {
     plan: Arc<dyn ExecutionPlan>,
 }
 
 impl PlanTable {
-    pub(super) fn new(plan: Arc<dyn ExecutionPlan>) -> Self {
+    pub(crate) fn new(plan: Arc<dyn ExecutionPlan>) -> Self {
         Self { plan }
     }
 }

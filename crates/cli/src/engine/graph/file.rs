@@ -1,0 +1,224 @@
+//! [`GraphFile`]: a `graph.yaml` read, its tables and their queries at hand.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lakeshift_core::graph::{Graph, GraphSpec, Inferred, Table, TableId};
+use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
+use lakeshift_core::schema::TableSchema;
+use lakeshift_core::storage::Storage;
+use lakeshift_core::table::{CreateOutcome, CreateRequest, Format, MigrationId, TableError, TableFormat};
+use lakeshift_exec::engine::{Engine, EngineSettings};
+use lakeshift_exec::query::Query;
+use lakeshift_tables::hive::HiveTable;
+use lakeshift_tables::hudi::HudiTable;
+
+use super::ledger::Ledger;
+use crate::context::Context;
+use crate::engine::tables;
+use crate::error::Error;
+
+/// A table's adapter and where it lies.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) table: Arc<dyn TableFormat>,
+    pub(super) storage: Storage,
+}
+
+/// A graph opened.
+#[derive(Debug)]
+pub struct GraphFile {
+    /// The outside.
+    pub context: Context,
+    /// The graph.
+    pub graph: Graph,
+    /// `<control>/graphs/<name>`.
+    pub folder: Storage,
+    pub(super) engine: Engine,
+    places: Vec<Place>,
+}
+
+impl GraphFile {
+    /// Reads a graph: a file, or the `graph.yaml` of a folder. Reads no table and writes nothing.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no graph; a location that no store serves.
+    pub fn open(context: &Context, path: &Path) -> Result<Self, Error> {
+        let file = if path.is_dir() { path.join("graph.yaml") } else { path.to_owned() };
+        let mut spec = read(&file)?;
+        spec.resolve_locations(&file)?;
+        let name = file.display().to_string();
+        let Some(control) = spec.control.clone() else {
+            return Err(refused(format!("{name} has no control root"), "add `control:`, the folder of the graph's journal"));
+        };
+        let graph = Graph::build(&spec, &Inferred::new())?;
+        for table in graph.tables.iter().filter(|table| !table.is_source()) {
+            check_runnable(table)?;
+        }
+        let folder = context.stores.open(&control)?.child("graphs").child(&graph.name);
+        let mut places = Vec::with_capacity(graph.tables.len());
+        for table in &graph.tables {
+            let storage = context.stores.open(&table.spec.location)?;
+            places.push(Place { table: adapter(context, table, &storage, &folder), storage });
+        }
+        let engine = Engine::builder().with_settings(EngineSettings::default()).build()?;
+        Ok(Self { context: context.clone(), graph, folder, engine, places })
+    }
+
+    pub(super) fn place(&self, table: TableId) -> &Place {
+        &self.places[table.index()]
+    }
+
+    /// The name under which the graph commits to its tables.
+    pub fn id(&self) -> MigrationId {
+        MigrationId(format!("graph-{}", self.graph.name))
+    }
+
+    /// The columns of every table and the query of each computed one, upstreams first. Reads sources' metadata.
+    ///
+    /// # Errors
+    /// A source that cannot be read, SQL that cannot be planned.
+    pub async fn queries(&self) -> Result<Vec<Option<Query>>, Error> {
+        let mut schemas: Vec<TableSchema> = Vec::with_capacity(self.places.len());
+        let mut queries = Vec::with_capacity(self.places.len());
+        for (id, table) in self.graph.ids() {
+            let Some(sql) = &table.spec.sql else {
+                schemas.push(self.place(id).table.snapshot(None).await?.schema);
+                queries.push(None);
+                continue;
+            };
+            let upstream = |edge: &lakeshift_core::graph::Edge| {
+                let schema = schemas[edge.upstream.index()].clone();
+                (self.graph.table(edge.upstream).name.clone(), schema)
+            };
+            let upstreams: Vec<_> = table.after.iter().map(upstream).collect();
+            let time = table.spec.time.as_ref().map(|time| time.column.as_str());
+            let query = Query::new(&self.engine, &table.name, sql, &upstreams, time).await?;
+            schemas.push(columns(&query));
+            queries.push(Some(query));
+        }
+        Ok(queries)
+    }
+
+    /// Creates the computed tables that are not there.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`]; a table that is gone though its partitions are on record, or that has other columns.
+    pub(super) async fn create(&self, ledger: &Ledger, queries: &[Option<Query>]) -> Result<(), Error> {
+        for ((id, table), query) in self.graph.ids().zip(queries) {
+            let Some(query) = query else { continue };
+            let place = self.place(id);
+            let request = CreateRequest {
+                migration: self.id(),
+                epoch: ledger.epoch(),
+                schema: columns(query),
+                partition: partitioning(table),
+                sort: Vec::new(),
+                format_version: None,
+                properties: std::collections::BTreeMap::new(),
+            };
+            match place.table.create(&request).await? {
+                CreateOutcome::Created(_) if ledger.versions().partitions(id).next().is_some() => {
+                    let problem = format!(
+                        "the table {} at {} was gone, and an empty one was made, though its partitions are on record",
+                        table.name,
+                        place.table.location()
+                    );
+                    return Err(refused(problem, "bring the old one back, or give the graph another name and run it all"));
+                }
+                CreateOutcome::Created(_) | CreateOutcome::AlreadyCreated(_) => {}
+                CreateOutcome::Foreign { found } => {
+                    return Err(Error::ForeignTable { location: place.table.location().to_owned(), found });
+                }
+            }
+            let there = place.table.snapshot(None).await?.schema;
+            let shape = |schema: &TableSchema| {
+                let mut shape: Vec<_> =
+                    schema.fields.iter().map(|field| format!("{} {:?}", field.name, field.data_type)).collect();
+                shape.sort();
+                shape
+            };
+            if shape(&there) != shape(&request.schema) {
+                let problem = format!(
+                    "the sql of table {} gives other columns than the table at {} has",
+                    table.name,
+                    place.table.location()
+                );
+                return Err(refused(
+                    problem,
+                    "keep the columns, or give the table another location and name; it was left as it was",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a computed table is there already.
+    pub(super) async fn exists(&self, table: TableId) -> Result<bool, Error> {
+        match self.place(table).table.snapshot(None).await {
+            Ok(_) => Ok(true),
+            Err(TableError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A graph is refused; nothing was changed.
+pub(super) fn refused(problem: impl Into<String>, hint: impl Into<String>) -> Error {
+    Error::GraphRefused { problem: problem.into(), hint: hint.into() }
+}
+
+fn read(file: &Path) -> Result<GraphSpec, Error> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|source| Error::ReadSpec { path: path.display().to_string(), source })
+    };
+    let mut spec = GraphSpec::from_yaml(&read(file)?, &file.display().to_string())?;
+    for table in spec.tables.values_mut() {
+        // With both, `Graph::build` refuses.
+        if let (Some(sql_file), None) = (table.sql_file.clone(), &table.sql) {
+            table.sql = Some(read(&file.parent().unwrap_or(file).join(sql_file))?);
+            table.sql_file = None;
+        }
+    }
+    Ok(spec)
+}
+
+fn check_runnable(table: &Table) -> Result<(), Error> {
+    let name = &table.name;
+    if table.spec.command.is_some() {
+        return Err(refused(format!("table {name} is computed by a command, which is not run yet"), "compute it by sql"));
+    }
+    if matches!(table.spec.format, Format::Hive | Format::Hudi) {
+        let problem = format!("table {name} is computed and its format is {}", table.spec.format);
+        return Err(refused(problem, "partitions are replaced at once in delta and iceberg only; write one of these"));
+    }
+    if table.spec.entity.as_ref().is_some_and(|entity| entity.values.is_empty()) {
+        let problem = format!("table {name} is computed by entity and names none");
+        return Err(refused(problem, "list them under `entity.values`"));
+    }
+    Ok(())
+}
+
+fn adapter(context: &Context, table: &Table, storage: &Storage, folder: &Storage) -> Arc<dyn TableFormat> {
+    let inventories = folder.child("inventories");
+    match table.spec.format {
+        Format::Hive => Arc::new(HiveTable::new(storage.clone()).with_inventories(inventories)),
+        Format::Hudi => Arc::new(HudiTable::new(storage.clone()).with_states(inventories)),
+        format => tables::open(format, context, storage.clone(), storage),
+    }
+}
+
+/// How a computed table is partitioned: by its columns of time and entity.
+fn partitioning(table: &Table) -> PartitionSpec {
+    let time = table.spec.time.iter().map(|time| &time.column);
+    let columns = time.chain(table.spec.entity.iter().map(|entity| &entity.column));
+    PartitionSpec { fields: columns.map(|column| PartitionField::new(column.clone(), Transform::Identity)).collect() }
+}
+
+/// The columns of a table that a query computes. Whether a column may be null is the query planner's guess, and another query
+/// may guess otherwise.
+fn columns(query: &Query) -> TableSchema {
+    let mut schema = query.output_schema().clone();
+    schema.fields.iter_mut().for_each(|field| field.nullable = true);
+    schema
+}

@@ -1,0 +1,351 @@
+//! Graphs: what a run leaves is what the same SQL gives over all rows at once, whatever changed, crashed or raced before.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::RecordBatch;
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::TryStreamExt;
+use lakeshift::error::Error;
+use lakeshift_core::table::{FileEntry, TableFormat};
+use lakeshift_tables::delta::DeltaTable;
+use lakeshift_tables::iceberg::IcebergTable;
+use lakeshift_tables::storage::Stores;
+use lakeshift_testkit::{FaultPlan, FaultStore};
+use object_store::ObjectStoreExt;
+use serde_json::Value as Json;
+
+use crate::support::{Flight, Target, World, text_rows};
+
+/// Name, format, column of time, grain, `after`, SQL. The column of time stands last, where the rows of a Delta table get it.
+const TABLES: &[(&str, &str, &str, &str, &str, &str)] = &[
+    (
+        "daily",
+        "delta",
+        "day",
+        "day",
+        "{flights: {}}",
+        "SELECT origin, count(*) AS flights, max(delay) AS worst, day FROM flights GROUP BY origin, day",
+    ),
+    (
+        "recent",
+        "iceberg",
+        "day",
+        "day",
+        "{daily: {time: {back: 2}}}",
+        "SELECT d.origin, sum(w.flights) AS flights, d.day FROM daily d JOIN daily w ON w.origin = d.origin AND w.day \
+         BETWEEN d.day - INTERVAL '2' DAY AND d.day GROUP BY d.origin, d.day",
+    ),
+    (
+        "monthly",
+        "iceberg",
+        "month",
+        "month",
+        "{daily: {}}",
+        "SELECT origin, sum(flights) AS flights, CAST(date_trunc('month', day) AS DATE) AS month FROM daily \
+         GROUP BY origin, CAST(date_trunc('month', day) AS DATE)",
+    ),
+    (
+        "worst",
+        "delta",
+        "month",
+        "month",
+        "{daily: {}}",
+        "SELECT max(worst) AS worst, CAST(date_trunc('month', day) AS DATE) AS month FROM daily \
+         GROUP BY CAST(date_trunc('month', day) AS DATE)",
+    ),
+    (
+        "yearly",
+        "delta",
+        "year",
+        "year",
+        "{worst: {}}",
+        "SELECT max(worst) AS worst, CAST(date_trunc('year', month) AS DATE) AS year FROM worst \
+         GROUP BY CAST(date_trunc('year', month) AS DATE)",
+    ),
+];
+
+const DAYS: u32 = 6;
+
+/// A world with a graph and its source.
+struct Toy {
+    world: World,
+    graph: String,
+}
+
+impl Toy {
+    async fn new(days: u32) -> Self {
+        let world = World::in_memory(Target::Iceberg);
+        for day in 1..=days {
+            let flights: &[Flight] =
+                &[(i64::from(day), "ORD", Some(5)), (9, "JFK", Some(40 - i64::from(day))), (10, "JFK", None)];
+            world.put_day(day, "a.parquet", flights).await;
+        }
+        let graph = world.write_file("graph.yaml", yaml(&world.root, |_, sql| sql.to_owned(), ""));
+        Self { world, graph }
+    }
+
+    /// Writes the graph again with other SQL, or with a label of the logic of `daily`.
+    fn rewrite(&self, sql: impl Fn(&str, &str) -> String, label: &str) {
+        self.world.write_file("graph.yaml", yaml(&self.world.root, sql, label));
+    }
+
+    async fn graph(&self, command: &str) -> Json {
+        let answer = self.world.run(&["graph", command, &self.graph]).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{}", lakeshift::error::with_causes(&error)));
+        assert_eq!(answer.exit_code, 0, "{}", answer.text);
+        answer.json
+    }
+
+    async fn stale(&self) -> Vec<String> {
+        let stale = self.graph("stale").await;
+        let text = |one: &Json| format!("{} {}", one["table"].as_str().unwrap(), one["period"].as_str().unwrap());
+        stale["stale"].as_array().unwrap().iter().map(text).collect()
+    }
+
+    /// A table's rows: its adapter lists the files, the parquet crate alone reads them.
+    async fn rows(&self, name: &str, format: &str) -> Vec<String> {
+        let stores = Stores::new().with_store(self.world.root.clone(), self.world.store.clone());
+        let storage = stores.open(&format!("{}/{name}", self.world.root)).unwrap();
+        let table: Box<dyn TableFormat> = match format {
+            "delta" => Box::new(DeltaTable::new(storage.clone(), self.world.clock.clone())),
+            _ => Box::new(IcebergTable::new(storage.clone()).with_clock(self.world.clock.clone())),
+        };
+        let snapshot = table.snapshot(None).await.unwrap();
+        let files: Vec<FileEntry> = table.files(&snapshot).try_collect().await.unwrap();
+        let mut rows = Vec::new();
+        for file in files {
+            let bytes = self.world.store.get(&storage.resolve(&file.path).unwrap()).await.unwrap().bytes().await.unwrap();
+            let place = file.partition[0].as_ref().unwrap().to_string();
+            rows.extend(crate::support::rows_of(bytes).into_iter().map(|row| match format {
+                "delta" => format!("{row}|{place}"),
+                _ => row,
+            }));
+        }
+        rows.sort();
+        rows
+    }
+
+    /// Asserts that every table is what its SQL gives over all rows at once, by DataFusion alone.
+    async fn assert_is_a_full_rebuild(&self, source: Vec<RecordBatch>, sql: impl Fn(&str, &str) -> String) {
+        let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        let flights = MemTable::try_new(source[0].schema(), vec![source]).unwrap();
+        session.register_table("flights", Arc::new(flights)).unwrap();
+        for (name, format, .., query) in TABLES {
+            let rows = session.sql(&sql(name, query)).await.unwrap().collect().await.unwrap();
+            let mut expected: Vec<String> = rows.iter().flat_map(text_rows).collect();
+            expected.sort();
+            assert_eq!(self.rows(name, format).await, expected, "{name}");
+            let schema = rows[0].schema();
+            let table = MemTable::try_new(schema, vec![rows]).unwrap();
+            session.register_table(*name, Arc::new(table)).unwrap();
+        }
+    }
+
+    /// All rows of the source, read by the parquet crate.
+    async fn source(&self) -> Vec<RecordBatch> {
+        let mut batches = Vec::new();
+        for path in self.world.objects_below("flights").await {
+            let bytes =
+                self.world.store.get(&object_store::path::Path::from(path.as_str())).await.unwrap().bytes().await.unwrap();
+            let day: i32 = path.split("day=2001-01-").nth(1).unwrap()[..2].parse().unwrap();
+            let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1024).unwrap();
+            batches.extend(reader.map(|batch| with_day(&batch.unwrap(), 11_322 + day)));
+        }
+        batches
+    }
+}
+
+fn with_day(batch: &RecordBatch, day: i32) -> RecordBatch {
+    let days: arrow::array::ArrayRef = Arc::new(arrow::array::Date32Array::from_value(day, batch.num_rows()));
+    let schema = batch.schema();
+    let mut columns: Vec<(&str, arrow::array::ArrayRef, bool)> =
+        schema.fields().iter().zip(batch.columns()).map(|(field, one)| (field.name().as_str(), one.clone(), true)).collect();
+    columns.push(("day", days, true));
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+fn yaml(root: &str, sql: impl Fn(&str, &str) -> String, label: &str) -> String {
+    let mut text = format!(
+        "graph: toy\ncontrol: {root}/control\ntables:\n  flights: {{format: hive, location: '{root}/flights', time: \
+         {{column: day, grain: day}}}}\n"
+    );
+    for (name, format, column, grain, after, query) in TABLES {
+        text += &format!(
+            "  {name}:\n    format: {format}\n    location: {root}/{name}\n    time: {{column: {column}, grain: {grain}}}\n    \
+             after: {after}\n    sql: |\n      {}\n",
+            sql(name, query)
+        );
+        if *name == "daily" && !label.is_empty() {
+            text += &format!("    logic: '{label}'\n");
+        }
+    }
+    text
+}
+
+fn as_it_is(_: &str, sql: &str) -> String {
+    sql.to_owned()
+}
+
+#[tokio::test]
+async fn a_run_gives_what_a_full_rebuild_gives_and_leaves_nothing_stale() {
+    let toy = Toy::new(DAYS).await;
+    assert_eq!(toy.stale().await.len(), 2 * DAYS as usize + 3);
+    let report = toy.graph("run").await;
+    assert_eq!((report["replaced"].as_u64(), report["stale"].as_u64()), (Some(15), Some(0)), "{report}");
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+    assert_eq!(toy.stale().await, Vec::<String>::new());
+    assert_eq!(toy.graph("run").await["planned"], 0);
+}
+
+#[tokio::test]
+async fn a_changed_day_recomputes_what_it_reaches_and_stops_where_the_rows_are_the_same() {
+    let toy = Toy::new(DAYS).await;
+    toy.graph("run").await;
+    toy.world.put_day(3, "b.parquet", &[(99, "ORD", Some(1))]).await;
+    let stale = [
+        "daily 2001-01-03",
+        "monthly 2001-01",
+        "recent 2001-01-03",
+        "recent 2001-01-04",
+        "recent 2001-01-05",
+        "worst 2001-01",
+        "yearly 2001",
+    ];
+    assert_eq!(toy.stale().await, stale);
+    // What only looks writes nothing, and sees the same again.
+    let before = toy.world.objects_below("").await;
+    let plan = toy.graph("plan").await;
+    assert_eq!(plan["tasks"].as_array().unwrap().len(), stale.len());
+    assert_eq!(toy.world.objects_below("").await, before);
+    let report = toy.graph("run").await;
+    // The day's worst delay is what it was: the month of it is computed in vain, and the year not at all.
+    assert_eq!((report["replaced"].as_u64(), report["unchanged"].as_u64()), (Some(5), Some(1)), "{report}");
+    assert_eq!(report["wave"]["up_to_date"], 1, "{report}");
+    assert_eq!(report["stale"], 0);
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+}
+
+#[tokio::test]
+async fn a_day_that_is_gone_from_the_source_is_gone_from_what_is_computed() {
+    let toy = Toy::new(DAYS).await;
+    toy.graph("run").await;
+    toy.world.delete_day(2, "a.parquet").await;
+    toy.graph("run").await;
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+    assert_eq!(toy.stale().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn new_logic_with_the_same_rows_commits_nothing_and_other_rows_reach_all_that_is_below() {
+    let toy = Toy::new(DAYS).await;
+    toy.graph("run").await;
+    toy.rewrite(as_it_is, "2");
+    let report = toy.graph("run").await;
+    assert_eq!((report["replaced"].as_u64(), report["unchanged"].as_u64()), (Some(0), Some(u64::from(DAYS))), "{report}");
+    assert_eq!((report["wave"]["up_to_date"].as_u64(), report["stale"].as_u64()), (Some(9), Some(0)), "{report}");
+    let fixed = |name: &str, sql: &str| match name {
+        "daily" => sql.replace("count(*)", "count(delay)"),
+        _ => sql.to_owned(),
+    };
+    toy.rewrite(fixed, "2");
+    toy.graph("run").await;
+    toy.assert_is_a_full_rebuild(toy.source().await, fixed).await;
+}
+
+#[tokio::test]
+async fn two_runners_at_once_compute_every_partition_once() {
+    let toy = Toy::new(DAYS).await;
+    let command = ["graph", "run", toy.graph.as_str()];
+    let (first, second) = futures::join!(toy.world.run(&command), toy.world.run(&command));
+    let mut replaced = 0;
+    for result in [first, second] {
+        match result {
+            Ok(answer) => replaced += answer.json["replaced"].as_u64().unwrap(),
+            Err(error) => assert!(matches!(error, Error::GraphHeld { .. }) && error.exit_code() == 5, "{error}"),
+        }
+    }
+    assert_eq!(replaced, 15);
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_computed_is_told_and_the_rest_runs_and_a_resumed_run_takes_what_failed() {
+    let toy = Toy::new(DAYS).await;
+    // No number of day 4 is divided by zero once its file is gone.
+    let broken = |name: &str, sql: &str| match name {
+        "daily" => sql.replace("max(delay)", "max(delay / (delay - 36))"),
+        _ => sql.to_owned(),
+    };
+    toy.rewrite(broken, "");
+    let answer = toy.world.run(&["graph", "run", &toy.graph]).await.unwrap();
+    assert_eq!(answer.exit_code, 2);
+    assert_eq!(answer.json["failures"].as_array().unwrap().len(), 1, "{}", answer.text);
+    assert_eq!(answer.json["failures"][0]["partition"], "daily 2001-01-04");
+    assert_eq!(answer.json["wave"]["done"], 5 + 3, "{}", answer.text);
+    toy.world.put_day(4, "a.parquet", &[(1, "ORD", Some(5))]).await;
+    toy.graph("run").await;
+    toy.assert_is_a_full_rebuild(toy.source().await, broken).await;
+}
+
+#[tokio::test]
+async fn a_table_of_somebody_else_is_left_as_it_was() {
+    let toy = Toy::new(1).await;
+    toy.graph("run").await;
+    let text = std::fs::read_to_string(&toy.graph).unwrap();
+    let other = toy.world.write_file("other.yaml", text.replace("graph: toy", "graph: other"));
+    let before = toy.rows("daily", "delta").await;
+    let error = toy.world.run(&["graph", "run", &other]).await.unwrap_err();
+    assert!(matches!(error, Error::ForeignTable { .. }), "{error}");
+    assert_eq!(toy.rows("daily", "delta").await, before);
+}
+
+/// A first run, then one after a day changed, the store failing by `plan`; the operator runs it again.
+async fn run_with(plan: FaultPlan) -> u64 {
+    let toy = Toy::new(2).await;
+    let faulty = Arc::new(FaultStore::new(toy.world.store.clone(), plan));
+    let command = ["graph", "run", &toy.graph, "--parallel", "1"];
+    for round in 0..2 {
+        if round == 1 {
+            toy.world.put_day(1, "a.parquet", &[(3, "ORD", Some(70))]).await;
+        }
+        let first = match faulty.has_struck() {
+            true => toy.world.run(&command).await,
+            false => toy.world.run_on(faulty.clone(), &command).await,
+        };
+        if !first.is_ok_and(|answer| answer.exit_code == 0) {
+            assert!(faulty.has_struck(), "{plan:?}");
+            // The dead runner's lease runs out.
+            toy.world.wait(120);
+            let again = toy.world.run(&command).await;
+            let again = again.unwrap_or_else(|error| panic!("{plan:?}: {}", lakeshift::error::with_causes(&error)));
+            assert_eq!(again.exit_code, 0, "{plan:?}: {}", again.text);
+        }
+        toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+        assert_eq!(toy.stale().await, Vec::<String>::new(), "{plan:?}");
+    }
+    faulty.operations()
+}
+
+#[test]
+fn a_run_that_dies_at_any_operation_is_finished_by_the_next_one() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let operations = runtime().block_on(run_with(FaultPlan::None));
+    let plans: Vec<FaultPlan> = (1..=operations)
+        .flat_map(|n| [FaultPlan::CrashBefore(n), FaultPlan::CrashAfter(n), FaultPlan::LostResponse(n)])
+        .collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let runtime = runtime();
+                while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    runtime.block_on(run_with(*plan));
+                }
+            });
+        }
+    });
+    let told = format!("graph crash matrix: {operations} store operations, {} fault points, all end alike", plans.len());
+    std::io::Write::write_all(&mut std::io::stderr(), format!("{told}\n").as_bytes()).unwrap();
+}

@@ -1,0 +1,279 @@
+//! [`GraphSpec`]: what a `graph.yaml` may say.
+//!
+//! Here are its types and how it is read; [`Graph::build`](super::Graph::build) resolves it and refuses what cannot work.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::mapping::EntityMapping;
+use super::time::Grain;
+use crate::spec::{Location, SPEC_BYTES_MAX};
+use crate::table::Format;
+
+/// Tables, and which is computed from which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GraphSpec {
+    /// The graph's name: 1 to 64 letters, digits, `-` and `_`.
+    pub graph: String,
+    /// The control root, where the graph's journal lies: a path relative to this file, or a URL. Commands need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
+    /// The tables by name.
+    pub tables: BTreeMap<String, TableSpec>,
+}
+
+/// One table. A table with neither `sql`, `sql_file` nor `command` is a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TableSpec {
+    /// Where its files lie, as in a migration spec.
+    pub location: String,
+    /// Its format.
+    pub format: Format,
+    /// How it is partitioned by time; one partition of all time when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeSpec>,
+    /// How it is partitioned by entity; one partition of all entities when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<EntitySpec>,
+    /// A label of the logic's version. Change it when results change though the SQL's text does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logic: Option<String>,
+    /// The query that computes the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+    /// A file with that query. Who reads it puts its text into `sql` and takes this away, before the graph is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_file: Option<String>,
+    /// A program and its arguments that compute the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// The tables that it is computed from, each with its partition mapping.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub after: BTreeMap<String, EdgeSpec>,
+}
+
+/// How a table is partitioned by time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeSpec {
+    /// The column, a date or timestamp.
+    pub column: String,
+    /// How much time a partition covers.
+    pub grain: Grain,
+}
+
+/// How a table is partitioned by entity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EntitySpec {
+    /// The column.
+    pub column: String,
+    /// Entities that every period has. Others are known once a partition of theirs was recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+}
+
+/// The partition mapping of one edge; what is absent is inferred where it can be proven.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeSpec {
+    /// How periods relate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeRule>,
+    /// How entities relate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<EntityMapping>,
+}
+
+/// How periods of two tables relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected same, roll_up, split, all, {back: N}, {back: N, ahead: N} or {previous: N}")]
+pub enum TimeRule {
+    /// A rule without numbers.
+    Word(TimeWord),
+    /// A window about the period.
+    Window(Window),
+    /// The periods before.
+    Previous(Previous),
+}
+
+/// A rule without numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeWord {
+    /// The same period; both tables have one grain.
+    Same,
+    /// All periods of a finer upstream that overlap.
+    RollUp,
+    /// The periods of a coarser upstream that overlap.
+    Split,
+    /// All periods.
+    All,
+}
+
+/// A window about the period, in periods of the downstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Periods before this one.
+    #[serde(default)]
+    pub back: u32,
+    /// Periods after this one.
+    #[serde(default)]
+    pub ahead: u32,
+}
+
+/// The periods before this one, without it: the only rule of a table that is computed from itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Previous {
+    /// How many, in periods of the downstream.
+    pub previous: u32,
+}
+
+/// Why a graph cannot be used. Nothing has been done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// Not a graph.
+    #[error("{file}: {reason}")]
+    Syntax {
+        /// The file as it was named.
+        file: String,
+        /// What is wrong, with line and column.
+        reason: String,
+    },
+    /// A value that does not fit; `path` is its place in the file.
+    #[error("{path} {problem}; {hint}")]
+    Value {
+        /// The place, such as `tables.daily.after.flights.time`.
+        path: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Tables that are computed from each other.
+    #[error("tables are computed in a circle: {}; remove one of these edges, or merge the tables", path.join(" → "))]
+    Cycle {
+        /// The tables along the circle; the first again at the end.
+        path: Vec<String>,
+    },
+}
+
+impl GraphSpec {
+    /// Reads a graph; `file` names it in errors. Nothing is read from disk.
+    ///
+    /// # Errors
+    /// [`GraphError::Syntax`] for what is no YAML, too large, or has unknown or missing keys.
+    pub fn from_yaml(text: &str, file: &str) -> Result<Self, GraphError> {
+        let syntax = |reason| GraphError::Syntax { file: file.to_owned(), reason };
+        if text.len() > SPEC_BYTES_MAX {
+            return Err(syntax(format!("the file has {} bytes, and a graph has {SPEC_BYTES_MAX} at most", text.len())));
+        }
+        serde_yaml::from_str(text).map_err(|error| syntax(error.to_string()))
+    }
+
+    /// Makes URLs of the locations, relative to the folder of `file`, as a migration's spec does.
+    ///
+    /// # Errors
+    /// [`GraphError::Value`] for the first that is none.
+    pub fn resolve_locations(&mut self, file: &Path) -> Result<(), GraphError> {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let base = file.parent().unwrap_or(&file);
+        let control = self.control.iter_mut().map(|control| ("control".to_owned(), control));
+        let tables = self.tables.iter_mut();
+        let tables = tables.map(|(name, table)| (format!("tables.{name}.location"), &mut table.location));
+        for (path, text) in control.chain(tables) {
+            *text = Location::resolved(text, base).map_err(|error| GraphError::Value {
+                path,
+                problem: format!("cannot be used: {error}"),
+                hint: error.hint().to_owned(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The JSON Schema of the file, for editors.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+}
+
+impl TableSpec {
+    /// Whether nothing computes it.
+    pub fn is_source(&self) -> bool {
+        self.sql.is_none() && self.sql_file.is_none() && self.command.is_none()
+    }
+
+    /// SHA-256, in hexadecimal, of what computes the table: SQL without comments and spacing, or the command, and the
+    /// logic's label. `None` for a source.
+    pub fn logic_digest(&self) -> Option<String> {
+        if self.is_source() {
+            return None;
+        }
+        let sql = self.sql.as_deref().map(normalized_sql);
+        // A file's name is no logic; it stands for its text until that was read.
+        let unread = self.sql_file.as_ref().filter(|_| sql.is_none());
+        let parts = serde_json::json!([sql, unread, self.command, self.logic]);
+        Some(hex(&Sha256::digest(parts.to_string())))
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SQL without what means nothing: comments, and all but one space between words. What stands in quotes stays.
+fn normalized_sql(sql: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(sql.len()), sql.trim());
+    while let Some(c) = rest.chars().next() {
+        let comment = if rest.starts_with("--") {
+            Some(rest.find('\n').unwrap_or(rest.len()))
+        } else if rest.starts_with("/*") {
+            Some(rest.find("*/").map_or(rest.len(), |end| end + 2))
+        } else {
+            c.is_whitespace().then_some(c.len_utf8())
+        };
+        let taken = match comment {
+            Some(taken) => {
+                if !out.ends_with(' ') {
+                    out.push(' ');
+                }
+                taken
+            }
+            None => {
+                let quoted = matches!(c, '\'' | '"' | '`').then(|| rest[1..].find(c).map_or(rest.len(), |end| end + 2));
+                let taken = quoted.unwrap_or(c.len_utf8());
+                out.push_str(&rest[..taken]);
+                taken
+            }
+        };
+        rest = &rest[taken..];
+    }
+    out.trim().trim_end_matches(';').trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logic_is_the_same_whatever_its_spacing_and_comments_and_another_by_its_label() {
+        let digest = |sql: &str, logic: Option<&str>| {
+            let yaml = "{location: a, format: delta, sql: x}";
+            let table: TableSpec = serde_yaml::from_str(yaml).unwrap();
+            TableSpec { sql: Some(sql.to_owned()), logic: logic.map(str::to_owned), ..table }.logic_digest()
+        };
+        let plain = digest("SELECT 'a  b' FROM t", None);
+        assert_eq!(plain, digest("SELECT -- what\n 'a  b'\n\tFROM /* where */ t ;\n", None));
+        assert_ne!(plain, digest("SELECT 'a b' FROM t", None));
+        assert_ne!(plain, digest("SELECT 'a  b' FROM t", Some("2")));
+    }
+}

@@ -1,0 +1,271 @@
+//! [`Wave`]: which tasks of a plan may run now. It knows no clock and no runner.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::mapping::Reach;
+use super::plan::Task;
+use super::remaining::{Lines, Order};
+use super::{Graph, TableId};
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Waiting,
+    Ready,
+    Running,
+    Done,
+    UpToDate,
+    Failed,
+    Skipped,
+}
+
+/// What several tasks wait for together: one range of one upstream's tasks.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    table: TableId,
+    order: Order,
+    from: usize,
+    to: usize,
+    /// The next need that waits for the same task first; [`NOBODY`] at the end of the list.
+    next_watching: u32,
+}
+
+/// No task, or no need.
+const NOBODY: u32 = u32::MAX;
+
+/// Drives the tasks of a plan. Tasks are named by their index in the plan; a lower index goes first.
+#[derive(Debug, Clone)]
+pub struct Wave {
+    tasks: Vec<Task>,
+    standing: Vec<Standing>,
+    /// Needs that are not met, by task.
+    pending: Vec<u16>,
+    /// Whether a need came out changed, by task.
+    touched: Vec<bool>,
+    lines: Vec<Lines>,
+    needs: Vec<Need>,
+    /// The waiters of all needs, one need's after the other's.
+    waiters: Vec<u32>,
+    /// Where a need's waiters begin, by need, and the end.
+    waiters_from: Vec<u32>,
+    /// The first need that waits for this task first, by task.
+    watching: Vec<u32>,
+    ready: BTreeSet<u32>,
+}
+
+/// How far a wave is, in tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaveSummary {
+    /// Not yet ready, ready or running.
+    pub open: u64,
+    /// Ran.
+    pub done: u64,
+    /// Did not have to run: what they read came out as it was.
+    pub up_to_date: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Did not run, for something that they read failed.
+    pub skipped: u64,
+}
+
+impl Wave {
+    /// A wave at its beginning. `tasks` are those of a plan of this graph, each before what it feeds or not.
+    pub fn new(graph: &Graph, tasks: Vec<Task>) -> Self {
+        let mut by_table = vec![Vec::new(); graph.tables.len()];
+        for (task, at) in tasks.iter().zip(0_u32..) {
+            by_table[task.table.index()].push((task.key, at));
+        }
+        let count = tasks.len();
+        let mut wave = Self {
+            tasks,
+            standing: vec![Standing::Waiting; count],
+            pending: vec![0; count],
+            touched: vec![false; count],
+            lines: by_table.iter().map(|tasks| Lines::new(tasks)).collect(),
+            needs: Vec::new(),
+            waiters: Vec::new(),
+            waiters_from: Vec::new(),
+            watching: vec![NOBODY; count],
+            ready: BTreeSet::new(),
+        };
+        wave.connect(graph);
+        wave
+    }
+
+    /// Takes the first runnable task; it runs until [`Self::done`] or [`Self::failed`].
+    pub fn start_next(&mut self) -> Option<usize> {
+        let task = self.ready.pop_first()? as usize;
+        self.standing[task] = Standing::Running;
+        Some(task)
+    }
+
+    /// The runnable tasks that nobody has taken, in order.
+    pub fn ready(&self) -> impl Iterator<Item = usize> + '_ {
+        self.ready.iter().map(|task| *task as usize)
+    }
+
+    /// A running task succeeded. Where it came out as it was, what has no other cause to run becomes up to date.
+    pub fn done(&mut self, task: usize, changed: bool) {
+        self.settle(task, Standing::Done, changed);
+    }
+
+    /// A running task failed for good: whatever reads it, however far away, is skipped.
+    pub fn failed(&mut self, task: usize) {
+        self.settle(task, Standing::Failed, true);
+    }
+
+    /// How far it is.
+    pub fn summary(&self) -> WaveSummary {
+        let mut summary = WaveSummary::default();
+        for standing in &self.standing {
+            *match standing {
+                Standing::Waiting | Standing::Ready | Standing::Running => &mut summary.open,
+                Standing::Done => &mut summary.done,
+                Standing::UpToDate => &mut summary.up_to_date,
+                Standing::Failed => &mut summary.failed,
+                Standing::Skipped => &mut summary.skipped,
+            } += 1;
+        }
+        summary
+    }
+
+    /// What a resumed run has to do: all that neither ran nor was found up to date, in order.
+    pub fn left(&self) -> impl Iterator<Item = &Task> {
+        let left = |standing: &Standing| !matches!(standing, Standing::Done | Standing::UpToDate);
+        self.tasks.iter().zip(&self.standing).filter(move |(_, standing)| left(standing)).map(|(task, _)| task)
+    }
+
+    /// The tasks.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    /// Finds what every task waits for.
+    fn connect(&mut self, graph: &Graph) {
+        let mut shared: HashMap<(TableId, Reach), u32> = HashMap::new();
+        let mut pairs: Vec<(u32, u32)> = Vec::new();
+        for (at, task) in (0_u32..).zip(&self.tasks) {
+            for edge in &graph.table(task.table).after {
+                let reach = edge.mapping.needs(task.key);
+                let (order, from, to) = self.lines[edge.upstream.index()].range(reach);
+                if from >= to {
+                    continue;
+                }
+                let next = u32::try_from(self.needs.len()).unwrap_or(NOBODY);
+                // What is alone, few tasks share: no bookkeeping for it.
+                let need = if to - from > 1 { *shared.entry((edge.upstream, reach)).or_insert(next) } else { next };
+                if need == next {
+                    self.needs.push(Need { table: edge.upstream, order, from, to, next_watching: NOBODY });
+                }
+                pairs.push((need, at));
+                self.pending[at as usize] += 1;
+            }
+        }
+        self.group_waiters(&pairs);
+        for need in 0..u32::try_from(self.needs.len()).unwrap_or(NOBODY) {
+            let Need { table, order, from, .. } = self.needs[need as usize];
+            let first = self.lines[table.index()].line(order).tasks[from];
+            self.watch(need, first);
+        }
+        for (at, pending) in (0_u32..).zip(&self.pending) {
+            if *pending == 0 {
+                self.standing[at as usize] = Standing::Ready;
+                self.ready.insert(at);
+            }
+        }
+    }
+
+    /// Lays the waiters of every need next to each other (a counting sort).
+    fn group_waiters(&mut self, pairs: &[(u32, u32)]) {
+        self.waiters_from = vec![0; self.needs.len() + 1];
+        for (need, _) in pairs {
+            self.waiters_from[*need as usize + 1] += 1;
+        }
+        for need in 0..self.needs.len() {
+            self.waiters_from[need + 1] += self.waiters_from[need];
+        }
+        let mut free = self.waiters_from.clone();
+        self.waiters = vec![NOBODY; pairs.len()];
+        for (need, task) in pairs {
+            let at = &mut free[*need as usize];
+            self.waiters[*at as usize] = *task;
+            *at += 1;
+        }
+    }
+
+    fn watch(&mut self, need: u32, task: u32) {
+        let head = &mut self.watching[task as usize];
+        self.needs[need as usize].next_watching = std::mem::replace(head, need);
+    }
+
+    fn waiters_of(&self, need: u32) -> std::ops::Range<usize> {
+        let need = need as usize;
+        self.waiters_from[need] as usize..self.waiters_from[need + 1] as usize
+    }
+
+    /// Gives a running task its end, and all tasks that follow from it theirs.
+    fn settle(&mut self, task: usize, standing: Standing, changed: bool) {
+        if self.standing[task] != Standing::Running {
+            return;
+        }
+        self.standing[task] = standing;
+        let mut settled = vec![(task, changed)];
+        while let Some((task, changed)) = settled.pop() {
+            let Task { table, key, .. } = self.tasks[task];
+            let succeeded = matches!(self.standing[task], Standing::Done | Standing::UpToDate);
+            if succeeded {
+                self.lines[table.index()].finish(key, changed);
+            }
+            let mut need = std::mem::replace(&mut self.watching[task], NOBODY);
+            while need != NOBODY {
+                let next = self.needs[need as usize].next_watching;
+                self.advance(need, &mut settled);
+                need = next;
+            }
+        }
+    }
+
+    /// Moves a need to the next task that it waits for, or tells its waiters that it is met, or that it never will be.
+    fn advance(&mut self, need: u32, settled: &mut Vec<(usize, bool)>) {
+        let Need { table, order, from, to, .. } = self.needs[need as usize];
+        let line = self.lines[table.index()].line(order);
+        let next = line.unfinished.first(from);
+        if next >= to {
+            let changed = line.moved.first(from) < to;
+            for at in self.waiters_of(need) {
+                self.met(self.waiters[at], changed, settled);
+            }
+            return;
+        }
+        let next = line.tasks[next];
+        if !matches!(self.standing[next as usize], Standing::Failed | Standing::Skipped) {
+            self.watch(need, next);
+            return;
+        }
+        for at in self.waiters_of(need) {
+            let task = self.waiters[at] as usize;
+            if self.standing[task] == Standing::Waiting {
+                self.standing[task] = Standing::Skipped;
+                settled.push((task, true));
+            }
+        }
+    }
+
+    fn met(&mut self, task: u32, changed: bool, settled: &mut Vec<(usize, bool)>) {
+        let at = task as usize;
+        self.pending[at] -= 1;
+        self.touched[at] |= changed;
+        if self.pending[at] > 0 || self.standing[at] != Standing::Waiting {
+            return;
+        }
+        if self.touched[at] || self.tasks[at].mark.must_run() {
+            self.standing[at] = Standing::Ready;
+            self.ready.insert(task);
+        } else {
+            self.standing[at] = Standing::UpToDate;
+            settled.push((at, false));
+        }
+    }
+}
