@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lakeshift_core::spec::{Place, Spec};
 use lakeshift_core::storage::Storage;
-use lakeshift_journal::{Clock, Rng, SystemClock, SystemRng};
+use lakeshift_journal::{Clock, Journal, JournalConfig, LeaseConfig, LeaseManager, Rng, SystemClock, SystemRng};
 use lakeshift_tables::storage::Stores;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::progress::Progress;
@@ -57,6 +60,39 @@ impl Context {
         };
         let options = spec.storage_options(place, self.env)?;
         Ok(self.stores.open_with(location.as_str(), &options)?)
+    }
+
+    /// Opens the journal in a folder's `journal/`, and verifies it.
+    ///
+    /// # Errors
+    /// It cannot be read, or an entry is missing or was altered.
+    pub async fn journal<E: Serialize + DeserializeOwned>(&self, folder: &Storage) -> Result<Journal<E>, Error> {
+        self.journal_at(&folder.child("journal")).await
+    }
+
+    /// As [`Context::journal`], of the entries that lie in `folder` itself.
+    pub(crate) async fn journal_at<E: Serialize + DeserializeOwned>(&self, folder: &Storage) -> Result<Journal<E>, Error> {
+        let config = JournalConfig {
+            store: folder.store().clone(),
+            prefix: folder.prefix().clone(),
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            writer: self.holder.clone(),
+        };
+        Ok(Journal::open(config).await?)
+    }
+
+    /// The leases in a folder's `leases/`, of one name.
+    pub(crate) fn leases(&self, folder: &Storage, name: &str, ttl: Duration) -> LeaseManager {
+        let folder = folder.child("leases").child(name);
+        LeaseManager::new(LeaseConfig {
+            store: folder.store().clone(),
+            prefix: folder.prefix().clone(),
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            holder: self.holder.clone(),
+            ttl,
+        })
     }
 }
 

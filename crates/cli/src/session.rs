@@ -9,14 +9,13 @@ use lakeshift_core::migration::{Command, Decision, Event, Evidence, FinalRecord,
 use lakeshift_core::spec::{OnFailure, Place, Spec};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::MigrationId;
-use lakeshift_journal::{
-    Acquire, Append, Epoch, Journal, JournalConfig, Lease, LeaseConfig, LeaseManager, LeaseStatus, Standing,
-};
+use lakeshift_journal::{Acquire, Append, Epoch, Journal, Lease, LeaseManager, LeaseStatus};
 use tokio::sync::Mutex;
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::hooks;
+use crate::lease;
 use crate::live::Live;
 
 /// How long a runner may be silent before another may take over.
@@ -54,7 +53,7 @@ impl Session {
     pub async fn open(context: &Context, spec: Spec) -> Result<Self, Error> {
         let control = context.open(&spec, Place::Control)?;
         let folder = control.child("migrations").child(&spec.name.0);
-        let journal = open_journal(context, &folder).await?;
+        let journal = context.journal::<Event>(&folder).await?;
         let state = State::fold(journal.entries());
         let live = Live::new(&spec, &state.controls, &context.clock);
         let folded = journal.entries().len();
@@ -119,15 +118,7 @@ impl Session {
     }
 
     fn leases(&self) -> LeaseManager {
-        let folder = self.folder.child("leases").child("runner");
-        LeaseManager::new(LeaseConfig {
-            store: folder.store().clone(),
-            prefix: folder.prefix().clone(),
-            clock: self.context.clock.clone(),
-            rng: self.context.rng.clone(),
-            holder: self.context.holder.clone(),
-            ttl: LEASE_TTL,
-        })
+        self.context.leases(&self.folder, "runner", LEASE_TTL)
     }
 
     /// The fencing epoch of the lease that this session holds; that of the journal while it holds none.
@@ -264,7 +255,7 @@ impl Session {
             }
             if self.context.clock.elapsed().saturating_sub(renewed) >= lease.ttl() / 3 {
                 renewed = self.context.clock.elapsed();
-                self.renew(lease).await?;
+                lease::renew(lease).await?;
             }
             match Box::pin(self.honour_beside()).await {
                 // As with a renewal: the next look may succeed, and the next wave of work begins with one that must.
@@ -272,19 +263,6 @@ impl Session {
                     tracing::warn!(%error, "could not look for requests of operators");
                 }
                 looked => looked?,
-            }
-        }
-    }
-
-    async fn renew(&self, lease: &Lease) -> Result<(), Error> {
-        // A failed renewal is no reason to stop: the fence decides at the next write.
-        match lease.renew().await {
-            Ok(Standing::Held) => Ok(()),
-            Ok(Standing::Lost { current }) => Err(Error::Fenced { current }),
-            Ok(Standing::Released) => Err(Error::Fenced { current: lease.epoch() }),
-            Err(error) => {
-                tracing::warn!(%error, "could not renew the lease");
-                Ok(())
             }
         }
     }
@@ -328,7 +306,7 @@ pub enum Admission {
 /// # Errors
 /// Its journal cannot be read.
 pub async fn read_only(context: &Context, folder: &Storage) -> Result<(State, Option<Spec>), Error> {
-    let journal = open_journal(context, folder).await?;
+    let journal = context.journal::<Event>(folder).await?;
     let planned = journal.entries().iter().rev().find_map(|entry| match &entry.event {
         Event::Planned { spec, .. } => Some(spec.clone()),
         _ => None,
@@ -336,20 +314,4 @@ pub async fn read_only(context: &Context, folder: &Storage) -> Result<(State, Op
     let object = folder.location().to_owned();
     let spec = planned.map(serde_json::from_value).transpose().map_err(|source| Error::Json { object, source })?;
     Ok((State::fold(journal.entries()), spec))
-}
-
-/// The journal in a migration's folder, read and verified; for looking at it.
-///
-/// # Errors
-/// It cannot be read, or an entry is missing or was altered.
-pub async fn open_journal(context: &Context, folder: &Storage) -> Result<Journal<Event>, Error> {
-    let folder = folder.child("journal");
-    let config = JournalConfig {
-        store: folder.store().clone(),
-        prefix: folder.prefix().clone(),
-        clock: context.clock.clone(),
-        rng: context.rng.clone(),
-        writer: context.holder.clone(),
-    };
-    Ok(Journal::open(config).await?)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lakeshift_core::migration::Timeline;
+use lakeshift_core::migration::{Event, Timeline};
 use lakeshift_core::spec::Place;
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::MigrationId;
@@ -12,13 +12,12 @@ use super::opened::read_spec;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::Answer;
-use crate::session::open_journal;
 
 /// `migration` is a spec's file or folder, or, where no such file is, the name of a migration under `control`.
 pub async fn run(context: &Context, migration: &str, control: Option<&str>, html: Option<&Path>) -> Result<Answer, Error> {
     let (id, control) = find(context, migration, control)?;
     let folder = control.child("migrations").child(&id.0);
-    let journal = open_journal(context, &folder).await?;
+    let journal = context.journal::<Event>(&folder).await?;
     if journal.entries().is_empty() {
         return Err(Error::Unknown { migration: id, control: control.location().to_owned() });
     }

@@ -7,6 +7,7 @@ use lakeshift_core::migration::{Command, Evidence};
 
 use super::opened::Opened;
 use crate::context::Context;
+use crate::engine::fence::Unheld;
 use crate::engine::tables::Tables;
 use crate::engine::{evidence, fence, reverse, switch};
 use crate::error::Error;
@@ -30,7 +31,8 @@ pub async fn run(context: &Context, path: &Path, accept_loss: bool) -> Result<An
 /// Takes every group back; the result is how many changed files were carried back for it.
 async fn back(opened: &mut Opened, accept_loss: bool) -> Result<u64, Error> {
     let Opened { session, tables, .. } = opened;
-    fence::held(session, tables, "rollback", async |session| back_held(session, tables, accept_loss).await).await
+    let work = async |session: &mut Session| back_held(session, tables, accept_loss).await;
+    fence::held(session, tables, ("rollback", Unheld::GoOn), work).await
 }
 
 async fn back_held(session: &mut Session, tables: &Tables, accept_loss: bool) -> Result<u64, Error> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use lakeshift_core::migration::{Command, Event, Gate, Phase, Side, Transition, cutover_gates, may_switch};
 use lakeshift_core::spec::Stage;
 
+use super::fence::Unheld;
 use super::rows::Rows;
 use super::tables::Tables;
 use super::{evidence, fence, mirror, reverse, switch, validation};
@@ -42,7 +43,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows, force: &Fo
     for group in session.spec.cutover.groups() {
         if !session.state.on_new().any(|alias| alias == group.alias) {
             catch_up(session, tables, rows).await?;
-            fence::held(session, tables, "cutover", async |session| {
+            fence::held(session, tables, ("cutover", Unheld::Refuse), async |session| {
                 drain(session, tables, rows, force).await?;
                 pass_gates(session, tables, force).await?;
                 let summary = format!("readers of {} are about to move to the new table", group.alias);
@@ -61,23 +62,23 @@ async fn catch_up(session: &mut Session, tables: &Tables, rows: &Rows) -> Result
     if session.state.phase != Phase::Cutover {
         return Ok(());
     }
-    in_step(session, tables, rows).await
+    in_step(session, tables, rows, true).await
 }
 
 /// Nobody writes now: what came until writers were held off is carried over, and validated, unless an operator does without.
 async fn drain(session: &mut Session, tables: &Tables, rows: &Rows, force: &Force) -> Result<(), Error> {
-    match !force.gates.contains(&Gate::Certificate) && fence::holds_writers(session).await? {
-        true => in_step(session, tables, rows).await,
+    match fence::holds_writers(session).await? {
+        true => in_step(session, tables, rows, !force.gates.contains(&Gate::Certificate)).await,
         false => Ok(()),
     }
 }
 
-async fn in_step(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<(), Error> {
+async fn in_step(session: &mut Session, tables: &Tables, rows: &Rows, validated: bool) -> Result<(), Error> {
     session.wait_while_paused().await?;
     mirror::round(session, tables, rows).await?;
     let source = tables.source.snapshot(None).await?.version;
     let target = tables.target.snapshot(None).await?.version;
-    if session.state.fresh_pass(&source, &target, &session.spec.digest()).is_none() {
+    if validated && session.state.fresh_pass(&source, &target, &session.spec.digest()).is_none() {
         validation::run(session, tables, rows, &validation::Options::default()).await?;
     }
     Ok(())
@@ -110,17 +111,23 @@ async fn watch(session: &mut Session, tables: &Tables, rows: &Rows, group: &Stag
         Err(reason) => {
             let (alias, why) = (group.alias.clone(), reason.clone());
             session.record(Event::StageFailed { alias, reason: why }).await?;
-            let now = evidence::gather(session, tables, Command::Rollback).await?;
-            if now.carries_back {
-                reverse::roll_back(session, tables).await?;
-                return Err(Error::StageFailed { group: group.name.clone(), reason });
+            let group = group.name.clone();
+            let back = async |session: &mut Session| {
+                let now = evidence::gather(session, tables, Command::Rollback).await?;
+                if now.carries_back {
+                    reverse::roll_back(session, tables).await?;
+                } else if now.foreign.is_empty() {
+                    switch::back(session, tables, false).await?;
+                } else {
+                    // The one thing that no program may decide: `rollback` names the commits and wants `--accept-loss`.
+                    return Ok(false);
+                }
+                Ok(true)
+            };
+            match fence::held(session, tables, ("rollback", Unheld::GoOn), back).await? {
+                true => Err(Error::StageFailed { group, reason }),
+                false => Err(Error::StageStuck { group, reason }),
             }
-            if !now.foreign.is_empty() {
-                // The one thing that no program may decide: `rollback` names the commits and wants `--accept-loss`.
-                return Err(Error::StageStuck { group: group.name.clone(), reason });
-            }
-            switch::back(session, tables, false).await?;
-            Err(Error::StageFailed { group: group.name.clone(), reason })
         }
     }
 }

@@ -21,6 +21,15 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a producer's write is waited for: longer than the lease of one that was killed.
 const PRODUCER_WAIT: Duration = Duration::from_secs(120);
 
+/// What becomes of the work where writers cannot be held off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unheld {
+    /// It is not begun.
+    Refuse,
+    /// It is done all the same: the way back stays open.
+    GoOn,
+}
+
 /// Whether there are writers that [`held`] holds off.
 ///
 /// # Errors
@@ -32,18 +41,19 @@ pub async fn holds_writers(session: &Session) -> Result<bool, Error> {
 /// Runs `work` while nobody writes: what producers had begun is finished before, and they go on after it.
 ///
 /// # Errors
-/// [`Error::Producing`] and [`Error::WritersNotHeld`] before `work`, [`Error::WritersStillHeld`] after it, and its own.
+/// [`Error::Producing`], and with [`Unheld::Refuse`] [`Error::WritersNotHeld`], before `work`; [`Error::WritersStillHeld`] after
+/// it, and its own.
 pub async fn held<T>(
     session: &mut Session,
     tables: &Tables,
-    purpose: &str,
+    (purpose, unheld): (&str, Unheld),
     work: impl AsyncFnOnce(&mut Session) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let producer = session.while_renewing(session.context.stop.or_drop(writer::hold(session, purpose, PRODUCER_WAIT)));
     let mut producer = producer.await???;
     let settled = session.while_renewing(producer.settle(session, tables)).await?;
     let result = match settled {
-        Ok(()) => producer.while_renewing(commanded(session, tables, work)).await.flatten(),
+        Ok(()) => producer.while_renewing(commanded(session, tables, unheld, work)).await.flatten(),
         Err(error) => Err(error),
     };
     if let Err(error) = producer.release().await {
@@ -55,6 +65,7 @@ pub async fn held<T>(
 async fn commanded<T>(
     session: &mut Session,
     tables: &Tables,
+    unheld: Unheld,
     work: impl AsyncFnOnce(&mut Session) -> Result<T, Error>,
 ) -> Result<T, Error> {
     if session.spec.cutover.fence.is_empty() {
@@ -63,7 +74,11 @@ async fn commanded<T>(
     session.record(Event::WritersHeld).await?;
     let result = match ask(session, tables, "hold").await? {
         Ok(()) => Box::pin(work(session)).await,
-        Err(reason) => Err(Error::WritersNotHeld { reason }),
+        Err(reason) if unheld == Unheld::Refuse => Err(Error::WritersNotHeld { reason }),
+        Err(reason) => {
+            session.context.progress.say(format!("writers were not held off: the command {reason}; going on without"));
+            Box::pin(work(session)).await
+        }
     };
     if matches!(result, Err(Error::Fenced { .. })) {
         // Another runner has taken over, and lets them go.

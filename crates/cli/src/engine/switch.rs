@@ -122,7 +122,11 @@ pub async fn settle_pending(session: &mut Session) -> Result<(), Error> {
     let pointer = alias(session, &intent.alias);
     let (switched, readers) = polled(session, &pointer, pointer.switch(&intent, session.id(), at)).await;
     match switched? {
-        SwitchOutcome::Switched => session.record(Event::Switched { number: intent.number, readers: Some(readers) }).await,
+        SwitchOutcome::Switched => {
+            // The first pointer moves nobody.
+            let readers = (intent.number > 1).then_some(readers);
+            session.record(Event::Switched { number: intent.number, readers }).await
+        }
         SwitchOutcome::Taken(found) => {
             session.record(Event::SwitchVoid { number: intent.number }).await?;
             Err(Error::AliasTaken { found: Box::new(found) })

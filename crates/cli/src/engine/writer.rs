@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::migration::Side;
 use lakeshift_core::plan::data_file_stem;
@@ -23,15 +22,14 @@ use lakeshift_core::table::{
     UnitId,
 };
 use lakeshift_core::writes::{Intent, WriteEvent, Writes, writer_of, written_side};
-use lakeshift_journal::{
-    Acquire, Append, Clock, Journal, JournalConfig, Lease, LeaseConfig, LeaseManager, RngExt, Standing,
-};
+use lakeshift_journal::{Acquire, Append, Clock, Journal, Lease, RngExt};
 use lakeshift_tables::hive::HiveTable;
 use object_store::{ObjectStoreExt, WriteMultipart};
 
 use super::rows::{RewriteTask, Rows};
 use super::tables::Tables;
 use crate::error::Error;
+use crate::lease;
 use crate::session::Session;
 
 /// How long a producer may be silent before another may finish its write.
@@ -95,15 +93,7 @@ pub async fn is_used(session: &Session) -> Result<bool, Error> {
 /// [`Error::Producing`] when another one is at it for so long; every error of a journal.
 pub async fn hold(session: &Session, purpose: &str, wait: Duration) -> Result<Producer, Error> {
     let context = &session.context;
-    let folder = session.folder.child("writes");
-    let journal = Journal::<WriteEvent>::open(JournalConfig {
-        store: folder.store().clone(),
-        prefix: folder.prefix().clone(),
-        clock: context.clock.clone(),
-        rng: context.rng.clone(),
-        writer: context.holder.clone(),
-    });
-    let mut journal = journal.await?;
+    let mut journal = context.journal_at::<WriteEvent>(&session.folder.child("writes")).await?;
     let lease = acquire(session, &journal, wait).await?;
     journal.refresh().await?;
     let writes = Writes::fold(journal.entries());
@@ -115,15 +105,7 @@ pub async fn hold(session: &Session, purpose: &str, wait: Duration) -> Result<Pr
 
 async fn acquire(session: &Session, journal: &Journal<WriteEvent>, wait: Duration) -> Result<Lease, Error> {
     let context = &session.context;
-    let leases = session.folder.child("leases").child("writer");
-    let manager = LeaseManager::new(LeaseConfig {
-        store: leases.store().clone(),
-        prefix: leases.prefix().clone(),
-        clock: context.clock.clone(),
-        rng: context.rng.clone(),
-        holder: context.holder.clone(),
-        ttl: LEASE_TTL,
-    });
+    let manager = context.leases(&session.folder, "writer", LEASE_TTL);
     let until = context.clock.elapsed() + wait;
     loop {
         match manager.acquire_above(journal.last_epoch()).await? {
@@ -269,19 +251,7 @@ impl Producer {
     /// # Errors
     /// [`Error::Fenced`] when the lease is lost; `work` is then dropped.
     pub async fn while_renewing<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
-        let mut work = Box::pin(work);
-        loop {
-            match select(work, self.clock.sleep(self.lease.ttl() / 3)).await {
-                Either::Left((output, _)) => return Ok(output),
-                Either::Right(((), unfinished)) => work = unfinished,
-            }
-            match self.lease.renew().await {
-                Ok(Standing::Lost { current }) => return Err(Error::Fenced { current }),
-                Ok(Standing::Released) => return Err(Error::Fenced { current: self.lease.epoch() }),
-                Ok(Standing::Held) => {}
-                Err(error) => tracing::warn!(%error, "could not renew the producers' lease"),
-            }
-        }
+        lease::while_renewing(&self.clock, &self.lease, work).await
     }
 }
 

@@ -301,6 +301,50 @@ async fn a_table_of_somebody_else_is_left_as_it_was() {
     assert_eq!(toy.rows("daily", "delta").await, before);
 }
 
+#[tokio::test]
+async fn a_table_that_is_gone_is_refused_and_no_empty_one_takes_its_place() {
+    let toy = Toy::new(2).await;
+    toy.graph("run").await;
+    for object in toy.world.objects_below("worst").await {
+        toy.world.store.delete(&object_store::path::Path::from(object.as_str())).await.unwrap();
+    }
+    for _ in 0..2 {
+        let error = toy.world.run(&["graph", "run", &toy.graph]).await.unwrap_err();
+        assert!(matches!(error, Error::GraphRefused { .. }) && error.to_string().contains("worst"), "{error}");
+        assert_eq!(toy.world.objects_below("worst").await, Vec::<String>::new());
+    }
+}
+
+/// Its rows come out as they are on record, and are not in the table.
+#[tokio::test]
+async fn a_partition_that_somebody_took_out_is_written_again_when_it_runs() {
+    let toy = Toy::new(2).await;
+    toy.graph("run").await;
+    let log = toy.world.list("daily/_delta_log").await;
+    let version = log.iter().filter(|name| name.ends_with(".json")).count();
+    let files = toy.world.objects_below("daily").await;
+    let file = files.iter().find(|path| path.contains("day=2001-01-01") && path.ends_with(".parquet")).unwrap();
+    let path = file.split("daily/").nth(1).unwrap();
+    let remove = serde_json::json!({ "remove": { "path": path, "deletionTimestamp": 0, "dataChange": true } });
+    toy.world.put(&format!("daily/_delta_log/{version:020}.json"), remove.to_string()).await;
+    assert!(!toy.rows("daily", "delta").await.iter().any(|row| row.ends_with("2001-01-01")));
+    toy.rewrite(as_it_is, "2");
+    toy.graph("run").await;
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+}
+
+/// A date is in no hour: every partition would come out empty.
+#[tokio::test]
+async fn a_table_that_is_computed_by_the_hour_is_refused() {
+    let toy = Toy::new(1).await;
+    let text = std::fs::read_to_string(&toy.graph).unwrap();
+    let hourly = "time: {column: day, grain: hour}\n    after: {flights";
+    let text = text.replacen("time: {column: day, grain: day}\n    after: {flights", hourly, 1);
+    toy.world.write_file("graph.yaml", text);
+    let error = toy.world.run(&["graph", "run", &toy.graph]).await.unwrap_err();
+    assert!(matches!(error, Error::GraphRefused { .. }) && error.to_string().contains("by the hour"), "{error}");
+}
+
 /// A first run, then one after a day changed, the store failing by `plan`; the operator runs it again.
 async fn run_with(plan: FaultPlan) -> u64 {
     let toy = Toy::new(2).await;

@@ -220,11 +220,38 @@ async fn where_writers_cannot_be_held_off_readers_stay_and_where_they_cannot_go_
     assert!(matches!(error, Error::WritersStillHeld { .. }), "{error}");
     let status = world.run(&["status", "SPEC"]).await.unwrap();
     assert!(status.text.contains("held off since") && status.json["live_side"] == "new", "{}", status.text);
-    // It keeps nobody from going back, and the next command asks again.
+    // The next command asks again.
     std::fs::write(folder.join("broken"), "").unwrap();
     world.while_time_passes(world.live(&[Step::Command(&["mirror", "SPEC"])])).await;
     assert_eq!(asked(&folder).last().unwrap(), "release new iceberg");
     let status = world.run(&["status", "SPEC"]).await.unwrap();
     assert_eq!(status.json["writers_held"], serde_json::Value::Null);
     assert_eq!(status.json["pause"]["unanswered"], 0);
+    // A command that does not hold writers keeps nobody from going back.
+    std::fs::write(folder.join("broken"), "hold").unwrap();
+    world.while_time_passes(world.live(&[Step::Command(&["rollback", "SPEC"])])).await;
+    assert_eq!(asked(&folder)[asked(&folder).len() - 2..], ["hold new iceberg", "release old hive"]);
+}
+
+#[tokio::test]
+async fn readers_who_are_not_well_go_back_while_writers_are_held_off() {
+    let (world, folder) = fenced();
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    std::fs::write(world.spec(), spec.replace("{alias: flights,", "{alias: flights, health: ['false'],")).unwrap();
+    world.while_time_passes(world.live(before("cutover"))).await;
+    let error = world.while_time_passes(world.run(&["cutover", "SPEC"])).await.unwrap_err();
+    assert!(matches!(error, Error::StageFailed { .. }), "{error}");
+    assert_eq!(asked(&folder), ["hold old hive", "release new iceberg", "hold new iceberg", "release old hive"]);
+}
+
+/// The operator takes the risk of the rows that nobody compared; none is lost.
+#[tokio::test]
+async fn a_forced_certificate_spares_the_last_validation_and_not_the_last_rows() {
+    let (world, _) = fenced();
+    world.while_time_passes(world.live(before("cutover"))).await;
+    world.put_day(9, "last.parquet", ROWS).await;
+    let forced = ["cutover", "SPEC", "--force", "certificate", "--reason", "no time"];
+    let moved = world.while_time_passes(world.run(&forced)).await.unwrap();
+    assert_eq!(moved.json["live_side"], "new");
+    assert_eq!(of_day(&equal(&world, Target::Iceberg).await, "SEA"), ROWS.len());
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lakeshift_core::graph::{Graph, GraphSpec, Inferred, Table, TableId};
+use lakeshift_core::graph::{Grain, Graph, GraphSpec, Inferred, Table, TableId};
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::storage::Storage;
@@ -117,15 +117,12 @@ impl GraphFile {
                 format_version: None,
                 properties: std::collections::BTreeMap::new(),
             };
+            if ledger.versions().partitions(id).next().is_some() && !self.exists(id).await? {
+                let location = place.table.location();
+                let problem = format!("there is no table {} at {location}, and its partitions are on record", table.name);
+                return Err(refused(problem, "bring it back, or give the graph another name and run it all"));
+            }
             match place.table.create(&request).await? {
-                CreateOutcome::Created(_) if ledger.versions().partitions(id).next().is_some() => {
-                    let problem = format!(
-                        "the table {} at {} was gone, and an empty one was made, though its partitions are on record",
-                        table.name,
-                        place.table.location()
-                    );
-                    return Err(refused(problem, "bring the old one back, or give the graph another name and run it all"));
-                }
                 CreateOutcome::Created(_) | CreateOutcome::AlreadyCreated(_) => {}
                 CreateOutcome::Foreign { found } => {
                     return Err(Error::ForeignTable { location: place.table.location().to_owned(), found });
@@ -191,6 +188,10 @@ fn check_runnable(table: &Table) -> Result<(), Error> {
     if matches!(table.spec.format, Format::Hive | Format::Hudi) {
         let problem = format!("table {name} is computed and its format is {}", table.spec.format);
         return Err(refused(problem, "partitions are replaced at once in delta and iceberg only; write one of these"));
+    }
+    if table.grain() == Some(Grain::Hour) {
+        let problem = format!("table {name} is computed by the hour, and its column of time is a date");
+        return Err(refused(problem, "compute it by the day, or by a coarser grain"));
     }
     if table.spec.entity.as_ref().is_some_and(|entity| entity.values.is_empty()) {
         let problem = format!("table {name} is computed by entity and names none");

@@ -6,21 +6,18 @@
 use std::future::Future;
 use std::time::Duration;
 
-use futures::future::{Either, select};
 use lakeshift_core::equivalence::ValidationKey;
 use lakeshift_core::graph::{EntityId, Fingerprint, Graph, Key, State, TIMELESS, TableId, Versions};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::CommitNumber;
-use lakeshift_journal::{
-    Acquire, Append, Epoch, Journal, JournalConfig, Lease, LeaseConfig, LeaseManager, RngExt, Standing,
-};
+use lakeshift_journal::{Acquire, Append, Epoch, Journal, Lease, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::lease;
 
 const LEASE_TTL: Duration = Duration::from_secs(60);
-const LOOK_INTERVAL: Duration = Duration::from_secs(6);
 
 /// The state of one partition as the journal has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,19 +79,11 @@ impl Ledger {
     /// # Errors
     /// It cannot be read, or an entry is missing or was altered.
     pub async fn open(context: &Context, graph: &Graph, folder: &Storage) -> Result<Self, Error> {
-        let journal = folder.child("journal");
-        let config = JournalConfig {
-            store: journal.store().clone(),
-            prefix: journal.prefix().clone(),
-            clock: context.clock.clone(),
-            rng: context.rng.clone(),
-            writer: context.holder.clone(),
-        };
         let mut ledger = Self {
             context: context.clone(),
             folder: folder.clone(),
             graph: graph.clone(),
-            journal: Journal::open(config).await?,
+            journal: context.journal(folder).await?,
             folded: 0,
             versions: Versions::new(graph),
             key: None,
@@ -130,15 +119,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::GraphHeld`] when another runner is at it.
     pub async fn lock(&mut self) -> Result<(), Error> {
-        let folder = self.folder.child("leases").child("runner");
-        let leases = LeaseManager::new(LeaseConfig {
-            store: folder.store().clone(),
-            prefix: folder.prefix().clone(),
-            clock: self.context.clock.clone(),
-            rng: self.context.rng.clone(),
-            holder: self.context.holder.clone(),
-            ttl: LEASE_TTL,
-        });
+        let leases = self.context.leases(&self.folder, "runner", LEASE_TTL);
         match leases.acquire_above(self.journal.last_epoch()).await? {
             Acquire::Held { holder, since, expires_in, .. } => {
                 Err(Error::GraphHeld { graph: self.graph.name.clone(), holder, since, expires_in })
@@ -168,24 +149,7 @@ impl Ledger {
     /// [`Error::Fenced`] when it is lost meanwhile; `work` is then dropped.
     pub(super) async fn while_renewing<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
         let Some(lease) = &self.lease else { return Ok(work.await) };
-        let mut work = Box::pin(work);
-        let mut renewed = self.context.clock.elapsed();
-        loop {
-            match select(work, self.context.clock.sleep(LOOK_INTERVAL)).await {
-                Either::Left((output, _)) => return Ok(output),
-                Either::Right(((), unfinished)) => work = unfinished,
-            }
-            if self.context.clock.elapsed().saturating_sub(renewed) >= LEASE_TTL / 3 {
-                renewed = self.context.clock.elapsed();
-                match lease.renew().await {
-                    Ok(Standing::Held) => {}
-                    Ok(Standing::Lost { current }) => return Err(Error::Fenced { current }),
-                    Ok(Standing::Released) => return Err(Error::Fenced { current: lease.epoch() }),
-                    // The fence decides at the next write.
-                    Err(error) => tracing::warn!(%error, "could not renew the graph's lease"),
-                }
-            }
-        }
+        lease::while_renewing(&self.context.clock, lease, work).await
     }
 
     /// Appends an event and folds it in.

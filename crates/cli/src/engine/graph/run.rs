@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use lakeshift_core::graph::{Filter, GraphPlan, Outcome, Staleness, State, Task, WaveSummary};
+use lakeshift_core::graph::{Filter, GraphPlan, LogicId, Staleness, State, Task, WaveSummary};
 use lakeshift_core::table::{CommitOutcome, CommitRequest, NewFile};
 use serde::Serialize;
 
@@ -96,8 +96,7 @@ impl Runner<'_> {
         let staleness = Staleness::scan(graph, self.ledger.versions(), &[]);
         let plan = GraphPlan::new(graph, self.ledger.versions(), &staleness, &self.options.filter);
         let mut report = RunReport { planned: plan.totals.tasks, ..RunReport::default() };
-        let result = self.wave(&plan, Listings::new(sources), &mut report).await;
-        result?;
+        self.wave(&plan, Listings::new(sources), &mut report).await?;
         let after = Staleness::scan(graph, self.ledger.versions(), &[]);
         report.stale = graph.ids().map(|(id, _)| after.stale(id).count() as u64).sum();
         Ok(report)
@@ -168,20 +167,17 @@ impl Runner<'_> {
         let file = self.file;
         let logic = file.graph.table(job.table).logic.clone().unwrap_or_default();
         let before = self.ledger.versions().get(job.table, job.key).copied();
-        let same = before.filter(|before| before.fingerprint == computed.fingerprint);
-        let Outcome { fingerprint, rows, bytes, read_at, .. } = Outcome {
-            fingerprint: computed.fingerprint,
-            rows: computed.rows,
-            bytes: same.map_or(computed.bytes, |before| before.bytes),
-            logic: lakeshift_core::graph::LogicId::NONE,
-            read_at: job.read_at,
-        };
-        let version = same.map_or(self.ledger.versions().sequence() + 1, |before| before.version);
-        let state = State { version, read_at, logic: lakeshift_core::graph::LogicId::NONE, fingerprint, rows, bytes };
-        let partition = self.ledger.stored(job.table, job.key.period, &job.entity, &state, &logic);
-        let shown = file.graph.show(self.ledger.versions(), job.table, job.key);
         let listing = listings.get(file, job.table).await?;
         let old = listing.files.get(&(job.key.period, job.entity.clone())).cloned().unwrap_or_default();
+        // What is on record and not in the table any more is written again.
+        let is_there = |before: &State| before.rows == 0 || !old.is_empty();
+        let same = before.filter(|before| before.fingerprint == computed.fingerprint && is_there(before));
+        let Computed { fingerprint, rows, .. } = computed;
+        let bytes = same.map_or(computed.bytes, |before| before.bytes);
+        let version = same.map_or(self.ledger.versions().sequence() + 1, |before| before.version);
+        let state = State { version, read_at: job.read_at, logic: LogicId::NONE, fingerprint, rows, bytes };
+        let partition = self.ledger.stored(job.table, job.key.period, &job.entity, &state, &logic);
+        let shown = file.graph.show(self.ledger.versions(), job.table, job.key);
         let remove: Vec<String> = old.into_iter().map(|file| file.path).collect();
         if same.is_some() || (computed.files.is_empty() && remove.is_empty()) {
             discard(file, job.table, &computed.files).await;
