@@ -215,6 +215,8 @@ async fn where_writers_cannot_be_held_off_readers_stay_and_where_they_cannot_go_
     assert!(matches!(&error, Error::WritersNotHeld { reason } if reason.contains("no permission")), "{error}");
     let status = world.run(&["status", "SPEC"]).await.unwrap();
     assert_eq!((&status.json["live_side"], &status.json["writers_held"]), (&"old".into(), &serde_json::Value::Null));
+    // The first pointer moved nobody.
+    assert_eq!(status.json["pause"], serde_json::Value::Null);
     std::fs::write(folder.join("broken"), "release").unwrap();
     let error = world.while_time_passes(world.run(&["cutover", "SPEC"])).await.unwrap_err();
     assert!(matches!(error, Error::WritersStillHeld { .. }), "{error}");
