@@ -74,13 +74,15 @@ venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outsi
 
 ## Playbook: make TARGET MIGRATION=<folder under migrations/>, in this order; ARGS= adds flags
 STEPS := plan approve dual-write backfill mirror validate cutover rollback sunset status history abort
-.PHONY: $(STEPS) rehearse grace-check sunset-undo migration
+.PHONY: $(STEPS) write shadow rehearse grace-check sunset-undo migration
 plan: ## Show what would happen and what it would cost, and save it
 approve: ## Approve the saved plan
 dual-write: ## Pin the source's version, create the target
 backfill: ## Move the rows that stood in the source then
+write: ## Write Parquet files to both tables; ARGS='--id NAME FILE…'
 mirror: ## Carry over what came since; ARGS=--follow goes on
 validate: ## Compare every row, and write the report
+shadow: ## Ask both tables the readers' own queries; queries.sql beside the spec, or ARGS='--queries FILE'
 rehearse: ## Do the whole cutover and the way back where nobody reads
 cutover: ## Point readers to the new table
 rollback: ## Point them back to the old one
@@ -94,8 +96,11 @@ abort: ## Drop what the migration created; before cutover
 # The two migrations that come with the project run on copies of the test data.
 plan: $(if $(filter flights-to-%,$(MIGRATION)),lake)
 
-$(STEPS): migration build
+$(STEPS) shadow: migration build
 	@$(LAKESHIFT) $@ migrations/$(MIGRATION) $(ARGS)
+
+write: migration build
+	@$(LAKESHIFT) write --to migrations/$(MIGRATION) $(ARGS)
 
 rehearse: migration build
 	@$(LAKESHIFT) cutover migrations/$(MIGRATION) --rehearse $(ARGS)

@@ -112,6 +112,9 @@ to_iceberg() {
   section Coverage "$(report_of flights-to-iceberg)"
   section Checks "$(report_of flights-to-iceberg)"
 
+  heading "Shadow reads: the readers' own queries, asked of both tables"
+  expect 0 shadow "$spec"
+
   heading "Cutover: readers follow the alias"
   expect 0 cutover "$spec"
   expect 0 resolve flights --control lake/control

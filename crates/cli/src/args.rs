@@ -134,6 +134,8 @@ pub enum Command {
     Certificate(CertificateCommand),
     /// Compare any two tables, without a migration.
     Diff(DiffArgs),
+    /// Ask both tables the readers' own queries, and compare replies and times; writes nothing.
+    Shadow(ShadowArgs),
     /// Point the alias to the new table.
     Cutover(CutoverArgs),
     /// Point the alias back to the old table.
@@ -171,7 +173,7 @@ pub enum Command {
         /// Take them over: from the old table into the new one; in the new one after a validation of them passed.
         #[arg(long, conflicts_with = "reject", required_unless_present = "reject")]
         adopt: bool,
-        /// Leave them in the old table, to go when it goes.
+        /// Leave them in the old table, to go when it goes; take files that others added out of the new one.
         #[arg(long)]
         reject: bool,
         /// Who decides, and why.
@@ -283,6 +285,23 @@ pub enum CertificateCommand {
         #[arg(long, value_name = "SPEC")]
         replay: Option<PathBuf>,
     },
+}
+
+/// Which queries are asked, and how their replies are compared.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ShadowArgs {
+    /// Which migration.
+    #[command(flatten)]
+    pub spec: SpecArg,
+    /// SELECT statements over a table that has the alias' name; `queries.sql` beside the spec when absent.
+    #[arg(long, value_name = "FILE")]
+    pub queries: Option<PathBuf>,
+    /// Times that each table is asked each query; the median time is told.
+    #[arg(long, default_value_t = 3, value_name = "NUMBER")]
+    pub runs: u32,
+    /// Difference of two floating-point numbers, relative to the larger of both, up to which they are the same.
+    #[arg(long, default_value_t = 1e-9, value_name = "NUMBER")]
+    pub tolerance: f64,
 }
 
 /// How readers are moved.

@@ -20,6 +20,7 @@ mod repartition;
 mod resolve;
 mod rollback;
 mod self_test;
+mod shadow;
 mod status;
 mod sunset;
 mod validate;
@@ -60,6 +61,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Answer, Error> 
             certificate::verify(context, &file, &public_key, replay.as_deref()).await
         }
         Command::Diff(args) => diff::run(context, &args).await,
+        Command::Shadow(args) => shadow::run(context, &args).await,
         Command::Cutover(args) => cutover::run(context, &args).await,
         Command::Rollback { spec, accept_loss } => rollback::run(context, &spec.spec, accept_loss).await,
         Command::Grace(GraceCommand::Check(args)) => grace::run(context, &args).await,

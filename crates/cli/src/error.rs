@@ -12,7 +12,7 @@ use lakeshift_core::migration::Refusal;
 use lakeshift_core::pointer::{Pointer, PointerError};
 use lakeshift_core::spec::{MissingVariable, SpecError};
 use lakeshift_core::storage::OutsideError;
-use lakeshift_core::table::{MigrationId, TableError};
+use lakeshift_core::table::{MigrationId, TableError, TableVersion};
 use lakeshift_exec::diff::DiffError;
 use lakeshift_exec::engine::EngineError;
 use lakeshift_exec::fingerprint::FingerprintError;
@@ -21,6 +21,7 @@ use lakeshift_exec::plan_file::PlanFileError;
 use lakeshift_exec::query::QueryError;
 use lakeshift_exec::rewrite::RewriteError;
 use lakeshift_exec::scan::ScanError;
+use lakeshift_exec::shadow::ShadowError;
 use lakeshift_journal::{Epoch, JournalError, LeaseError};
 use lakeshift_tables::storage::StorageError;
 
@@ -175,6 +176,23 @@ pub enum Error {
     Graph(#[from] GraphError),
     #[error(transparent)]
     GraphQuery(#[from] QueryError),
+    #[error(
+        "version {version} of {location}, up to which the other table has its rows, cannot be read any more ({reason}), so that nobody \
+         can tell what has changed since; nothing was carried over. Put it back from a backup, or abort and plan anew, and let the \
+         table keep its versions for longer than the mirror may stand still"
+    )]
+    AppliedVersionGone { location: String, version: TableVersion, reason: String },
+    #[error(
+        "commit {version} of somebody else to the new table cannot be undone: {what}; nothing was changed. Set the table back with its \
+         own tools, adopt the commit after a validation, or abort"
+    )]
+    NotUndone { version: TableVersion, what: String },
+    #[error(transparent)]
+    Shadow(#[from] ShadowError),
+    #[error(
+        "the columns of {location} have changed by version {version}: {changes}; nothing of it was carried over: {advice}"
+    )]
+    ColumnsChanged { location: String, version: TableVersion, changes: String, advice: &'static str },
     #[error("{problem}; nothing was computed: {hint}")]
     GraphRefused { problem: String, hint: String },
     #[error(
@@ -207,6 +225,8 @@ impl Error {
             | Self::Irreversible { .. }
             | Self::Outrun { .. }
             | Self::GraphRefused { .. }
+            | Self::ColumnsChanged { .. }
+            | Self::NotUndone { .. }
             | Self::ReadersNotMoved { .. } => 4,
             Self::NotDue { .. }
             | Self::Held { .. }

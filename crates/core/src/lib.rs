@@ -7,6 +7,7 @@ pub mod access_log;
 pub mod avro;
 pub mod control;
 pub mod equivalence;
+pub mod evolution;
 pub mod graph;
 pub mod hudi;
 pub mod mapping;

@@ -321,6 +321,10 @@ pub struct Changes {
     pub added: Vec<FileEntry>,
     /// In the earlier version and not, with this content, in the later. A replaced file is in both lists.
     pub removed: Vec<FileEntry>,
+    /// Commits that led from the earlier to the later, where the format numbers them.
+    pub commits: Option<u64>,
+    /// When the first of them was made, where the format tells: milliseconds since 1970-01-01T00:00:00Z.
+    pub began_ms: Option<i64>,
 }
 
 /// What a new table shall be.
@@ -402,6 +406,9 @@ pub struct CommitRequest {
     /// the migration's own go on under the one that the table was created with. An adapter whose format cannot do that answers
     /// [`TableError::Unsupported`].
     pub repartition: Option<PartitionSpec>,
+    /// Top-level columns that may be null, which the table gets after its own; what it has already it does not get again. An
+    /// adapter whose format cannot do that answers [`TableError::Unsupported`].
+    pub evolve: Vec<Field>,
 }
 
 impl CommitRequest {
@@ -413,7 +420,7 @@ impl CommitRequest {
     /// Whether the commit changes nothing but the table's epoch, and by that fences older runners. It is made every time that
     /// it is asked for, so that a commit which is still on its way finds its place taken, whatever its epoch.
     pub fn is_fence(&self) -> bool {
-        self.keeps_rows() && self.repartition.is_none()
+        self.keeps_rows() && self.repartition.is_none() && self.evolve.is_empty()
     }
 }
 
@@ -541,6 +548,15 @@ pub trait TableFormat: fmt::Debug + Send + Sync {
 
     /// The table at `version`, or now.
     async fn snapshot(&self, version: Option<&TableVersion>) -> Result<Snapshot, TableError>;
+
+    /// The version that `version` was committed on; `None` where the format does not tell, or there is none.
+    ///
+    /// # Errors
+    /// The table or the version cannot be read.
+    async fn parent(&self, version: &TableVersion) -> Result<Option<TableVersion>, TableError> {
+        let _ = version;
+        Ok(None)
+    }
 
     /// Makes a version readable later where the format alone does not (a Hive inventory is saved; others do nothing).
     async fn pin(&self, snapshot: &Snapshot) -> Result<(), TableError>;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType as ArrowType;
 use chrono::NaiveDateTime;
+use datafusion::common::TableReference;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
@@ -148,20 +149,8 @@ impl Query {
         &self,
         tables: Vec<(String, Arc<dyn TableProvider>)>,
     ) -> Result<(SessionContext, LogicalPlan), QueryError> {
-        let settings = self.engine.settings();
-        let mut config = SessionConfig::new()
-            .with_batch_size(settings.batch_rows_max)
-            .with_target_partitions(settings.concurrency)
-            .with_information_schema(false);
-        config.options_mut().sql_parser.enable_ident_normalization = false;
-        let session = SessionContext::new_with_config_rt(config, self.engine.session().runtime_env());
-        let wrong = |error: DataFusionError| self.wrong(&error);
-        for (name, table) in tables {
-            session.register_table(name.as_str(), table).map_err(wrong)?;
-        }
-        let plan = session.state().create_logical_plan(&self.sql).await.map_err(wrong)?;
-        let only_reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        only_reads.verify_plan(&plan).map_err(wrong)?;
+        let (session, plan) =
+            Box::pin(planned(&self.engine, &self.sql, tables)).await.map_err(|error| self.wrong(&error))?;
         self.refuse_volatile(&plan)?;
         Ok((session, plan))
     }
@@ -221,4 +210,26 @@ impl Query {
     fn no_column(&self, column: &str) -> QueryError {
         QueryError::NoColumn { table: self.table.clone(), column: column.to_owned() }
     }
+}
+
+/// The logical plan of a query over `tables`, which may only read, with the session that can execute it.
+pub(crate) async fn planned(
+    engine: &Engine,
+    sql: &str,
+    tables: Vec<(String, Arc<dyn TableProvider>)>,
+) -> Result<(SessionContext, LogicalPlan), DataFusionError> {
+    let settings = engine.settings();
+    let mut config = SessionConfig::new()
+        .with_batch_size(settings.batch_rows_max)
+        .with_target_partitions(settings.concurrency)
+        .with_information_schema(false);
+    config.options_mut().sql_parser.enable_ident_normalization = false;
+    let session = SessionContext::new_with_config_rt(config, engine.session().runtime_env());
+    for (name, table) in tables {
+        session.register_table(TableReference::bare(name), table)?;
+    }
+    let plan = session.state().create_logical_plan(sql).await?;
+    let only_reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    only_reads.verify_plan(&plan)?;
+    Ok((session, plan))
 }

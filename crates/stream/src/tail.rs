@@ -1,5 +1,6 @@
 //! Following a table by its versions.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,12 +34,21 @@ pub struct Batch {
 /// How far a follower is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lag {
+    /// Commits that it does not have, where the format numbers them.
+    pub commits: Option<u64>,
     /// Files added or removed that it does not have.
     pub files: u64,
     /// Rows of the added files among them, as far as they are known.
     pub rows: u64,
-    /// Age of the oldest added file among them, in seconds.
+    /// Age of the first such commit, or else of the oldest added file, in seconds.
     pub seconds: u64,
+}
+
+impl fmt::Display for Lag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} changed file(s)", self.files)?;
+        self.commits.map_or(Ok(()), |commits| write!(f, " of {commits} commit(s)"))
+    }
 }
 
 impl Tail {
@@ -92,10 +102,11 @@ impl Tail {
     }
 
     fn lag(&self, changes: &Changes) -> Lag {
-        let oldest = changes.added.iter().map(|file| file.modified_ms).filter(|ms| *ms > 0).min();
+        let files_ms = changes.added.iter().map(|file| file.modified_ms).filter(|ms| *ms > 0).min();
+        let oldest = changes.began_ms.or(files_ms);
         let age_ms = oldest.map_or(0, |ms| self.clock.now().timestamp_millis().saturating_sub(ms));
         let files = (changes.added.len() + changes.removed.len()) as u64;
         let rows = changes.added.iter().filter_map(|file| file.rows).sum();
-        Lag { files, rows, seconds: u64::try_from(age_ms / 1000).unwrap_or(0) }
+        Lag { commits: changes.commits, files, rows, seconds: u64::try_from(age_ms / 1000).unwrap_or(0) }
     }
 }

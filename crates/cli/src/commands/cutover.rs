@@ -105,7 +105,12 @@ fn steps(opened: &Opened) -> Vec<String> {
             steps.push(format!("group {}: alias {} to {to}", group.name, group.alias));
         }
         if !state.baked.contains(&group.alias) && group.is_watched() {
-            let health = if group.health.is_empty() { "nothing".to_owned() } else { group.health.join(" ") };
+            let health = match (group.health.is_empty(), &group.health_query) {
+                (true, None) => "nothing".to_owned(),
+                (true, Some(_)) => "a query".to_owned(),
+                (false, None) => group.health.join(" "),
+                (false, Some(_)) => format!("{} and a query", group.health.join(" ")),
+            };
             steps.push(format!("group {}: watched for {} by {health}", group.name, group.bake));
         }
     }

@@ -178,7 +178,7 @@ async fn follows(opened: &Opened, blockers: &mut Vec<String>) -> Result<String, 
         Ok(Some(found)) if found.meaning.is_empty() => "the old table is in step with the new one".to_owned(),
         Ok(Some(found)) => {
             let lag = found.batch.lag;
-            format!("the old table lacks {} changed file(s), the oldest {}", lag.files, seconds(lag.seconds))
+            format!("the old table lacks {lag}, the oldest {}", seconds(lag.seconds))
         }
         Err(error) => {
             blockers.push(format!("what is written to the new table cannot be followed: {}", with_causes(&error)));

@@ -51,7 +51,7 @@ pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer,
         Side::New => "the new table",
     };
     let headline = match round {
-        Some(Round::Applied { lag, .. }) => format!("carried over {} changed file(s) of {driving}", lag.files),
+        Some(Round::Applied { lag, .. }) => format!("carried over {lag} of {driving}"),
         Some(Round::InStep) | None => format!("in step with {driving}"),
     };
     super::status::answer(&opened, &headline).await

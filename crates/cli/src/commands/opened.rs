@@ -78,7 +78,7 @@ impl Opened {
         work: impl AsyncFnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         commit::settle_pending(&mut self.session, &self.tables).await?;
-        switch::settle_pending(&mut self.session).await?;
+        switch::settle_pending(&mut self.session, &self.tables).await?;
         fence::settle_pending(&mut self.session, &self.tables).await?;
         self.session.honour().await?;
         // What a runner that was killed has not told.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lakeshift_core::migration::{Command, Evidence, Reconcile};
+use lakeshift_core::migration::{Command, Evidence, Phase, Reconcile};
 
 use super::opened::Opened;
 use crate::args::Asked;
@@ -27,7 +27,10 @@ pub async fn run(context: &Context, path: &Path, decision: Reconcile, asked: &As
     let headline = match (done, decision) {
         (None, _) => "nobody has written to the side that should not be written",
         (Some(()), Reconcile::Adopt) => "adopted",
-        (Some(()), Reconcile::Reject) => "rejected: the rows stay in the old table, and go when it goes",
+        (Some(()), Reconcile::Reject) if opened.session.state.phase == Phase::Grace => {
+            "rejected: the rows stay in the old table, and go when it goes"
+        }
+        (Some(()), Reconcile::Reject) => "rejected: the files that others added are no more in the new table",
     };
     super::status::answer(&opened, headline).await
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use lakeshift_core::migration::{Event, PendingCommit, RoundCost, Settled, Work};
 use lakeshift_core::partition::PartitionSpec;
+use lakeshift_core::schema::Field;
 use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, DeletedRows, NewFile, TableVersion};
 
 use super::reconcile;
@@ -28,6 +29,8 @@ pub struct Delta {
     pub deletes: BTreeMap<String, DeletedRows>,
     /// The partitioning of the table's other writers from now on.
     pub repartition: Option<PartitionSpec>,
+    /// Columns that the table gets.
+    pub evolve: Vec<Field>,
     /// Bytes that were written for it.
     pub bytes_written: u64,
     /// Of a round of a mirror: what had been used before it, and what came to the table that is followed.
@@ -109,6 +112,7 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
 }
 
 fn request(session: &Session, number: CommitNumber, delta: Delta) -> CommitRequest {
-    let Delta { add, remove, deletes, repartition, bytes_written: _, begun: _ } = delta;
-    CommitRequest { migration: session.id().clone(), number, epoch: session.epoch(), add, remove, deletes, repartition }
+    let Delta { add, remove, deletes, repartition, evolve, bytes_written: _, begun: _ } = delta;
+    let (migration, epoch) = (session.id().clone(), session.epoch());
+    CommitRequest { migration, number, epoch, add, remove, deletes, repartition, evolve }
 }

@@ -12,7 +12,7 @@ use lakeshift_core::spec::Stage;
 use super::fence::Unheld;
 use super::rows::Rows;
 use super::tables::Tables;
-use super::{evidence, fence, mirror, reverse, switch, validation};
+use super::{evidence, fence, mirror, reverse, shadow, switch, validation};
 use crate::error::Error;
 use crate::hooks;
 use crate::session::Session;
@@ -137,7 +137,7 @@ async fn bake(session: &mut Session, tables: &Tables, rows: &Rows, group: &Stage
     let clock = session.context.clock.clone();
     let until = clock.elapsed() + group.bake.duration();
     loop {
-        if let Err(reason) = health(session, tables, group).await? {
+        if let Err(reason) = health(session, tables, rows, group).await? {
             return Ok(Err(reason));
         }
         let left = until.saturating_sub(clock.elapsed());
@@ -154,7 +154,21 @@ async fn bake(session: &mut Session, tables: &Tables, rows: &Rows, group: &Stage
     }
 }
 
-async fn health(session: &Session, tables: &Tables, group: &Stage) -> Result<Result<(), String>, Error> {
+/// Asks the command, then the query; the inner error is why the group is not well.
+async fn health(session: &Session, tables: &Tables, rows: &Rows, group: &Stage) -> Result<Result<(), String>, Error> {
+    let commanded = commanded(session, tables, group).await?;
+    let (Ok(()), Some(sql)) = (&commanded, &group.health_query) else { return Ok(commanded) };
+    let asked = shadow::is_well(session, tables, rows, ("cutover.health_query", sql, &group.alias));
+    let asked = session.while_renewing(session.context.stop.or_drop(asked)).await??;
+    Ok(match asked {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the health query gave no row, or one that is not true".to_owned()),
+        // A table that cannot be read is not well.
+        Err(error) => Err(format!("the health query failed: {error}")),
+    })
+}
+
+async fn commanded(session: &Session, tables: &Tables, group: &Stage) -> Result<Result<(), String>, Error> {
     if group.health.is_empty() {
         return Ok(Ok(()));
     }

@@ -2,7 +2,8 @@
 //!
 //! The command (`cutover.fence`) gets `LAKESHIFT_ACTION` in its environment: `hold` returns when nobody writes either table any
 //! more, `release` lets writers go on with the table `LAKESHIFT_SIDE`, `LAKESHIFT_FORMAT` at `LAKESHIFT_LOCATION`. Both must be
-//! safe to repeat: that writers are about to be held stands in the journal first, and whoever comes next lets them go.
+//! safe to repeat: that writers are about to be held stands in the journal first, and whoever comes next lets them go. A rehearsal
+//! asks for both with `LAKESHIFT_REHEARSAL=1`: the command tells whether it could, and holds nobody.
 
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ async fn commanded<T>(
         return Box::pin(work(session)).await;
     }
     session.record(Event::WritersHeld).await?;
-    let result = match ask(session, tables, "hold").await? {
+    let result = match ask(session, tables, "hold", false).await? {
         Ok(()) => Box::pin(work(session)).await,
         Err(reason) if unheld == Unheld::Refuse => Err(Error::WritersNotHeld { reason }),
         Err(reason) => {
@@ -104,9 +105,24 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
     Ok(())
 }
 
+/// Asks whether writers could be held off and let go, where there is a command for it.
+///
+/// # Errors
+/// [`Error::WritersNotHeld`] with what the command did; the lease is lost.
+pub async fn rehearse(session: &Session, tables: &Tables) -> Result<(), Error> {
+    if session.spec.cutover.fence.is_empty() {
+        return Ok(());
+    }
+    for action in ["hold", "release"] {
+        let answer = ask(session, tables, action, true).await?;
+        answer.map_err(|reason| Error::WritersNotHeld { reason })?;
+    }
+    Ok(())
+}
+
 async fn release(session: &mut Session, tables: &Tables) -> Result<Result<(), String>, Error> {
     let since = session.state.writers_held.unwrap_or_else(|| session.context.clock.now());
-    let answer = ask(session, tables, "release").await?;
+    let answer = ask(session, tables, "release", false).await?;
     if answer.is_ok() {
         let held = session.context.clock.now().signed_duration_since(since);
         let held_ms = u64::try_from(held.num_milliseconds()).unwrap_or(0);
@@ -116,7 +132,7 @@ async fn release(session: &mut Session, tables: &Tables) -> Result<Result<(), St
 }
 
 /// The inner error is what the command did.
-async fn ask(session: &Session, tables: &Tables, action: &str) -> Result<Result<(), String>, Error> {
+async fn ask(session: &Session, tables: &Tables, action: &str, rehearsal: bool) -> Result<Result<(), String>, Error> {
     let (side, table) = match written_side(&session.state) {
         Side::Old => ("old", &tables.source),
         Side::New => ("new", &tables.target),
@@ -128,6 +144,7 @@ async fn ask(session: &Session, tables: &Tables, action: &str) -> Result<Result<
         ("LAKESHIFT_SIDE", side.to_owned()),
         ("LAKESHIFT_FORMAT", table.format().to_string()),
         ("LAKESHIFT_LOCATION", table.location().to_owned()),
+        ("LAKESHIFT_REHEARSAL", if rehearsal { "1" } else { "" }.to_owned()),
     ];
     let command = hooks::run_command(&session.spec.cutover.fence, &variables, None);
     session.while_renewing(hooks::within(session, TIMEOUT, command)).await

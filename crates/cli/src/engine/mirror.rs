@@ -5,15 +5,17 @@
 //! it is, an adopted file is removed, and a rewritten unit is taken out whole and run again on the files that are left
 //! ([`ownership`]). An adopted file from which rows were deleted stays, and its deletes are carried over ([`carry`]).
 
+use lakeshift_core::evolution;
 use lakeshift_core::migration::{Event, Side, Work};
 use lakeshift_core::plan::{PlanRef, PlannedFile};
-use lakeshift_core::table::{FileEntry, Format, Snapshot, TableVersion};
+use lakeshift_core::spec::SchemaChanges;
+use lakeshift_core::table::{FileEntry, Format, Snapshot, TableError, TableVersion};
 use lakeshift_stream::{Batch, Lag, Tail};
 
 use super::backfill::{group, run_unit};
 use super::commit::{Begun, Delta, commit};
 use super::ownership::Meaning;
-use super::planning::plan_files;
+use super::planning::{plan_files, target_columns};
 use super::rows::Rows;
 use super::tables::Tables;
 use super::{carry, ownership, plans, reverse};
@@ -23,6 +25,13 @@ use crate::session::Session;
 
 /// How often a round is begun anew because a writer replaced or deleted a file between the look and the reading.
 const LOOKS_MAX: u32 = 5;
+
+/// What to do about changes that are not followed.
+const NOT_FOLLOWED: &str = "only new columns that may be null are followed: take the change back in the source, or abort and plan \
+                            a migration of the table as it is now";
+/// What to do about new columns where the spec says to stop.
+const MAY_BE_FOLLOWED: &str = "write `dual_write: {schema_changes: follow}` in the spec to give them to the new table too, and \
+                               run mirror again";
 
 /// What a look at the source came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +108,13 @@ pub async fn look(session: &Session, tables: &Tables, side: Side) -> Result<Opti
     if side == Side::Old && is_another_table(session, tables).await? {
         return Err(Error::AnotherTable { location: tables.source.location().to_owned() });
     }
-    let Some(mut batch) = tail(session, tables, side).look(&applied).await? else { return Ok(None) };
+    let looked = tail(session, tables, side).look(&applied).await.map_err(|error| match error {
+        TableError::VersionGone { location, version, reason } if version == applied => {
+            Error::AppliedVersionGone { location, version, reason }
+        }
+        error => error.into(),
+    });
+    let Some(mut batch) = looked? else { return Ok(None) };
     let meaning = ownership::meaning(session, tables, side, &batch).await?;
     batch.changes.added.clone_from(&meaning.added);
     batch.changes.removed.clone_from(&meaning.removed);
@@ -137,6 +152,9 @@ pub async fn carry(session: &mut Session, way: Way<'_>, found: Found) -> Result<
     let Found { batch, meaning, used } = found;
     let (tables, to) = (way.tables, batch.to.version.clone());
     tables.source.pin(&batch.to).await?;
+    if way.from == Side::Old {
+        follow_columns(session, way, &batch).await?;
+    }
     if meaning.is_empty() {
         session.record(Event::Followed { side: way.from, to }).await?;
         return Ok(Round::InStep);
@@ -168,12 +186,46 @@ pub async fn carry(session: &mut Session, way: Way<'_>, found: Found) -> Result<
     };
     let mirror = if work.is_on_old() { "reverse mirror" } else { "mirror" };
     commit(session, tables, work, delta).await?;
-    let Lag { files, seconds, rows } = batch.lag;
-    session
-        .context
-        .progress
-        .say(format!("{mirror}: carried over {files} changed file(s), {rows} row(s), the oldest {seconds} s old"));
+    let (lag, Lag { seconds, rows, .. }) = (batch.lag, batch.lag);
+    session.context.progress.say(format!("{mirror}: carried over {lag}, {rows} row(s), the oldest {seconds} s old"));
     Ok(Round::Applied { lag: batch.lag, to })
+}
+
+/// Gives the target the columns that the source has got, or stops, as the spec says. A target that was given them before a
+/// runner died is not given them again.
+async fn follow_columns(session: &mut Session, way: Way<'_>, batch: &Batch) -> Result<(), Error> {
+    if batch.from.schema == batch.to.schema {
+        return Ok(());
+    }
+    let spec = session.spec.clone();
+    let mut before = Box::pin(target_columns(&spec, way.rows, &batch.from)).await?.schema;
+    let now = Box::pin(target_columns(&spec, way.rows, &batch.to)).await?.schema;
+    if spec.source.format == Format::Hive {
+        // A directory has the columns of the files that are in it: one goes with the last file that has it.
+        before.fields.retain(|field| now.field(&field.name).is_some());
+    }
+    let stopped = |changes: Vec<String>, advice| Error::ColumnsChanged {
+        location: way.tables.source.location().to_owned(),
+        version: batch.to.version.clone(),
+        changes: changes.join("; "),
+        advice,
+    };
+    let added = evolution::additions(&before, &now).map_err(|changes| stopped(changes, NOT_FOLLOWED))?;
+    if added.is_empty() {
+        return Ok(());
+    }
+    let there = way.tables.target.snapshot(None).await?.schema;
+    let missing = evolution::missing(&there, &added).map_err(|reason| stopped(vec![reason], NOT_FOLLOWED))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if spec.dual_write.schema_changes == SchemaChanges::Stop {
+        let changes = missing.iter().map(|field| format!("column {} ({}) is new", field.name, field.data_type)).collect();
+        return Err(stopped(changes, MAY_BE_FOLLOWED));
+    }
+    let columns: Vec<String> = missing.iter().map(|field| field.name.clone()).collect();
+    session.context.progress.say(format!("mirror: the new table gets the new column(s) {}", columns.join(", ")));
+    commit(session, way.tables, Work::Evolve { columns }, Delta { evolve: missing, ..Delta::default() }).await.map(drop)
 }
 
 async fn plan(

@@ -1,14 +1,18 @@
-//! Readers that do not resolve the alias: a user's own command moves them, and tells where they are.
+//! Readers that do not resolve the alias: the entries of a catalogue and a user's own command move them, and tell where they
+//! are.
 //!
-//! The command gets `LAKESHIFT_ACTION` in its environment: `switch` moves the readers of `LAKESHIFT_ALIAS` to the side
+//! Entries (`cutover.exchange_entries`) move with the last group, before the command is asked. The command gets `LAKESHIFT_ACTION` in its environment: `switch` moves the readers of `LAKESHIFT_ALIAS` to the side
 //! `LAKESHIFT_SIDE`, whose table is `LAKESHIFT_FORMAT` at `LAKESHIFT_LOCATION`, and must be safe to repeat; `check` changes
 //! nothing and answers by exit code 0 that they are there.
 
 use std::time::Duration;
 
 use lakeshift_core::migration::{PointerSwitch, Side};
+use lakeshift_tables::iceberg::EntrySwap;
 
-use crate::error::Error;
+use super::tables::Tables;
+use super::{rehearsal, tables};
+use crate::error::{Error, with_causes};
 use crate::hooks;
 use crate::session::Session;
 
@@ -22,53 +26,103 @@ enum Action {
     Check,
 }
 
-/// Moves the readers of a switch's alias, and asks whether they are there; where they are not, takes back what the command may
-/// have done. The inner error says what it did, and whether readers are where they were.
+/// Moves the readers of a switch's alias, and asks whether they are there; where they are not, takes back what may have been
+/// done. The inner error says what went wrong, and whether readers are where they were.
 ///
 /// # Errors
 /// The lease is lost, or the runner was stopped.
-pub async fn switch(session: &Session, switch: &PointerSwitch, rehearsal: bool) -> Result<Result<(), String>, Error> {
-    if session.spec.cutover.command.is_empty() {
-        return Ok(Ok(()));
-    }
+pub async fn switch(
+    session: &Session,
+    tables: &Tables,
+    switch: &PointerSwitch,
+    rehearsal: bool,
+) -> Result<Result<(), String>, Error> {
     // The first pointer moves nobody: readers are on the old table.
     let is_first = switch.side == Side::Old && !session.state.pointers.contains_key(&switch.alias);
     if is_first && !rehearsal {
-        return asked(session, switch, rehearsal).await;
+        return asked(session, tables, switch, rehearsal).await;
     }
-    let moved = moved(session, switch, rehearsal).await?;
+    let moved = moved(session, tables, switch, rehearsal).await?;
     let (Err(reason), Some(before)) = (&moved, session.state.pointers.get(&switch.alias).filter(|_| !rehearsal)) else {
         return Ok(moved);
     };
-    Ok(Err(match self::moved(session, before, rehearsal).await? {
+    Ok(Err(match self::moved(session, tables, before, rehearsal).await? {
         Ok(()) => reason.clone(),
         Err(again) => format!("{reason}, and they could not be taken back to the {} table: {again}", name(before.side)),
     }))
 }
 
-async fn moved(session: &Session, switch: &PointerSwitch, rehearsal: bool) -> Result<Result<(), String>, Error> {
-    match ask(session, Action::Switch, switch, rehearsal).await? {
-        Err(reason) => Ok(Err(format!("the command that moves readers {reason}"))),
-        Ok(()) => asked(session, switch, rehearsal).await,
+async fn moved(
+    session: &Session,
+    tables: &Tables,
+    switch: &PointerSwitch,
+    rehearsal: bool,
+) -> Result<Result<(), String>, Error> {
+    if let Some(entries) = entries_of(session, tables, switch, rehearsal)? {
+        let point = entries.point(switch.side, rehearsal);
+        if let Err(error) = session.while_renewing(session.context.stop.or_drop(point)).await?? {
+            return Ok(Err(format!(
+                "the entries of the catalogue were not exchanged: {}",
+                with_causes(&Error::from(error))
+            )));
+        }
+    }
+    if !session.spec.cutover.command.is_empty()
+        && let Err(reason) = ask(session, Action::Switch, switch, rehearsal).await?
+    {
+        return Ok(Err(format!("the command that moves readers {reason}")));
+    }
+    asked(session, tables, switch, rehearsal).await
+}
+
+/// The entries that move with a switch's alias.
+fn entries_of(
+    session: &Session,
+    tables: &Tables,
+    switch: &PointerSwitch,
+    rehearsal: bool,
+) -> Result<Option<EntrySwap>, Error> {
+    let alias = if rehearsal { rehearsal::rehearsed(&switch.alias) } else { switch.alias.as_str() };
+    match alias == session.spec.cutover.alias {
+        true => tables::entries(&session.context, &session.spec, tables),
+        false => Ok(None),
     }
 }
 
 /// Asks whether the readers of a switch's alias are where it points.
-async fn asked(session: &Session, switch: &PointerSwitch, rehearsal: bool) -> Result<Result<(), String>, Error> {
-    let there = ask(session, Action::Check, switch, rehearsal).await?;
+async fn asked(
+    session: &Session,
+    tables: &Tables,
+    switch: &PointerSwitch,
+    rehearsal: bool,
+) -> Result<Result<(), String>, Error> {
     let (alias, side) = (&switch.alias, name(switch.side));
+    // A rehearsal has taken back what it did to them.
+    let entries = entries_of(session, tables, switch, rehearsal)?.filter(|_| !rehearsal);
+    if let Some(entries) = entries {
+        match session.while_renewing(session.context.stop.or_drop(entries.named())).await?? {
+            Ok(named) if named == switch.side => {}
+            Ok(named) => {
+                return Ok(Err(format!("the catalogue's entry names the {} table, not the {side} one", name(named))));
+            }
+            Err(error) => {
+                return Ok(Err(format!("the catalogue's entry does not tell: {}", with_causes(&Error::from(error)))));
+            }
+        }
+    }
+    if session.spec.cutover.command.is_empty() {
+        return Ok(Ok(()));
+    }
+    let there = ask(session, Action::Check, switch, rehearsal).await?;
     Ok(there.map_err(|reason| format!("asked whether readers of {alias} are on the {side} table, the command {reason}")))
 }
 
-/// Why the command contradicts the journal; `None` when it says that the readers of `pointer` are where they should be.
+/// What contradicts the journal; `None` when the readers of `pointer` are where they should be, as far as anybody tells.
 ///
 /// # Errors
 /// As [`switch`].
-pub async fn elsewhere(session: &Session, pointer: &PointerSwitch) -> Result<Option<String>, Error> {
-    if session.spec.cutover.command.is_empty() {
-        return Ok(None);
-    }
-    Ok(asked(session, pointer, false).await?.err())
+pub async fn elsewhere(session: &Session, tables: &Tables, pointer: &PointerSwitch) -> Result<Option<String>, Error> {
+    Ok(asked(session, tables, pointer, false).await?.err())
 }
 
 async fn ask(

@@ -5,12 +5,17 @@ use lakeshift_core::pointer::SwitchOutcome;
 use lakeshift_journal::RngExt;
 
 use super::tables::Tables;
-use super::{evidence, readers, reverse, switch};
+use super::{evidence, fence, readers, reverse, switch};
 use crate::error::Error;
 use crate::session::Session;
 
 /// Ends the name of an alias that is switched for rehearsal.
 const SUFFIX: &str = ".rehearsal";
+
+/// The alias that is rehearsed by one of this name.
+pub fn rehearsed(alias: &str) -> &str {
+    alias.strip_suffix(SUFFIX).unwrap_or(alias)
+}
 
 /// How long it took, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +26,7 @@ pub struct Took {
     pub back_ms: u64,
 }
 
-/// Asks every gate but its own, moves every group's shadow alias forward and back, with the user's command where there is
+/// Asks every gate but its own and the command that holds writers off, moves every group's shadow alias forward and back, with the user's command where there is
 /// one, and records what it took.
 ///
 /// # Errors
@@ -38,6 +43,7 @@ pub async fn run(session: &mut Session, tables: &Tables) -> Result<Took, Error> 
     })?;
     let groups: Vec<_> = session.spec.cutover.groups().into_iter().map(|group| group.alias).collect();
     for alias in &groups {
+        fence::rehearse(session, tables).await?;
         step(session, tables, alias, Side::New).await?;
     }
     let moved = clock.elapsed();
@@ -67,7 +73,7 @@ async fn step(session: &Session, tables: &Tables, alias: &str, side: Side) -> Re
         loses_writes: false,
         completes: false,
     };
-    if let Err(reason) = readers::switch(session, &step, true).await? {
+    if let Err(reason) = readers::switch(session, tables, &step, true).await? {
         return Err(Error::ReadersNotMoved { alias: step.alias, reason });
     }
     match shadow.switch(&step, session.id(), session.context.clock.now()).await? {

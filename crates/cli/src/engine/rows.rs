@@ -18,7 +18,7 @@ use lakeshift_exec::logic::{Logic, LogicSpec};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
 use lakeshift_exec::scan::{Deletes, ScanRequest, dictionary_columns, scan, scan_compact};
 use lakeshift_exec::splice::{SpliceOutcome, SpliceRequest, splice};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::tables::Tables;
 use crate::error::Error;
@@ -33,7 +33,7 @@ pub struct Rows {
     engine: Engine,
     live: Live,
     spec: Spec,
-    target_schema: OnceCell<TableSchema>,
+    target_schema: Mutex<Option<TableSchema>>,
 }
 
 /// Source files to write anew.
@@ -84,7 +84,7 @@ impl Rows {
             engine: Engine::builder().with_settings(settings).build()?,
             live,
             spec: spec.clone(),
-            target_schema: OnceCell::new(),
+            target_schema: Mutex::default(),
         })
     }
 
@@ -137,7 +137,7 @@ impl Rows {
     /// # Errors
     /// Rows that cannot be read or written; whole files may be left over, which no table refers to.
     pub async fn rewrite(&self, tables: &Tables, task: &RewriteTask<'_>) -> Result<Rewritten, Error> {
-        let schema = self.target_schema(tables).await?;
+        let schema = &self.target_schema(tables, task.source).await?;
         let plans = self.old_plans(tables, task).await?;
         let (input, sums) = tee(&self.engine, plans, task.sums.clone()).map_err(|source| Error::Query { source })?;
         let request = RewriteRequest {
@@ -175,7 +175,7 @@ impl Rows {
             snapshot: task.source,
             files: &task.files,
             storage: &tables.target_storage,
-            schema: self.target_schema(tables).await?,
+            schema: &self.target_schema(tables, task.source).await?,
             partition: &self.spec.target.partitioning,
             key,
             partition_columns: partition_columns(tables),
@@ -187,8 +187,18 @@ impl Rows {
         Ok(splice(&request).await?)
     }
 
-    async fn target_schema(&self, tables: &Tables) -> Result<&TableSchema, Error> {
-        self.target_schema.get_or_try_init(|| async { Ok(tables.target.snapshot(None).await?.schema) }).await
+    /// The target's columns, but for those that it has got since `source`: rows of that version have none of them, and neither
+    /// have the files that they are written to.
+    async fn target_schema(&self, tables: &Tables, source: &Snapshot) -> Result<TableSchema, Error> {
+        let (output, _) = self.output(&source.schema).await?;
+        let has_all = |schema: &TableSchema| output.fields.iter().all(|field| schema.field(&field.name).is_some());
+        let mut known = self.target_schema.lock().await;
+        if !known.as_ref().is_some_and(has_all) {
+            *known = Some(tables.target.snapshot(None).await?.schema);
+        }
+        let mut schema = known.clone().unwrap_or_default();
+        schema.fields.retain(|field| output.field(&field.name).is_some());
+        Ok(schema)
     }
 
     fn limits(&self, at_once: u32) -> RewriteLimits {

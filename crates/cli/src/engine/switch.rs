@@ -51,7 +51,7 @@ pub async fn switch(
         completes: completes(session, name, side),
     };
     session.record(Event::SwitchIntended(intent)).await?;
-    settle_pending(session).await
+    settle_pending(session, tables).await
 }
 
 /// Whether every other group of readers is on that side already.
@@ -100,7 +100,7 @@ pub async fn taken(session: &Session, tables: &Tables) -> Result<Option<String>,
         // While a switch is pending nobody knows where they are.
         let pending = session.state.pending_switch.as_ref().is_some_and(|switch| switch.alias == group.alias);
         if let Some(pointer) = session.state.pointers.get(&group.alias).filter(|_| !pending)
-            && let Some(reason) = readers::elsewhere(session, pointer).await?
+            && let Some(reason) = readers::elsewhere(session, tables, pointer).await?
         {
             return Ok(Some(reason));
         }
@@ -108,13 +108,13 @@ pub async fn taken(session: &Session, tables: &Tables) -> Result<Option<String>,
     Ok(None)
 }
 
-/// Finishes a switch that was begun: first the user's command, where there is one, then the alias.
+/// Finishes a switch that was begun: first the catalogue's entries and the user's command, where there are any, then the alias.
 ///
 /// # Errors
 /// As [`switch`]; [`Error::ReadersNotMoved`] with the alias where it was.
-pub async fn settle_pending(session: &mut Session) -> Result<(), Error> {
+pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<(), Error> {
     let Some(intent) = session.state.pending_switch.clone() else { return Ok(()) };
-    if let Err(reason) = readers::switch(session, &intent, false).await? {
+    if let Err(reason) = readers::switch(session, tables, &intent, false).await? {
         session.record(Event::SwitchVoid { number: intent.number }).await?;
         return Err(Error::ReadersNotMoved { alias: intent.alias, reason });
     }

@@ -9,7 +9,7 @@ use lakeshift_core::table::{Disposition, Format, MigrationId, TableFormat, Table
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::hive::{HiveTable, PartitionColumn, staging};
 use lakeshift_tables::hudi::HudiTable;
-use lakeshift_tables::iceberg::IcebergTable;
+use lakeshift_tables::iceberg::{EntrySwap, IcebergTable};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -133,7 +133,13 @@ fn open_of(
     }
     let mut table = iceberg(context, storage, other);
     if let Some(catalog) = spec.catalog(place) {
-        table = table.with_catalog(catalog, &spec.catalog_credentials(place, context.env)?);
+        let credentials = spec.catalog_credentials(place, context.env)?;
+        let other = if place == Place::Source { Place::Target } else { Place::Source };
+        let other = spec.catalog(other).filter(|_| spec.cutover.exchange_entries);
+        table = match other {
+            Some(other) => table.with_exchanged_catalog(catalog, &other.table, &credentials),
+            None => table.with_catalog(catalog, &credentials),
+        };
     }
     match place {
         Place::Source => {
@@ -148,6 +154,20 @@ fn open_of(
         }
     }
     Ok(Arc::new(table))
+}
+
+/// The entries that a cutover of this spec exchanges; `None` where it exchanges none.
+///
+/// # Errors
+/// A variable of the catalogue's credentials that is not set.
+pub fn entries(context: &Context, spec: &Spec, tables: &Tables) -> Result<Option<EntrySwap>, Error> {
+    let (true, Some(source), Some(target)) = (spec.cutover.exchange_entries, &spec.source.catalog, &spec.target.catalog)
+    else {
+        return Ok(None);
+    };
+    let credentials = spec.catalog_credentials(Place::Source, context.env)?;
+    let folders = [tables.source_storage.clone(), tables.target_storage.clone()];
+    Ok(Some(EntrySwap::new(folders, [source, target], &credentials)))
 }
 
 /// The table at `storage`. `other` is where the migration's other table lies: its files may be registered in this one.

@@ -237,3 +237,73 @@ async fn a_source_whose_pinned_version_is_gone_is_refused_by_name() {
     assert!(with_causes(&refused).contains("a.parquet"), "{}", with_causes(&refused));
     assert_eq!(lake.0.target_rows(Target::Iceberg).await, Vec::<String>::new());
 }
+
+/// The table goes on from a checkpoint, and the versions that the mirror would begin from are cleaned up.
+#[tokio::test]
+async fn a_log_that_was_cleaned_up_past_the_mirror_is_refused_by_name() {
+    let lake = Lake::new();
+    let first = lake.add("a.parquet", LATE, false).await;
+    lake.create(vec![first]).await;
+    lake.steps(&["plan", "approve", "dual-write", "backfill"]).await;
+    let rows = lake.0.target_rows(Target::Iceberg).await;
+    for number in 1..=11 {
+        lake.0.write_new(Target::DeltaInPlace, number, 1, LATE, &[]).await;
+    }
+    assert!(lake.0.list("flights/_delta_log").await.iter().any(|name| name.ends_with(".checkpoint.parquet")));
+    for version in 0..10 {
+        lake.0.delete(&format!("flights/_delta_log/{version:020}.json")).await;
+    }
+    let refused = lake.0.run(&["mirror", "SPEC"]).await.unwrap_err();
+    let told = with_causes(&refused);
+    assert!(told.contains("version 0 of") && told.contains("nothing was carried over"), "{told}");
+    assert_eq!(refused.exit_code(), 2);
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, rows);
+    lake.steps(&["abort"]).await;
+}
+
+/// A new column by the log alone, without a file that has it.
+#[tokio::test]
+async fn a_column_that_comes_before_its_first_rows_is_followed() {
+    let lake = Lake::new();
+    lake.0.write_spec(Target::Iceberg, "dual_write: {schema_changes: follow}\n");
+    let spec = std::fs::read_to_string(lake.0.spec()).unwrap();
+    std::fs::write(lake.0.spec(), spec.replace("format: hive", "format: delta")).unwrap();
+    let first = lake.add("a.parquet", LATE, false).await;
+    lake.create(vec![first]).await;
+    lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror", "validate"]).await;
+    let log = lake.0.get("memory:///lake/flights/_delta_log/00000000000000000000.json").await;
+    let metadata =
+        String::from_utf8(log.to_vec()).unwrap().lines().find(|line| line.contains("metaData")).unwrap().to_owned();
+    let gate = r#"{\"metadata\":{},\"name\":\"gate\",\"nullable\":true,\"type\":\"string\"}"#;
+    let wider = metadata.replace("}]", &format!("}},{gate}]"));
+    assert_ne!(wider, metadata);
+    lake.commit(1, &[serde_json::from_str(&wider).unwrap()]).await;
+    lake.steps(&["mirror", "validate", "cutover"]).await;
+    assert!(lake.0.target_columns(Target::Iceberg).await.contains(&"gate".to_owned()));
+}
+
+/// As an overwrite with another schema does it.
+#[tokio::test]
+async fn a_column_that_is_gone_stops_the_mirror_whatever_the_spec_says() {
+    let lake = Lake::new();
+    lake.0.write_spec(Target::Iceberg, "dual_write: {schema_changes: follow}\n");
+    let spec = std::fs::read_to_string(lake.0.spec()).unwrap();
+    std::fs::write(lake.0.spec(), spec.replace("format: hive", "format: delta")).unwrap();
+    let first = lake.add("a.parquet", LATE, false).await;
+    lake.create(vec![first]).await;
+    lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror"]).await;
+    let rows = lake.0.target_rows(Target::Iceberg).await;
+    let log = lake.0.get("memory:///lake/flights/_delta_log/00000000000000000000.json").await;
+    let metadata =
+        String::from_utf8(log.to_vec()).unwrap().lines().find(|line| line.contains("metaData")).unwrap().to_owned();
+    let narrower = metadata.replace(r#"\"delay\""#, r#"\"minutes\""#);
+    assert_ne!(narrower, metadata);
+    let more = lake.add("b.parquet", LATE, false).await;
+    lake.commit(1, &[serde_json::from_str(&narrower).unwrap(), more]).await;
+    let refused = lake.0.run(&["mirror", "SPEC"]).await.unwrap_err();
+    let told = with_causes(&refused);
+    assert!(told.contains("column delay is gone") && told.contains("take the change back"), "{told}");
+    assert_eq!(refused.exit_code(), 4);
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, rows, "nothing was carried over");
+    assert!(!lake.0.target_columns(Target::Iceberg).await.contains(&"minutes".to_owned()));
+}

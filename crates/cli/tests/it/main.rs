@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod delta_source;
 #[cfg(test)]
+mod entries;
+#[cfg(test)]
 mod gates;
 #[cfg(test)]
 mod golden;
@@ -48,6 +50,10 @@ mod round_trip;
 mod schedule_docs;
 #[cfg(test)]
 mod schedules;
+#[cfg(test)]
+mod schema_changes;
+#[cfg(test)]
+mod shadow;
 #[cfg(test)]
 mod stages;
 #[cfg(test)]

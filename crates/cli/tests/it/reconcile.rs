@@ -1,5 +1,9 @@
 //! Rogue writers on either side: found, named, in the way, and decided about.
 
+use std::sync::Arc;
+
+use lakeshift_testkit::{Counted, FaultPlan, FaultStore};
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::life::{Step, before};
@@ -52,8 +56,67 @@ async fn a_commit_of_another_to_the_new_table_is_named_and_blocks_even_after_the
     assert!(refused.to_string().contains("somebody else has committed to the new table"), "{refused}");
     let refused = world.run(&["reconcile", "SPEC", "--adopt"]).await.unwrap_err();
     assert!(refused.to_string().contains("after a validation"), "{refused}");
+}
+
+/// Whatever the mirror has committed on top of it.
+#[rstest]
+#[tokio::test]
+async fn a_commit_of_another_to_the_new_table_is_undone(#[values(Target::Delta, Target::Iceberg)] target: Target) {
+    let world = World::in_memory(target);
+    world.live(before("mirror")).await;
+    world.write_new(target, 1, 5, LATE, &[]).await;
+    world.live(&[Step::Command(&["mirror", "SPEC"])]).await;
+    world.write_new(target, 2, 6, LATE, &[]).await;
+    assert_eq!(status(&world).await["rogues"].as_array().unwrap().len(), 2);
+    let done = world.run(&["reconcile", "SPEC", "--reject", "--reason", "a test job", "--by", "ann"]).await.unwrap();
+    assert!(done.text.starts_with("rejected: the files"), "{}", done.text);
+    assert_eq!(status(&world).await["rogues"], json!([]));
+    assert_eq!(world.target_rows(target).await, world.source_rows().await);
+    world.live(&[Step::Command(&["validate", "SPEC"]), Step::Command(&["cutover", "SPEC"])]).await;
+    let history = world.run(&["history", "SPEC"]).await.unwrap().text;
+    // However its lines are broken.
+    let words = history.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("a test job") && words.contains("2 commits are taken out of it"), "{history}");
+}
+
+/// Its own rows came from there, and what came in their place may hold them.
+#[tokio::test]
+async fn a_commit_of_another_that_removed_files_is_not_undone() {
+    let world = world();
+    world.live(before("mirror")).await;
+    let first = world.target_files(Target::Delta).await.remove(0);
+    world.write_new(Target::Delta, 1, 5, LATE, std::slice::from_ref(&first)).await;
+    let rows = world.target_rows(Target::Delta).await;
     let refused = world.run(&["reconcile", "SPEC", "--reject"]).await.unwrap_err();
-    assert!(refused.to_string().contains("with its own tools"), "{refused}");
+    assert_eq!(refused.exit_code(), 4);
+    assert!(refused.to_string().contains(&first) && refused.to_string().contains("own tools"), "{refused}");
+    assert_eq!(world.target_rows(Target::Delta).await, rows);
+    assert_eq!(status(&world).await["rogues"].as_array().unwrap().len(), 1, "it is still in the way");
+}
+
+/// Killed anywhere, what others added is out of the table in the end, and nothing else.
+#[tokio::test]
+async fn an_undoing_that_is_killed_anywhere_is_finished() {
+    let lived = async |plan: FaultPlan| {
+        let world = world();
+        world.live(before("cutover")).await;
+        world.write_new(Target::Delta, 1, 5, LATE, &[]).await;
+        let faulty = Arc::new(FaultStore::new(world.store.clone(), plan).with_counted(Counted::Mutations));
+        let command = ["reconcile", "SPEC", "--reject"];
+        if world.run_on(faulty.clone(), &command).await.is_err() {
+            world.wait(120);
+            world.run(&command).await.unwrap();
+        }
+        assert_eq!(status(&world).await["rogues"], json!([]), "{plan:?}");
+        assert_eq!(world.target_rows(Target::Delta).await, world.source_rows().await, "{plan:?}");
+        faulty.operations()
+    };
+    let operations = lived(FaultPlan::None).await;
+    for number in 1..=operations {
+        for plan in [FaultPlan::CrashBefore(number), FaultPlan::CrashAfter(number), FaultPlan::LostResponse(number)] {
+            lived(plan).await;
+        }
+    }
 }
 
 /// A commit that changes no rows, as a compaction would be.

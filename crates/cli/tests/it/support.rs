@@ -126,6 +126,12 @@ impl World {
         self.store.put(&path, renamed_day_file(day, flights).into()).await.unwrap();
     }
 
+    /// As [`put_day`](Self::put_day), with a column `gate` more that has one value.
+    pub async fn put_wide_day(&self, day: u32, file: &str, flights: &[Flight], gate: &str) {
+        let path = self.source_path(day, file);
+        self.store.put(&path, wide_day_file(day, flights, gate).into()).await.unwrap();
+    }
+
     /// Writes an object below the root.
     pub async fn put(&self, path: &str, bytes: impl Into<object_store::PutPayload>) {
         self.store.put(&self.path(&format!("{}/{path}", self.root)), bytes.into()).await.unwrap();
@@ -239,9 +245,17 @@ impl World {
             remove: remove.to_vec(),
             deletes: BTreeMap::new(),
             repartition: None,
+            evolve: Vec::new(),
         };
         let outcome = table.commit(&request).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+    }
+
+    /// The names of the new table's columns.
+    pub async fn target_columns(&self, target: Target) -> Vec<String> {
+        let (table, ..) = self.open_target(target);
+        let schema = table.snapshot(None).await.unwrap().schema;
+        schema.fields.into_iter().map(|field| field.name).collect()
     }
 
     /// Rows of the target's live files as text, sorted: its adapter lists them, the parquet crate alone reads them.
@@ -388,6 +402,15 @@ pub fn day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
 /// As [`day_file`], with another name for one column.
 pub fn renamed_day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
     file_of(day, flights, "from")
+}
+
+/// As [`day_file`], with a column `gate` more that has one value.
+pub fn wide_day_file(day: u32, flights: &[Flight], gate: &str) -> Vec<u8> {
+    let batch = batch_of(day, flights, "origin");
+    let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
+    fields.push(Arc::new(arrow::datatypes::Field::new("gate", arrow::datatypes::DataType::Utf8, true)));
+    columns.push(Arc::new(StringArray::from_iter_values(flights.iter().map(|_| gate))));
+    written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
 }
 
 /// A data file of [`Target::Delta`], partitioned by origin: as [`day_file`], with the day and without the origin.

@@ -167,7 +167,7 @@ async fn a_cutover_drains_a_write_that_was_killed_anywhere() {
 
 /// `$FOLDER/broken` holds the action that fails.
 const FENCE: &str = r#"
-echo "$LAKESHIFT_ACTION $LAKESHIFT_SIDE $LAKESHIFT_FORMAT" >> "$FOLDER/asked"
+echo "$LAKESHIFT_ACTION $LAKESHIFT_SIDE $LAKESHIFT_FORMAT$LAKESHIFT_REHEARSAL" >> "$FOLDER/asked"
 [ "$(cat "$FOLDER/broken" 2>/dev/null)" = "$LAKESHIFT_ACTION" ] && { echo "no permission" >&2; exit 3; }
 exit 0
 "#;
@@ -256,4 +256,18 @@ async fn a_forced_certificate_spares_the_last_validation_and_not_the_last_rows()
     let moved = world.while_time_passes(world.run(&forced)).await.unwrap();
     assert_eq!(moved.json["live_side"], "new");
     assert_eq!(of_day(&equal(&world, Target::Iceberg).await, "SEA"), ROWS.len());
+}
+
+#[tokio::test]
+async fn a_rehearsal_asks_whether_writers_could_be_held_off_and_holds_nobody() {
+    let (world, folder) = fenced();
+    world.while_time_passes(world.live(before("cutover"))).await;
+    let rehearse = ["cutover", "SPEC", "--rehearse"];
+    world.while_time_passes(world.run(&rehearse)).await.unwrap();
+    assert_eq!(asked(&folder), ["hold old hive1", "release old hive1"]);
+    let status = world.run(&["status", "SPEC"]).await.unwrap().json;
+    assert_eq!(status["writers_held"], serde_json::Value::Null);
+    std::fs::write(folder.join("broken"), "hold").unwrap();
+    let error = world.while_time_passes(world.run(&rehearse)).await.unwrap_err();
+    assert!(matches!(&error, Error::WritersNotHeld { reason } if reason.contains("no permission")), "{error}");
 }

@@ -385,9 +385,7 @@ fn reconcile(state: &State, evidence: &Evidence, reasons: &mut Vec<String>) -> W
                 _ => false,
             };
             let commits = list(&evidence.foreign);
-            if !adopt {
-                reasons.push(format!("commits of others to the new table ({commits}) are not undone by Lakeshift: set it back with its own tools, or abort"));
-            } else if !passed {
+            if adopt && !passed {
                 reasons.push(format!(
                     "commits of others ({commits}) are adopted after a validation of both present versions has passed"
                 ));
@@ -482,7 +480,7 @@ fn steps_after_refusal(state: &State, command: Command) -> Vec<String> {
             ["mirror --once", "reconcile --adopt", "reconcile --reject", "rollback"].map(str::to_owned).to_vec()
         }
         (Command::Reconcile, Phase::Validation) => {
-            ["mirror --once", "validate", "reconcile --adopt"].map(str::to_owned).to_vec()
+            ["mirror --once", "validate", "reconcile --adopt", "reconcile --reject"].map(str::to_owned).to_vec()
         }
         _ => next_steps(state),
     }

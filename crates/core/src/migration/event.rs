@@ -200,7 +200,7 @@ pub enum Reconcile {
     /// They are this migration's from now on. Of the old table they are carried over; those of the new one must have passed
     /// a validation.
     Adopt,
-    /// They are not wanted. Those of the old table stay in it, and go when it goes.
+    /// They are not wanted. Those of the old table stay in it, and go when it goes; those of the new one are taken out of it.
     Reject,
 }
 
@@ -239,6 +239,16 @@ pub enum Work {
     Repartition {
         /// Its fields, in the spec's notation.
         fields: Vec<String>,
+    },
+    /// Files that others have added to the new table are taken out of it.
+    Undo {
+        /// The versions that they were added in.
+        versions: Vec<TableVersion>,
+    },
+    /// The new table gets columns that the old one has got; no row moves.
+    Evolve {
+        /// Their names.
+        columns: Vec<String>,
     },
 }
 

@@ -400,6 +400,7 @@ impl State {
                 mirror.plans.push(SavedPlan { digest: plan_digest, side: Side::New, source: to.clone() });
                 self.reverse = Some(ReversePosition { applied: to, at });
             }
+            (Work::Undo { versions }, ..) => self.foreign.retain(|version| !versions.contains(version)),
             _ => {}
         }
         self.finish_backfill();

@@ -142,6 +142,13 @@ fn of_work(work: &Work) -> String {
         Work::Repartition { fields } => {
             format!("the new table's other writers partition by {}", word(&fields.join(", ")))
         }
+        Work::Undo { versions } => {
+            format!(
+                "files that others added to the new table in {} are taken out of it",
+                plural(versions.len() as u64, "commit")
+            )
+        }
+        Work::Evolve { columns } => format!("the new table gets the new columns {}", word(&columns.join(", "))),
     }
 }
 

@@ -170,6 +170,9 @@ pub(super) fn check(spec: &Spec) -> Checked {
         }
         one(&section, catalog)?;
     }
+    if spec.cutover.exchange_entries {
+        exchange(spec)?;
+    }
     match (&spec.source.catalog, &spec.target.catalog) {
         (Some(source), Some(target)) if same_table(source, target) => {
             let what = "source and target are the same table of one catalogue";
@@ -177,6 +180,22 @@ pub(super) fn check(spec: &Spec) -> Checked {
         }
         _ => Ok(()),
     }
+}
+
+/// Names are exchanged by one transaction of one database.
+fn exchange(spec: &Spec) -> Checked {
+    let what = match (&spec.source.catalog, &spec.target.catalog) {
+        (Some(one), Some(other)) if one.kind != CatalogKind::Sql || other.kind != CatalogKind::Sql => {
+            "cutover.exchange_entries is for catalogues of type sql: no other has a request that moves two names at once"
+        }
+        (Some(one), Some(other)) if (&one.uri, &one.name) != (&other.uri, &other.name) => {
+            "cutover.exchange_entries wants both tables in one catalogue, of the same `uri` and `name`"
+        }
+        (Some(_), Some(_)) => return Ok(()),
+        _ => "cutover.exchange_entries wants a `catalog` of both tables",
+    };
+    let hint = "remove it, and move readers by the alias or by `cutover.command`";
+    Err(contradiction("cutover.exchange_entries", what, hint))
 }
 
 fn same_table(one: &Catalog, other: &Catalog) -> bool {

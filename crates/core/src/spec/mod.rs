@@ -28,8 +28,8 @@ pub use hooks::HookTransitions;
 pub use locations::{Location, LocationError};
 pub use model::{
     ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, Hook, Int96, LAST_GROUP, OnFailure,
-    RuleUnit, Scope, SnapshotRule, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition, Target,
-    Validation,
+    RuleUnit, SchemaChanges, Scope, SnapshotRule, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition,
+    Target, Validation,
 };
 pub use parquet::{Compression, ParquetOptions};
 pub use read::SPEC_BYTES_MAX;

@@ -212,11 +212,28 @@ pub struct DualWrite {
     pub max_lag_files: u64,
     /// Age of the oldest change not yet mirrored up to which dual write counts as in step.
     pub max_lag: Span,
+    /// What becomes of new columns of the source.
+    pub schema_changes: SchemaChanges,
+}
+
+/// What the mirror does when the source gets new columns that may be null. Any other change of its columns stops it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaChanges {
+    /// It stops and names them, before anything is carried over.
+    Stop,
+    /// The new table gets them too, by a commit of their own.
+    Follow,
 }
 
 impl Default for DualWrite {
     fn default() -> Self {
-        Self { interval: Span::seconds(30), max_lag_files: 0, max_lag: Span::seconds(15 * 60) }
+        Self {
+            interval: Span::seconds(30),
+            max_lag_files: 0,
+            max_lag: Span::seconds(15 * 60),
+            schema_changes: SchemaChanges::Stop,
+        }
     }
 }
 
@@ -406,6 +423,10 @@ pub struct Cutover {
     /// (docs/playbook.md). It is run before each alias moves; its failure leaves readers and alias where they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// Whether source and target, both Iceberg tables of one SQL catalogue, exchange their names in it when the readers of
+    /// `alias` move: who asks the catalogue for the source's name gets the new table from then on, writers too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exchange_entries: bool,
     /// A program with its arguments that holds writers off, and lets them write again (docs/playbook.md). Where there is one,
     /// the cutover holds writers off before each group moves, carries over and validates what came until then, and lets them
     /// go on when readers have moved; its failure leaves readers where they are.
@@ -424,6 +445,9 @@ pub struct Cutover {
     /// A program with its arguments that says by exit code 0 that the readers of `alias` are well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health: Vec<String>,
+    /// A SQL query over the new table, named as `alias`, that says so by at least one row and nothing but true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_query: Option<String>,
 }
 
 /// A group of readers that moves before the others.
@@ -443,6 +467,10 @@ pub struct Stage {
     /// 0 takes every group back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health: Vec<String>,
+    /// A SQL query over the new table, named as `alias`, run at the same times: one column of booleans. No row, or one that is
+    /// not true, takes every group back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_query: Option<String>,
 }
 
 fn yes() -> bool {
@@ -464,7 +492,7 @@ fn is_no_time(span: &Span) -> bool {
 impl Stage {
     /// Whether there is anything to wait for or to ask after the group has moved.
     pub fn is_watched(&self) -> bool {
-        self.bake.as_seconds() > 0 || !self.health.is_empty()
+        self.bake.as_seconds() > 0 || !self.health.is_empty() || self.health_query.is_some()
     }
 }
 
@@ -474,8 +502,13 @@ pub const LAST_GROUP: &str = "all";
 impl Cutover {
     /// Every group of readers in the order in which they move; the last one reads `alias`.
     pub fn groups(&self) -> Vec<Stage> {
-        let last =
-            Stage { name: LAST_GROUP.to_owned(), alias: self.alias.clone(), bake: self.bake, health: self.health.clone() };
+        let last = Stage {
+            name: LAST_GROUP.to_owned(),
+            alias: self.alias.clone(),
+            bake: self.bake,
+            health: self.health.clone(),
+            health_query: self.health_query.clone(),
+        };
         self.stages.iter().cloned().chain([last]).collect()
     }
 }

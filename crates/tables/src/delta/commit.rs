@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
+use lakeshift_core::evolution;
 use lakeshift_core::partition::{PartitionField, Transform};
-use lakeshift_core::schema::TableSchema;
+use lakeshift_core::schema::{Field, TableSchema};
 use lakeshift_core::table::{
     CommitNumber, CommitOutcome, CommitRequest, CreateOutcome, CreateRequest, Marks, MigrationId, NewFile, TableError,
 };
 use lakeshift_journal::Epoch;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::actions::{self, Origin};
 use super::live::{self, LiveFile};
@@ -95,6 +96,10 @@ pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Resul
         }
         let location = table.storage().location();
         schema::check_writable(location, &loaded.rules(), !request.remove.is_empty())?;
+        let evolved = match evolved(location, &loaded, &request.evolve)? {
+            Ok(evolved) => evolved,
+            Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
+        };
         let live = live::files(&table.log, &loaded).await?;
         let removed = match check_files(request, &live) {
             Ok(removed) => removed,
@@ -109,7 +114,7 @@ pub(super) async fn commit(table: &DeltaTable, request: &CommitRequest) -> Resul
             return Ok(CommitOutcome::Conflict { reason: reason.clone() });
         }
         let version = loaded.version + 1;
-        match table.log.write(version, text(table, request, &loaded, &removed, described)).await? {
+        match table.log.write(version, text(table, request, &loaded, (evolved, &removed, described))).await? {
             Written::Ours => {
                 table.log.checkpoint_if_due(version, request.add.len() + request.remove.len()).await;
                 return Ok(CommitOutcome::Committed(version_text(version)));
@@ -240,8 +245,26 @@ impl InFiles {
     }
 }
 
-/// The commit's text; `added` are the lines of the files to add.
-fn text(table: &DeltaTable, request: &CommitRequest, loaded: &Loaded, removed: &[&LiveFile], added: &[Described]) -> Bytes {
+/// The table's `metaData` with new columns; `None` where it has them. The inner error is the conflict's reason.
+fn evolved(location: &str, loaded: &Loaded, columns: &[Field]) -> Result<Result<Option<Json>, String>, TableError> {
+    let columns = match evolution::missing(&loaded.schema, columns) {
+        Ok(columns) if columns.is_empty() => return Ok(Ok(None)),
+        Ok(columns) => columns,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let schema_string = schema::evolved(location, &loaded.rules(), &columns)?;
+    let mut metadata = loaded.metadata.clone();
+    metadata["schemaString"] = schema_string.into();
+    Ok(Ok(Some(json!({ "metaData": metadata }))))
+}
+
+/// The commit's text: `evolved` is the table's new `metaData`, `added` are the lines of the files to add.
+fn text(
+    table: &DeltaTable,
+    request: &CommitRequest,
+    loaded: &Loaded,
+    (evolved, removed, added): (Option<Json>, &[&LiveFile], &[Described]),
+) -> Bytes {
     let now_ms = table.clock.now().timestamp_millis();
     let origin = Origin {
         migration: &request.migration,
@@ -250,7 +273,10 @@ fn text(table: &DeltaTable, request: &CommitRequest, loaded: &Loaded, removed: &
         now_ms,
         read_version: Some(loaded.version),
     };
-    let mut lines = vec![actions::commit_info(&origin, "WRITE", request.remove.is_empty())];
+    let operation = if evolved.is_some() { "ADD COLUMNS" } else { "WRITE" };
+    let is_append = request.remove.is_empty() && evolved.is_none();
+    let mut lines = vec![actions::commit_info(&origin, operation, is_append)];
+    lines.extend(evolved);
     lines.extend(actions::transactions(&origin));
     // The protocol forbids removing and adding one path in a commit; the later add takes the earlier one's place.
     let replaced: HashSet<&str> = request.add.iter().map(|file| file.path.as_str()).collect();

@@ -14,6 +14,7 @@ use lakeshift_core::table::{Format, TableError};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde_json::Value as Json;
 
 use super::schema::{self, Protocol, Rules};
 use super::version_text;
@@ -42,6 +43,8 @@ pub(super) struct Loaded {
     pub(super) protocol: Protocol,
     /// The schema as the log has it, with every column's metadata.
     pub(super) schema_string: String,
+    /// The whole `metaData` action.
+    pub(super) metadata: Json,
     pub(super) snapshot: DeltaSnapshot,
 }
 
@@ -101,6 +104,7 @@ impl Log {
             properties,
             protocol,
             schema_string: text.to_owned(),
+            metadata: metadata.clone(),
             snapshot,
         })
     }

@@ -123,6 +123,10 @@ impl TableFormat for DeltaTable {
         Ok(self.snapshot_of(&loaded))
     }
 
+    async fn parent(&self, version: &TableVersion) -> Result<Option<TableVersion>, TableError> {
+        Ok(self.load(version).await?.version.checked_sub(1).map(version_text))
+    }
+
     async fn pin(&self, _snapshot: &Snapshot) -> Result<(), TableError> {
         Ok(())
     }
@@ -133,8 +137,10 @@ impl TableFormat for DeltaTable {
     }
 
     async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes, TableError> {
+        let number = |snapshot: &Snapshot| snapshot.version.0.parse::<u64>().ok();
+        let commits = number(to).zip(number(from)).and_then(|(to, from)| to.checked_sub(from));
         let (from, to) = (self.entries(from).await?, self.entries(to).await?);
-        Ok(crate::changes::difference(from, to))
+        Ok(Changes { commits, ..crate::changes::difference(from, to) })
     }
 
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {

@@ -198,6 +198,31 @@ pub(super) fn check_writable(table: &str, rules: &Rules<'_>, removes: bool) -> R
     }
 }
 
+/// The schema of a table with new columns after its own.
+///
+/// # Errors
+/// [`TableError::Unsupported`] for columns that the table's protocol does not allow, and for a table whose columns are mapped.
+pub(super) fn evolved(table: &str, rules: &Rules<'_>, columns: &[Field]) -> Result<String, TableError> {
+    let new = NewTable::new(table, &TableSchema { fields: columns.to_vec() }, &BTreeMap::new())?;
+    let is_mapped = rules.properties.get(MAPPING_MODE).is_some_and(|mode| mode != "none") || !new.properties.is_empty();
+    if is_mapped {
+        let advice = "add the column by the table's own engine, then go on: what is there already is not added again";
+        return Err(unsupported(table, "a new column where columns are mapped", advice));
+    }
+    let has = |feature: &String| rules.protocol.writer_features.iter().flatten().any(|known| known == feature);
+    if let Some(feature) = new.protocol.writer_features.iter().flatten().find(|feature| !has(feature)) {
+        let advice = "turn the feature on by the table's own engine, or keep the column's times in UTC";
+        return Err(unsupported(table, format!("a new column that needs the Delta feature {feature}"), advice));
+    }
+    let parse =
+        |text: &str| serde_json::from_str::<Json>(text).map_err(|_| corrupt(table, "its schema is no JSON".to_owned()));
+    let (mut schema, mut added) = (parse(rules.schema_string)?, parse(&new.schema_string)?);
+    if let (Some(fields), Some(added)) = (schema["fields"].as_array_mut(), added["fields"].as_array_mut()) {
+        fields.append(added);
+    }
+    Ok(schema.to_string())
+}
+
 /// What a table asks of its writers.
 pub(super) struct Rules<'a> {
     pub(super) protocol: &'a Protocol,

@@ -217,8 +217,8 @@ pub(super) async fn commit(
     writing: &Writing,
     request: &CommitRequest,
 ) -> Result<CommitOutcome, TableError> {
-    if request.repartition.is_some() || !request.deletes.is_empty() {
-        let feature = "deletes of single rows or another partitioning in a Hive-style folder";
+    if request.repartition.is_some() || !request.deletes.is_empty() || !request.evolve.is_empty() {
+        let feature = "deletes of single rows, another partitioning or new columns in a Hive-style folder";
         return Err(unsupported(table.storage.location(), feature, "rewrite the files; nothing was committed"));
     }
     let log = CommitLog::new(table, writing, &request.migration)?;

@@ -4,9 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, PartitionSpecRef, Snapshot,
-    Summary, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
+    DEFAULT_SCHEMA_NAME_MAPPING, DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile,
+    PartitionSpecRef, Snapshot, Summary, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
 };
+use lakeshift_core::evolution;
+use lakeshift_core::schema::Field;
 use lakeshift_core::table::{CommitOutcome, CommitRequest, MigrationId, TableError, TableVersion};
 use lakeshift_journal::RngExt;
 use uuid::Uuid;
@@ -17,6 +19,7 @@ use super::create;
 use super::fault::{bad_json, damaged, unsupported};
 use super::manifests::{self, List, Loaded, Writer};
 use super::metrics::Target;
+use super::schema::Evolved;
 use super::summary::Changes;
 use super::{IcebergTable, delete_files, expire, marks, partition, schema, sizing, summary};
 
@@ -49,13 +52,17 @@ impl IcebergTable {
                 Ok(spec) => spec,
                 Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
             };
+            let columns = match self.evolved(&base.metadata, &request.evolve)? {
+                Ok(columns) => columns,
+                Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
+            };
             let live = self.manifests_of(&base.metadata, request).await?;
             let change = match Change::new(self, request, &base.metadata, &live)? {
                 Ok(change) => change,
                 Err(reason) => return Ok(CommitOutcome::Conflict { reason }),
             };
             let described = self.described(&mut described, &base.metadata, spec, request).await?;
-            if let Some(version) = self.attempt(request, &base, &live, &change, described).await? {
+            if let Some(version) = self.attempt(request, &base, &live, (&change, columns), described).await? {
                 return Ok(CommitOutcome::Committed(version));
             }
         }
@@ -99,7 +106,7 @@ impl IcebergTable {
         request: &CommitRequest,
         base: &Base,
         live: &[Loaded],
-        change: &Change<'_>,
+        (change, columns): (&Change<'_>, Option<Evolved>),
         new: &Described,
     ) -> Result<Option<TableVersion>, TableError> {
         let metadata = &base.metadata;
@@ -108,6 +115,13 @@ impl IcebergTable {
         let now_ms = self.clock.now().timestamp_millis().max(metadata.last_updated_ms() + 1);
         let mut builder = TableMetadataBuilder::new_from_metadata(metadata.clone(), Some(base.location.clone()));
         let mut writer = Writer::new(&self.places, metadata, snapshot_id, nonce);
+        let mut properties = HashMap::new();
+        let mut schema_id = metadata.current_schema_id();
+        if let Some(Evolved { schema, name_mapping }) = columns {
+            schema_id = schema.schema_id();
+            builder = builder.add_current_schema(schema).map_err(|source| self.refused(source))?;
+            properties.extend(name_mapping.map(|mapping| (DEFAULT_SCHEMA_NAME_MAPPING.to_owned(), mapping)));
+        }
         if self.makes_snapshot(request) {
             let written = self.write_files(&mut writer, request, metadata, live, change, new).await?;
             let snapshot = Snapshot::builder()
@@ -117,7 +131,7 @@ impl IcebergTable {
                 .with_timestamp_ms(now_ms)
                 .with_manifest_list(written.list.path)
                 .with_summary(written.summary)
-                .with_schema_id(metadata.current_schema_id());
+                .with_schema_id(schema_id);
             let snapshot = match written.list.row_range {
                 Some((first_row_id, added_rows)) => snapshot.with_row_range(first_row_id, added_rows).build(),
                 None => snapshot.build(),
@@ -131,10 +145,8 @@ impl IcebergTable {
             let spec = partition::unbound(self.name(), partition, metadata.current_schema())?;
             builder = builder.add_default_partition_spec(spec).map_err(|source| self.refused(source))?;
         }
-        let mut properties = HashMap::from([
-            (marks::epoch_key(&request.migration), request.epoch.to_string()),
-            (marks::nonce_key(&request.migration), nonce.to_string()),
-        ]);
+        properties.insert(marks::epoch_key(&request.migration), request.epoch.to_string());
+        properties.insert(marks::nonce_key(&request.migration), nonce.to_string());
         if !request.is_fence() {
             properties.insert(marks::commit_key(&request.migration), request.number.to_string());
         }
@@ -220,9 +232,20 @@ impl IcebergTable {
         Ok(())
     }
 
-    /// A commit that changes no row makes a snapshot where the catalogue could not see it otherwise.
+    /// A commit that changes no row makes a snapshot where the catalogue could not see it otherwise, and where columns change:
+    /// a version has those of its snapshot.
     fn makes_snapshot(&self, request: &CommitRequest) -> bool {
-        !request.keeps_rows() || self.catalog.server_writes_metadata()
+        !request.keeps_rows() || !request.evolve.is_empty() || self.catalog.server_writes_metadata()
+    }
+
+    /// The table's columns with new ones; `None` where it has them. The inner error is the conflict's reason.
+    fn evolved(&self, metadata: &TableMetadata, columns: &[Field]) -> Result<Result<Option<Evolved>, String>, TableError> {
+        let current = schema::from_iceberg(metadata.current_schema());
+        match evolution::missing(&current, columns) {
+            Ok(missing) if missing.is_empty() => Ok(Ok(None)),
+            Ok(missing) => Evolved::new(self.name(), metadata, missing).map(|evolved| Ok(Some(evolved))),
+            Err(reason) => Ok(Err(reason)),
+        }
     }
 
     pub(super) fn refused(&self, source: iceberg::Error) -> TableError {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use iceberg::spec::{DataFileFormat, ManifestEntry, TableMetadata};
+use iceberg::spec::{DataFileFormat, ManifestEntry, SnapshotRef, TableMetadata};
 use lakeshift_core::table::{Changes, FileEntry, TableError, with_deletes};
 
 use super::deletes::{Index, Scopes};
@@ -86,5 +86,25 @@ pub(super) fn difference(earlier: Vec<FileEntry>, later: Vec<FileEntry>) -> Chan
     let after: BTreeMap<_, _> = later.iter().map(|entry| (key(entry), ())).collect();
     let removed = earlier.into_iter().filter(|entry| !after.contains_key(&key(entry))).collect();
     let added = later.into_iter().filter(|entry| !before.contains(&key(entry))).collect();
-    Changes { added, removed }
+    Changes { added, removed, ..Changes::default() }
+}
+
+/// How many snapshots lead from one to another, and when the first was made, in milliseconds since 1970; `None` where the
+/// later does not come from the earlier, or snapshots between them are gone.
+pub(super) fn commits_between(
+    metadata: &TableMetadata,
+    from: Option<&SnapshotRef>,
+    to: Option<&SnapshotRef>,
+) -> Option<(u64, Option<i64>)> {
+    let from = from.map(|snapshot| snapshot.snapshot_id());
+    let (mut commits, mut began_ms, mut at) = (0, None, to);
+    while at.map(|snapshot| snapshot.snapshot_id()) != from {
+        let snapshot = at?;
+        (commits, began_ms) = (commits + 1, Some(snapshot.timestamp_ms()));
+        at = match snapshot.parent_snapshot_id() {
+            Some(parent) => Some(metadata.snapshot_by_id(parent)?),
+            None => None,
+        };
+    }
+    Some((commits, began_ms))
 }

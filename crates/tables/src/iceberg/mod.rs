@@ -15,6 +15,7 @@ mod defaults;
 mod delete_files;
 mod deleted;
 mod deletes;
+mod entries;
 mod equality;
 mod expire;
 mod fault;
@@ -48,6 +49,7 @@ use lakeshift_journal::{Clock, Rng, SystemClock, SystemRng};
 
 use self::applied::Applied;
 use self::catalog::{Base, Catalog, Filesystem, Fixed, RestCatalog, SqlCatalog};
+pub use self::entries::EntrySwap;
 use self::fault::{corrupt, damaged, unsupported};
 use self::location::Places;
 use crate::footer::read_footer;
@@ -102,6 +104,15 @@ impl IcebergTable {
             CatalogKind::Sql => Arc::new(SqlCatalog::new(root, catalog, credentials)),
             CatalogKind::Rest => Arc::new(RestCatalog::new(root, catalog, credentials, self.clock.clone())),
         };
+        self
+    }
+
+    /// As [`Self::with_catalog`] of a SQL catalogue, in which a cutover may have exchanged the table's entry with that of
+    /// `other`: it is at one of the two.
+    #[must_use]
+    pub fn with_exchanged_catalog(mut self, catalog: &CatalogSpec, other: &str, credentials: &CatalogCredentials) -> Self {
+        let root = self.places.root().clone();
+        self.catalog = Arc::new(SqlCatalog::new(root, catalog, credentials).or_at(catalog, other, credentials));
         self
     }
 
@@ -251,6 +262,11 @@ impl TableFormat for IcebergTable {
         })
     }
 
+    async fn parent(&self, version: &TableVersion) -> Result<Option<TableVersion>, TableError> {
+        let base = self.base().await?;
+        Ok(self.find(&base, version)?.map(|snapshot| marks::version(snapshot.parent_snapshot_id())))
+    }
+
     async fn pin(&self, _snapshot: &Snapshot) -> Result<(), TableError> {
         // Snapshots stay readable until somebody expires them, which `gc.enabled=false` forbids.
         Ok(())
@@ -265,7 +281,13 @@ impl TableFormat for IcebergTable {
     }
 
     async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes, TableError> {
-        Ok(live::difference(self.live(&from.version).await?, self.live(&to.version).await?))
+        let mut changes = live::difference(self.live(&from.version).await?, self.live(&to.version).await?);
+        let base = self.base().await?;
+        let (from, to) = (self.find(&base, &from.version)?, self.find(&base, &to.version)?);
+        if let Some((commits, began_ms)) = live::commits_between(&base.metadata, from, to) {
+            (changes.commits, changes.began_ms) = (Some(commits), began_ms);
+        }
+        Ok(changes)
     }
 
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {

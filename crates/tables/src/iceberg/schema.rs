@@ -77,6 +77,56 @@ pub(super) fn name_mapping(schema: &Schema) -> NameMapping {
     NameMapping::new(schema.as_struct().fields().iter().map(|field| mapped(field)).collect())
 }
 
+/// A table's columns with new ones after them.
+pub(super) struct Evolved {
+    pub(super) schema: Schema,
+    /// The table's name mapping with them, where it has one.
+    pub(super) name_mapping: Option<String>,
+}
+
+impl Evolved {
+    /// `columns` keep their ids where the table has never given any of them; otherwise they get its next ones.
+    pub(super) fn new(table: &str, metadata: &TableMetadata, mut columns: Vec<Field>) -> Result<Self, TableError> {
+        let last = metadata.last_column_id();
+        let mut used = BTreeSet::new();
+        let known = collect_ids(table, &columns.iter().collect::<Vec<_>>(), &mut used);
+        if known.is_err() || used.first().is_some_and(|first| *first <= last) {
+            columns.iter_mut().for_each(strip_ids);
+            used.clear();
+        }
+        let mut next = used.last().copied().unwrap_or(last);
+        assign(&mut columns.iter_mut().collect::<Vec<_>>(), &mut next);
+        let new = columns.iter().map(|field| to_field(table, &field.name, field)).collect::<Result<Vec<_>, _>>()?;
+        let current = metadata.current_schema();
+        let schema = Schema::builder()
+            .with_schema_id(metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or_default() + 1)
+            .with_fields(current.as_struct().fields().iter().chain(&new).cloned())
+            .with_identifier_field_ids(current.identifier_field_ids())
+            .build()
+            .map_err(|source| damaged(table, "its columns with the new ones are no Iceberg schema", source))?;
+        let name_mapping = match metadata.properties().get(DEFAULT_SCHEMA_NAME_MAPPING) {
+            Some(text) => {
+                let bad = |error| super::fault::bad_json(table, error);
+                let known: NameMapping = serde_json::from_str(text).map_err(bad)?;
+                let fields = known.fields().iter().cloned().chain(new.iter().map(|field| mapped(field)));
+                Some(serde_json::to_string(&NameMapping::new(fields.collect())).map_err(bad)?)
+            }
+            None => None,
+        };
+        Ok(Self { schema, name_mapping })
+    }
+}
+
+fn strip_ids(field: &mut Field) {
+    field.id = None;
+    match &mut field.data_type {
+        DataType::Struct { fields } => fields.iter_mut().for_each(strip_ids),
+        DataType::List { element } => strip_ids(element),
+        DataType::Map { key, value } => [key, value].into_iter().for_each(|part| strip_ids(part)),
+        _ => {}
+    }
+}
+
 fn nested(field: &NestedField) -> Vec<&NestedFieldRef> {
     match field.field_type.as_ref() {
         Type::Primitive(_) => vec![],

@@ -48,6 +48,7 @@ pub async fn table_contract<W: TableWorld + 'static>(fresh: impl AsyncFn(&str) -
     has_a_commit_or_shuts_it_out_after_a_fence(&created(fresh("race-for-a-number").await).await).await;
     keeps_the_files_of_both_racers(&created(fresh("race").await).await).await;
     replaces_files_and_finds_that_one_is_gone(&created(fresh("replace").await).await).await;
+    gets_new_columns_once(&created(fresh("columns").await).await).await;
     tells_whose_commits_came_after(&created(fresh("foreign").await).await).await;
     knows_its_own_commit_after_a_lost_answer(&created(fresh("lost").await).await).await;
 }
@@ -172,6 +173,38 @@ async fn replaces_files_and_finds_that_one_is_gone(world: &dyn TableWorld) {
     );
 }
 
+async fn gets_new_columns_once(world: &dyn TableWorld) {
+    let first = world.file("data/a.parquet", 1).await;
+    let before = committed(world.open().commit(&request("a", 1, 1, vec![first], &[])).await);
+    let inner = DataType::Struct { fields: vec![Field::new("row", DataType::Int32, true)] };
+    let columns = [Field::new("gate", DataType::String, true), Field::new("seat", inner, true)];
+    let evolve =
+        |number, columns: &[Field]| CommitRequest { evolve: columns.to_vec(), ..request("a", number, 1, vec![], &[]) };
+    let after = committed(world.open().commit(&evolve(2, &columns)).await);
+    assert_ne!(before, after, "a version has one set of columns");
+    // A runner that has not heard of it asks for what is there, and for one more.
+    let again = [columns[0].clone(), Field::new("row", DataType::Int64, true)];
+    committed(world.open().commit(&evolve(3, &again)).await);
+    let snapshot = world.open().snapshot(None).await.expect("snapshot");
+    let names: Vec<&str> = snapshot.schema.fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["id", "list", "day", "name", "gate", "seat", "row"]);
+    let misnamed = snapshot.schema.fields.iter().find(|field| field.aliases.iter().any(|alias| *alias != field.name));
+    assert_eq!(misnamed, None, "files without field ids are read by the table's own names");
+    let old = world.open().snapshot(Some(&before)).await.expect("the version before");
+    assert_eq!(old.schema.fields.len(), 4, "an older version keeps its columns");
+    for (number, field) in [(4, Field::new("gate", DataType::Date, true)), (4, Field::new("must", DataType::Date, false))] {
+        let refused = world.open().commit(&evolve(number, std::slice::from_ref(&field))).await.expect("commit");
+        assert!(matches!(&refused, CommitOutcome::Conflict { reason } if reason.contains(&field.name)), "{refused:?}");
+    }
+    // Files of the time before stay, and more without the columns may come.
+    let second = world.file("data/b.parquet", 2).await;
+    committed(world.open().commit(&request("a", 4, 1, vec![second], &[])).await);
+    assert_eq!(paths(world).await, ["data/a.parquet", "data/b.parquet"]);
+    let now = world.open().snapshot(None).await.expect("snapshot");
+    let changes = world.open().changes(&old, &now).await.expect("changes");
+    assert_eq!((changes.added.len(), changes.removed.len(), changes.commits), (1, 0, Some(3)));
+}
+
 async fn tells_whose_commits_came_after(world: &dyn TableWorld) {
     committed(world.open().commit(&request("a", 1, 1, vec![world.file("data/a.parquet", 1).await], &[])).await);
     let foreign =
@@ -245,5 +278,6 @@ fn request(migration: &str, number: u64, epoch: u64, add: Vec<NewFile>, remove: 
         remove: remove.iter().map(|path| (*path).to_owned()).collect(),
         deletes: BTreeMap::new(),
         repartition: None,
+        evolve: Vec::new(),
     }
 }

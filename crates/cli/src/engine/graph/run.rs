@@ -242,6 +242,7 @@ impl Runner<'_> {
             remove,
             deletes: std::collections::BTreeMap::new(),
             repartition: None,
+            evolve: Vec::new(),
         }
     }
 }

@@ -19,7 +19,7 @@ const METADATA: &str = "metadata";
 
 /// A table's folder. Files are named relative to it.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(in super::super) struct Folder {
     places: Places,
 }
 

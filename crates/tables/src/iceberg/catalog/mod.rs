@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 pub(super) use self::filesystem::Filesystem;
 pub(super) use self::fixed::Fixed;
+pub(super) use self::folder::Folder;
 pub(super) use self::rest::RestCatalog;
 pub(super) use self::sql::SqlCatalog;
 

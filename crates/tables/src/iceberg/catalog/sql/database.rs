@@ -112,6 +112,28 @@ impl Database {
         Ok(done.await?.rows_affected() == 1)
     }
 
+    /// Exchanges what this row and `other`'s name in one transaction, if they name `mine` and `its`; whether they did. A rehearsal
+    /// is taken back before it ends.
+    pub async fn exchange(&self, other: &Self, [mine, its]: [&str; 2], rehearsal: bool) -> Result<bool, sqlx::Error> {
+        let swap = |row: &Self, from: &str, to: &str| {
+            let swap = sqlx::query(SWAP).bind(to.to_owned()).bind(from.to_owned());
+            swap.bind(row.owner()).bind(row.namespace.clone()).bind(row.table.clone())
+        };
+        bounded(async {
+            let mut connection = self.connect(Missing::Refuse).await?;
+            let mut transaction = connection.begin().await?;
+            let first = swap(self, mine, its).execute(&mut *transaction).await?.rows_affected() == 1;
+            let both = first && swap(other, its, mine).execute(&mut *transaction).await?.rows_affected() == 1;
+            match both && !rehearsal {
+                true => transaction.commit().await?,
+                false => transaction.rollback().await?,
+            }
+            close(connection).await;
+            Ok(both)
+        })
+        .await
+    }
+
     /// Adds the row, and what the database lacks for it; whether there was none.
     pub async fn insert(&self, location: &str) -> Result<bool, sqlx::Error> {
         let inserted = bounded(async {

@@ -24,6 +24,8 @@ pub(in super::super) struct SqlCatalog {
     name: String,
     folder: Folder,
     database: Database,
+    /// The row that a cutover exchanges with this one: the table is at one of the two.
+    other: Option<Database>,
 }
 
 impl SqlCatalog {
@@ -31,12 +33,35 @@ impl SqlCatalog {
         let database = Database::new(catalog, credentials);
         let owner = catalog.name.as_deref().unwrap_or_default();
         let name = format!("{} of the catalogue {owner} at {}", catalog.table, catalog.uri);
-        Self { name, folder: Folder::new(root), database }
+        Self { name, folder: Folder::new(root), database, other: None }
+    }
+
+    /// The same table, which may be at the entry `table` of the catalogue instead.
+    #[must_use]
+    pub fn or_at(mut self, catalog: &CatalogSpec, table: &str, credentials: &CatalogCredentials) -> Self {
+        let catalog = CatalogSpec { table: table.to_owned(), ..catalog.clone() };
+        self.other = Some(Database::new(&catalog, credentials));
+        self
+    }
+
+    /// The entry as people know it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The metadata file that the row names.
-    async fn pointer(&self) -> Result<Option<String>, TableError> {
-        match self.database.row().await.map_err(|source| self.failed("look up", source))? {
+    pub async fn pointer(&self) -> Result<Option<String>, TableError> {
+        self.pointer_of(&self.database).await
+    }
+
+    /// Exchanges what this row and `other`'s name, if they name `expected`; whether they did.
+    pub async fn exchange(&self, other: &Self, expected: [&str; 2], rehearsal: bool) -> Result<bool, TableError> {
+        let exchanged = self.database.exchange(&other.database, expected, rehearsal).await;
+        exchanged.map_err(|source| self.failed("exchange the entries of", source))
+    }
+
+    async fn pointer_of(&self, database: &Database) -> Result<Option<String>, TableError> {
+        match database.row().await.map_err(|source| self.failed("look up", source))? {
             Some(Row { is_view: true, .. }) => {
                 Err(unsupported(&self.name, "a view of that name", "name a table in the spec's `catalog.table`"))
             }
@@ -45,18 +70,47 @@ impl SqlCatalog {
         }
     }
 
+    /// The table, at whichever row names it.
+    async fn find(&self) -> Result<Option<Base>, TableError> {
+        let own = self.at(&self.database).await;
+        let (Some(other), Ok(None) | Err(TableError::Elsewhere { .. })) = (&self.other, &own) else { return own };
+        match self.at(other).await {
+            // Rows that are exchanged between two looks show each the other table.
+            Ok(None) | Err(TableError::Elsewhere { .. }) => self.at(&self.database).await,
+            found => found,
+        }
+    }
+
+    /// The table at one row; an error where the row names another.
+    async fn at(&self, database: &Database) -> Result<Option<Base>, TableError> {
+        match self.pointer_of(database).await? {
+            Some(location) => self.folder.base_at(&self.name, &location).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Moves the row that names the base.
+    async fn swap(&self, from: &str, to: &str) -> Result<bool, sqlx::Error> {
+        for database in [Some(&self.database), self.other.as_ref()].into_iter().flatten() {
+            if database.swap(from, to).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What came of a swap whose response was lost or an error.
     async fn settled(&self, base: Option<&Base>, ours: &str, error: sqlx::Error) -> Result<Published, TableError> {
-        let found = self.pointer().await?;
-        if found.as_deref() == Some(ours) {
+        let found = self.find().await?;
+        let location = found.as_ref().map(|found| found.location.as_str());
+        if location == Some(ours) {
             return Ok(Published::Ours);
         }
-        if found.as_deref() == base.map(|base| base.location.as_str()) {
+        if location == base.map(|base| base.location.as_str()) {
             // It may still come. The metadata file stays: the row may name it yet.
             return Err(self.failed("commit to", error));
         }
-        let Some(found) = found else { return Ok(Published::Taken) };
-        let after = self.folder.base_at(&self.name, &found).await?;
+        let Some(after) = found else { return Ok(Published::Taken) };
         let known = after.metadata.metadata_log().iter().any(|entry| entry.metadata_file == ours);
         Ok(if known { Published::Ours } else { Published::Taken })
     }
@@ -69,10 +123,7 @@ impl SqlCatalog {
 #[async_trait]
 impl Catalog for SqlCatalog {
     async fn current(&self) -> Result<Option<Base>, TableError> {
-        match self.pointer().await? {
-            Some(location) => self.folder.base_at(&self.name, &location).await.map(Some),
-            None => Ok(None),
-        }
+        self.find().await
     }
 
     async fn publish(&self, base: Option<&Base>, next: &Next) -> Result<Published, TableError> {
@@ -83,7 +134,7 @@ impl Catalog for SqlCatalog {
         }
         let location = self.folder.location(&file);
         let swapped = match base {
-            Some(base) => self.database.swap(&base.location, &location).await,
+            Some(base) => self.swap(&base.location, &location).await,
             None => self.database.insert(&location).await,
         };
         let published = match swapped {

@@ -1,0 +1,140 @@
+//! The old table gets a column while both are written.
+
+use std::sync::Arc;
+
+use lakeshift::error::with_causes;
+use lakeshift_testkit::{Counted, FaultPlan, FaultStore};
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::life::before;
+use crate::support::{Flight, Target, World};
+
+const WIDE: &[Flight] = &[(61, "ORD", Some(13)), (62, "ATL", None)];
+const GATE: &str = "C7";
+
+fn world(target: Target, policy: &str) -> World {
+    let world = World::in_memory(target);
+    world.write_spec(target, &format!("dual_write: {{schema_changes: {policy}}}\n"));
+    world
+}
+
+async fn run(world: &World, words: &[&str]) {
+    let answer = world.run(words).await.unwrap_or_else(|error| panic!("{words:?}: {}", with_causes(&error)));
+    assert_eq!(answer.exit_code, 0, "{words:?}: {}", answer.text);
+}
+
+async fn validated(world: &World) {
+    run(world, &["validate", "SPEC"]).await;
+    let status = world.run(&["status", "SPEC"]).await.unwrap().json;
+    assert_eq!(status["validation"]["verdict"], "PASS", "{status}");
+}
+
+/// The names of the new table's columns.
+async fn columns(world: &World, target: Target) -> Vec<String> {
+    world.target_columns(target).await
+}
+
+/// Both tables hold the same rows by a comparison of its own, which knows nothing of the migration.
+async fn are_equal(world: &World, target: Target) {
+    let new = match target {
+        Target::Delta => "delta:ROOT/flights_delta",
+        Target::DeltaInPlace => "delta:ROOT/flights",
+        _ => "iceberg:ROOT/flights_iceberg",
+    };
+    let answer = world.run(&["diff", &format!("hive:{}/flights", world.root), &new.replace("ROOT", &world.root)]).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{}", with_causes(&error)));
+    assert_eq!(answer.exit_code, 0, "{}", answer.text);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_new_column_is_followed_before_and_after_the_backfill_and_back(
+    #[values(Target::Iceberg, Target::IcebergAdopted, Target::IcebergSpliced, Target::Delta, Target::DeltaInPlace)]
+    target: Target,
+) {
+    let world = world(target, "follow");
+    world.live(before("backfill")).await;
+    world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
+    run(&world, &["mirror", "SPEC"]).await;
+    assert!(columns(&world, target).await.contains(&"gate".to_owned()));
+    // Units of the time before the column come after it.
+    run(&world, &["backfill", "SPEC"]).await;
+    run(&world, &["mirror", "SPEC"]).await;
+    validated(&world).await;
+    are_equal(&world, target).await;
+    let with_gate = world.target_rows(target).await.iter().filter(|row| row.contains(GATE)).count();
+    assert_eq!(with_gate, WIDE.len());
+    run(&world, &["cutover", "SPEC"]).await;
+    if target != Target::DeltaInPlace {
+        run(&world, &["rollback", "SPEC"]).await;
+        world.put_wide_day(5, "a.parquet", WIDE, "D1").await;
+        run(&world, &["mirror", "SPEC"]).await;
+        validated(&world).await;
+        are_equal(&world, target).await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_new_column_stops_the_mirror_by_name_unless_the_spec_says_otherwise(
+    #[values(Target::Iceberg, Target::IcebergAdopted, Target::DeltaInPlace)] target: Target,
+) {
+    let world = world(target, "stop");
+    world.live(before("mirror")).await;
+    let rows = world.target_rows(target).await;
+    world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
+    let error = world.run(&["mirror", "SPEC"]).await.unwrap_err();
+    let text = with_causes(&error);
+    assert!(text.contains("column gate (string) is new") && text.contains("schema_changes: follow"), "{text}");
+    assert_eq!(error.exit_code(), 4);
+    assert_eq!(world.target_rows(target).await, rows, "nothing was carried over");
+    assert!(!columns(&world, target).await.contains(&"gate".to_owned()));
+    // The operator thinks better of it.
+    world.write_spec(target, "dual_write: {schema_changes: follow}\n");
+    run(&world, &["mirror", "SPEC"]).await;
+    validated(&world).await;
+    are_equal(&world, target).await;
+}
+
+/// Whatever fails while a column is followed, the table gets it once and the rows once.
+#[rstest]
+#[tokio::test]
+async fn a_column_is_followed_through_any_one_failed_operation(
+    #[values(Target::IcebergAdopted, Target::Delta)] target: Target,
+) {
+    let lived = async |plan: FaultPlan| {
+        let world = world(target, "follow");
+        world.live(before("mirror")).await;
+        world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
+        let faulty = Arc::new(FaultStore::new(world.store.clone(), plan).with_counted(Counted::Mutations));
+        if world.run_on(faulty.clone(), &["mirror", "SPEC"]).await.is_err() {
+            assert!(faulty.has_struck(), "{plan:?}");
+            world.wait(120);
+            run(&world, &["mirror", "SPEC"]).await;
+        }
+        validated(&world).await;
+        let names = columns(&world, target).await;
+        assert_eq!(names.iter().filter(|name| *name == "gate").count(), 1, "{plan:?}");
+        (world.target_rows(target).await, faulty.operations())
+    };
+    let (rows, operations) = lived(FaultPlan::None).await;
+    assert!(operations > 6, "{operations}");
+    for number in 1..=operations {
+        for plan in [FaultPlan::CrashBefore(number), FaultPlan::CrashAfter(number), FaultPlan::LostResponse(number)] {
+            assert_eq!(lived(plan).await.0, rows, "{plan:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_history_tells_the_column() {
+    let world = world(Target::Iceberg, "follow");
+    world.live(before("mirror")).await;
+    world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
+    run(&world, &["mirror", "SPEC"]).await;
+    let history = world.run(&["history", "SPEC"]).await.unwrap();
+    assert!(history.text.contains("gets the new columns gate"), "{}", history.text);
+    let works: Vec<&Value> = history.json["entries"].as_array().into_iter().flatten().collect();
+    assert!(!works.is_empty(), "{}", history.json);
+}
