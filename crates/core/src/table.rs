@@ -402,6 +402,9 @@ pub struct CommitRequest {
     /// the migration's own go on under the one that the table was created with. An adapter whose format cannot do that answers
     /// [`TableError::Unsupported`].
     pub repartition: Option<PartitionSpec>,
+    /// Where each source of a stream is read on from after this commit, by name: written into the same commit, for whoever looks
+    /// at the table alone (Delta's `txn`, Iceberg's properties). Empty where there is no stream.
+    pub positions: BTreeMap<String, u64>,
 }
 
 impl CommitRequest {

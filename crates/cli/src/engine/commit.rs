@@ -110,5 +110,6 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
 
 fn request(session: &Session, number: CommitNumber, delta: Delta) -> CommitRequest {
     let Delta { add, remove, deletes, repartition, bytes_written: _, begun: _ } = delta;
-    CommitRequest { migration: session.id().clone(), number, epoch: session.epoch(), add, remove, deletes, repartition }
+    let (migration, epoch, positions) = (session.id().clone(), session.epoch(), Default::default());
+    CommitRequest { migration, number, epoch, add, remove, deletes, repartition, positions }
 }

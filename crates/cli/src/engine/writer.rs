@@ -221,6 +221,7 @@ impl Producer {
             remove: Vec::new(),
             deletes: Default::default(),
             repartition: None,
+            positions: Default::default(),
         }
     }
 

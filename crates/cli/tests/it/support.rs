@@ -239,6 +239,7 @@ impl World {
             remove: remove.to_vec(),
             deletes: BTreeMap::new(),
             repartition: None,
+            positions: Default::default(),
         };
         let outcome = table.commit(&request).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");

@@ -252,6 +252,7 @@ fn text(table: &DeltaTable, request: &CommitRequest, loaded: &Loaded, removed: &
     };
     let mut lines = vec![actions::commit_info(&origin, "WRITE", request.remove.is_empty())];
     lines.extend(actions::transactions(&origin));
+    lines.extend(actions::positions(&request.migration, &request.positions));
     // The protocol forbids removing and adding one path in a commit; the later add takes the earlier one's place.
     let replaced: HashSet<&str> = request.add.iter().map(|file| file.path.as_str()).collect();
     let gone = removed.iter().filter(|file| !replaced.contains(file.path.as_str()));

@@ -81,6 +81,7 @@ pub fn request(number: u64, epoch: u64, add: Vec<NewFile>, remove: &[&str]) -> C
         remove,
         deletes: BTreeMap::new(),
         repartition: None,
+        positions: Default::default(),
     }
 }
 

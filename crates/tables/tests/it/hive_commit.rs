@@ -54,6 +54,7 @@ fn request(number: u64, epoch: u64, add: &[NewFile], remove: &[&str]) -> CommitR
         remove: remove.iter().map(|path| (*path).to_owned()).collect(),
         deletes: BTreeMap::new(),
         repartition: None,
+        positions: Default::default(),
     }
 }
 

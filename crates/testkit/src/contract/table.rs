@@ -245,5 +245,6 @@ fn request(migration: &str, number: u64, epoch: u64, add: Vec<NewFile>, remove: 
         remove: remove.iter().map(|path| (*path).to_owned()).collect(),
         deletes: BTreeMap::new(),
         repartition: None,
+        positions: Default::default(),
     }
 }

@@ -242,6 +242,7 @@ impl Runner<'_> {
             remove,
             deletes: std::collections::BTreeMap::new(),
             repartition: None,
+            positions: Default::default(),
         }
     }
 }

@@ -147,6 +147,7 @@ pub fn request(number: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest
         remove,
         deletes: BTreeMap::new(),
         repartition: None,
+        positions: Default::default(),
     }
 }
 
