@@ -108,11 +108,8 @@ struct Rule {
 impl EpochMap {
     /// The map of these locks, each with whether something is parked under it. `seen` is how many events of locks led to them.
     pub fn new<'a>(locks: impl Iterator<Item = (&'a Lock, bool)>, seen: u64) -> Self {
-        let rule = |(lock, has_backlog): (&Lock, bool)| Rule {
-            range: lock.taken.range.clone(),
-            lock: lock.clone(),
-            has_backlog,
-        };
+        let rule =
+            |(lock, has_backlog): (&Lock, bool)| Rule { range: lock.taken.range.clone(), lock: lock.clone(), has_backlog };
         let mut locks: Vec<Rule> = locks.map(rule).collect();
         // What a backfill has covered stays covered, whoever holds the range now.
         locks.sort_by_key(|rule| rule.lock.is_held());

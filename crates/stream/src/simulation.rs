@@ -43,7 +43,12 @@ fn no_schedule_loses_or_doubles_an_event_or_applies_one_out_of_order() {
             Err(find) => finds.push((seed, find)),
         }
     }
-    assert!(finds.is_empty(), "{} of {SCHEDULES}; LAKESHIFT_SEED lives one again: {:#?}", finds.len(), &finds[..finds.len().min(5)]);
+    assert!(
+        finds.is_empty(),
+        "{} of {SCHEDULES}; LAKESHIFT_SEED lives one again: {:#?}",
+        finds.len(),
+        &finds[..finds.len().min(5)]
+    );
     if seeds.len() > 1 {
         // What never happens proves nothing.
         assert!(seen.is_everything(), "{seen:?}");

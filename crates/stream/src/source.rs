@@ -78,10 +78,7 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// [`StreamError::Source`]; [`StreamError::ParkedGone`] where one of them is not there any more.
-    async fn reread(
-        &mut self,
-        offsets: &BTreeMap<SourcePartition, OffsetSet>,
-    ) -> Result<Polled<Self::Rows>, StreamError>;
+    async fn reread(&mut self, offsets: &BTreeMap<SourcePartition, OffsetSet>) -> Result<Polled<Self::Rows>, StreamError>;
 }
 
 /// Writes rows as data files of the table. Nothing refers to them until they are committed.
@@ -95,13 +92,8 @@ pub trait Sink: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StreamError::Sink`].
-    async fn write(
-        &self,
-        rows: &Self::Rows,
-        kept: &[u32],
-        unit: &UnitId,
-        epoch: Epoch,
-    ) -> Result<Vec<NewFile>, StreamError>;
+    async fn write(&self, rows: &Self::Rows, kept: &[u32], unit: &UnitId, epoch: Epoch)
+    -> Result<Vec<NewFile>, StreamError>;
 
     /// Drops files that will not be committed. Best effort: what is left is in no table.
     async fn discard(&self, files: &[NewFile]);

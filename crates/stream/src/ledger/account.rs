@@ -42,7 +42,10 @@ impl Account {
     /// Everything that is accounted for.
     pub fn all(&self) -> OffsetSet {
         let by_lock = self.skipped.values().chain(self.superseded.values()).chain(self.parked.values());
-        [&self.applied, &self.absent, &self.dead].into_iter().chain(by_lock).fold(OffsetSet::default(), |all, set| all.union(set))
+        [&self.applied, &self.absent, &self.dead]
+            .into_iter()
+            .chain(by_lock)
+            .fold(OffsetSet::default(), |all, set| all.union(set))
     }
 
     /// Everything that is parked.

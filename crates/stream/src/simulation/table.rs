@@ -201,13 +201,7 @@ pub(super) struct SimSink {
 impl Sink for SimSink {
     type Rows = Vec<Row>;
 
-    async fn write(
-        &self,
-        rows: &Vec<Row>,
-        kept: &[u32],
-        unit: &UnitId,
-        epoch: Epoch,
-    ) -> Result<Vec<NewFile>, StreamError> {
+    async fn write(&self, rows: &Vec<Row>, kept: &[u32], unit: &UnitId, epoch: Epoch) -> Result<Vec<NewFile>, StreamError> {
         let rows = kept.iter().map(|row| rows[*row as usize].clone()).collect();
         let stem = data_file_stem(&self.stream, unit, epoch);
         self.table.write(rows, &stem).await.map_err(|source| StreamError::Sink(Box::new(source)))

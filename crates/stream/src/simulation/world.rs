@@ -19,8 +19,8 @@ use rand::{Rng as _, SeedableRng};
 use super::oracle::{self, Seen};
 use super::table::{Row, SimSink, SimTable};
 use crate::{
-    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLocks, OffsetSet, Place, Polled, Positions,
-    Range, Record, Register, Source, SourcePartition, Span, StreamError, Started,
+    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLocks, OffsetSet, Place, Polled,
+    Positions, Range, Record, Register, Source, SourcePartition, Span, Started, StreamError,
 };
 
 const TTL: Duration = Duration::from_secs(60);
@@ -90,7 +90,8 @@ impl SimSource {
         let mut polled = Polled { spans, records: vec![], places: vec![], bad: vec![], rows: vec![] };
         for (index, span) in (0_u32..).zip(&polled.spans) {
             let events = &self.0.events[&span.partition.partition];
-            for (&offset, event) in events.range(span.from..span.to).filter(|(offset, _)| wanted(&span.partition, **offset)) {
+            for (&offset, event) in events.range(span.from..span.to).filter(|(offset, _)| wanted(&span.partition, **offset))
+            {
                 let Event::Row(row) = event else {
                     let (reason, payload) = ("no JSON".to_owned(), "?".into());
                     polled.bad.push(BadRecord { span: index, offset, reason, payload });
@@ -126,10 +127,7 @@ impl Source for SimSource {
         Ok((!spans.is_empty()).then(|| self.polled(spans, |_, _| true)))
     }
 
-    async fn reread(
-        &mut self,
-        offsets: &BTreeMap<SourcePartition, OffsetSet>,
-    ) -> Result<Polled<Vec<Row>>, StreamError> {
+    async fn reread(&mut self, offsets: &BTreeMap<SourcePartition, OffsetSet>) -> Result<Polled<Vec<Row>>, StreamError> {
         tokio::task::yield_now().await;
         let at_most = 1 + self.0.draw(6);
         let spans = offsets.iter().filter_map(|(partition, set)| {
@@ -309,7 +307,13 @@ impl World {
     }
 
     /// Whether it came to its end.
-    async fn run_backfill(&self, process: &Process, ask: &Ask, abandons: bool, rng: &mut StdRng) -> Result<bool, StreamError> {
+    async fn run_backfill(
+        &self,
+        process: &Process,
+        ask: &Ask,
+        abandons: bool,
+        rng: &mut StdRng,
+    ) -> Result<bool, StreamError> {
         let mut backfill = match process.lock(ask).await? {
             Asked::Locked(backfill) => backfill,
             Asked::Held { .. } | Asked::Refused(_) => return Ok(false),
