@@ -96,13 +96,19 @@ impl Ledger {
         self.accounts.values().any(|account| account.parked.get(&lock).is_some_and(|set| !set.is_empty()))
     }
 
+    /// Whether the commit under way sets events aside under a lock.
+    fn is_parking(&self, lock: Epoch) -> bool {
+        let parts = self.pending.iter().flat_map(|intent| &intent.reading.parts);
+        parts.flat_map(|part| &part.parked).any(|(parked, set)| *parked == lock && !set.is_empty())
+    }
+
     /// Whether the stream has still to replay or to leave out events because of a lock that was released.
     fn is_unfinished(&self, lock: &Lock) -> bool {
         let is_before = |(partition, cut_off): (&SourcePartition, &i64)| {
             self.accounts.get(partition).is_none_or(|account| account.next < *cut_off)
         };
         let covers_more = lock.stage == Stage::Released && lock.cut_off.iter().any(is_before);
-        covers_more || self.has_backlog(lock.id())
+        covers_more || self.has_backlog(lock.id()) || self.is_parking(lock.id())
     }
 
     /// The first lock that was released and whose parked events have not all been replayed.

@@ -64,14 +64,16 @@ impl Ledger {
         waiting.for_each(|lock| lock.begin_at(&positions));
     }
 
-    /// What was parked finds its end as the mode says; what is left is replayed.
     fn release(&mut self, id: Epoch, abandoned: bool) {
         self.locks_seen += 1;
         let Some(lock) = self.locks.get_mut(&id) else { return };
         lock.stage = if abandoned { Stage::Abandoned } else { Stage::Released };
-        if abandoned {
-            return;
-        }
+        self.end_parked(id);
+    }
+
+    /// What is parked under a lock that was released finds its end as the mode says; what is left is replayed.
+    fn end_parked(&mut self, id: Epoch) {
+        let Some(lock) = self.locks.get(&id).filter(|lock| lock.stage == Stage::Released) else { return };
         let mode = lock.taken.mode;
         for (partition, account) in &mut self.accounts {
             let Some(parked) = account.parked.remove(&id) else { continue };
@@ -92,6 +94,8 @@ impl Ledger {
                 Some(lock) => self.replay(lock, part),
                 None => self.read_forward(part),
             }
+            // The lock may have been released while the commit was under way.
+            part.parked.iter().for_each(|(lock, _)| self.end_parked(*lock));
         }
     }
 

@@ -386,10 +386,10 @@ impl World {
         for _ in 0..20 {
             self.clock.advance(TTL * 10);
             let process = self.sound(&mut rng);
-            if let Started::Running(mut ingest) = process.ingest(&self.topic).await? {
-                while ingest.step().await?.is_some() {}
-                ingest.stop().await?;
-            }
+            // The lease of a process that died is watched before it is taken over.
+            let Started::Running(mut ingest) = process.ingest(&self.topic).await? else { continue };
+            while ingest.step().await?.is_some() {}
+            ingest.stop().await?;
             let held: Vec<_> = {
                 let register = process.register().await?;
                 register.ledger().locks().values().filter(|lock| lock.is_held()).map(|lock| lock.taken.clone()).collect()
