@@ -73,7 +73,7 @@ impl SimTable {
         while let Some(object) = objects.next().await {
             let (number, bytes) = object.map_err(failed)?;
             let commit: Commit = serde_json::from_slice(&bytes.unwrap()).unwrap();
-            commit.remove.iter().for_each(|path| drop(standing.live.remove(path)));
+            standing.live.retain(|path, _| !commit.remove.contains(path));
             standing.live.extend(commit.add);
             let mark = standing.marks.entry(commit.id).or_default();
             *mark = (mark.0.max(commit.number), mark.1.max(commit.epoch));

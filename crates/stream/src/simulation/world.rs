@@ -31,6 +31,8 @@ const PERIODS: i32 = 4;
 const ENTITIES: [&str; 2] = ["x", "y"];
 const LIVES: usize = 12;
 const BACKFILLS: usize = 3;
+/// Backfills that a second process runs as well, which takes over from one that stalls.
+const RIVALS: usize = 2;
 
 /// An event as it stands in the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,7 +224,7 @@ impl World {
             inner: Arc::new(InMemory::new()),
             clock: Arc::new(ManualClock::new()),
             topic: Arc::new(Topic::new(&mut rng)),
-            running: Cell::new(2 + BACKFILLS),
+            running: Cell::new(2 + BACKFILLS + RIVALS),
             seen: RefCell::default(),
         }
     }
@@ -285,9 +287,9 @@ impl World {
         Ask { name: name.to_owned(), range: Range { from, to, entity }, mode, cut_off }
     }
 
-    async fn backfill(&self, number: u64) {
-        let mut rng = self.rng(10 + number);
-        let ask = self.ask(&format!("b{number}"), &mut rng);
+    async fn backfill(&self, number: u64, rival: u64) {
+        let ask = self.ask(&format!("b{number}"), &mut self.rng(10 + number));
+        let mut rng = self.rng(20 + 10 * rival + number);
         for _ in 0..rng.random_range(0..300) {
             tokio::task::yield_now().await;
         }
@@ -349,8 +351,10 @@ impl World {
             let rows = self.corrected(&ask.range, &coverage, lock);
             let sink = |source| StreamError::Sink(Box::new(source));
             let add = table.write(rows, &data_file_stem(&id, &unit, epoch)).await.map_err(sink)?;
+            stall(rng).await;
             backfill.commit(&boundary, add, remove).await?;
         }
+        stall(rng).await;
         backfill.validated("it was looked at").await?;
         backfill.release().await?;
         Ok(true)
@@ -407,11 +411,29 @@ impl World {
 
     /// Lives the schedule, and looks at what is left.
     pub async fn live(self) -> Result<Seen, String> {
-        tokio::join!(self.ingest(1), self.ingest(2), self.backfill(0), self.backfill(1), self.backfill(2), self.pass_time());
+        tokio::join!(
+            self.ingest(1),
+            self.ingest(2),
+            self.backfill(0, 0),
+            self.backfill(0, 1),
+            self.backfill(1, 0),
+            self.backfill(1, 1),
+            self.backfill(2, 0),
+            self.pass_time()
+        );
         self.settle().await.map_err(|error| format!("on a sound store: {error}"))?;
         let process = self.sound(&mut self.rng(6));
         let register = process.register().await.map_err(|error| error.to_string())?;
         let seen = self.seen.borrow().clone();
         oracle::judge(&register, &process.table(), &self.topic, seen).await
+    }
+}
+
+/// Now and then a process stops for longer than its lease lives, and wakes up.
+async fn stall(rng: &mut StdRng) {
+    if rng.random_ratio(1, 6) {
+        for _ in 0..500 {
+            tokio::task::yield_now().await;
+        }
     }
 }
