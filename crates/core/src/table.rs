@@ -409,6 +409,10 @@ pub struct CommitRequest {
     /// Top-level columns that may be null, which the table gets after its own; what it has already it does not get again. An
     /// adapter whose format cannot do that answers [`TableError::Unsupported`].
     pub evolve: Vec<Field>,
+    /// Where each source of a stream is read on from after this commit, by name: written into the same commit, for whoever looks
+    /// at the table alone (Delta's `txn`, Iceberg's properties). Empty where there is no stream;
+    /// a Hive-style folder has no place for them.
+    pub positions: BTreeMap<String, u64>,
 }
 
 impl CommitRequest {

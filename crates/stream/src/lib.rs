@@ -1,7 +1,40 @@
-//! What comes in over time. Today: [`Tail`], which follows a table's versions and says what changed since one of them.
+//! What comes in over time, and how it keeps out of the way of what is rewritten meanwhile.
 //!
-//! It reads only; carrying changes over is its caller's.
+//! - [`Tail`] follows a table's versions and says what changed since one of them.
+//! - [`Ingest`] commits events of a [`Source`] to a table, exactly once; [`Backfill`] rewrites a range of that table beside it.
+//!   Both write to one journal ([`Register`]), whose fold, the [`Ledger`], knows of every offset what became of it; the
+//!   [`Audit`] says so.
+//! - [`LockService`] grants the locks; [`EpochMap`] answers from memory what becomes of an event.
+//!
+//! Nothing outside of the feature `kafka` knows Kafka or Arrow.
 
+mod audit;
+mod batch;
+mod error;
+mod event;
+mod guard;
+mod ingest;
+mod ledger;
+mod lock;
+mod offsets;
+mod range;
+mod register;
+mod service;
+#[cfg(test)]
+mod simulation;
+mod source;
 mod tail;
 
+pub use audit::{Audit, PartitionAudit};
+pub use batch::{Ask, Asked, Backfill, BackfillConfig, Boundary};
+pub use error::StreamError;
+pub use event::{Intent, LockName, Locking, Mode, Part, Reading, StreamEvent};
+pub use ingest::{Ingest, IngestConfig, Started, Step};
+pub use ledger::{Account, Doubled, Ledger, Refusal};
+pub use lock::{EpochMap, Fate, Lock, Stage};
+pub use offsets::{OffsetSet, Positions, SourcePartition};
+pub use range::{Place, Range};
+pub use register::Register;
+pub use service::{Grant, HeldLock, LockService, ObjectLocks};
+pub use source::{BadRecord, Polled, Record, Sink, Source, Span};
 pub use tail::{Batch, Lag, Tail};

@@ -113,6 +113,6 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
 
 fn request(session: &Session, number: CommitNumber, delta: Delta) -> CommitRequest {
     let Delta { add, remove, deletes, repartition, evolve, bytes_written: _, begun: _ } = delta;
-    let (migration, epoch) = (session.id().clone(), session.epoch());
-    CommitRequest { migration, number, epoch, add, remove, deletes, repartition, evolve }
+    let (migration, epoch, positions) = (session.id().clone(), session.epoch(), Default::default());
+    CommitRequest { migration, number, epoch, add, remove, deletes, repartition, evolve, positions }
 }

@@ -222,6 +222,7 @@ impl Producer {
             deletes: Default::default(),
             repartition: None,
             evolve: Vec::new(),
+            positions: Default::default(),
         }
     }
 

@@ -246,6 +246,7 @@ impl World {
             deletes: BTreeMap::new(),
             repartition: None,
             evolve: Vec::new(),
+            positions: Default::default(),
         };
         let outcome = table.commit(&request).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");

@@ -1,5 +1,7 @@
 //! The lines of a commit: one JSON action each.
 
+use std::collections::BTreeMap;
+
 use lakeshift_core::partition::PartitionField;
 use lakeshift_core::table::{CommitNumber, CreateRequest, MigrationId, NewFile, TableError};
 use lakeshift_core::value::Value;
@@ -62,6 +64,12 @@ pub(super) fn transactions(origin: &Origin<'_>) -> Vec<Json> {
     let txn = |application: String, version: u64| json!({ "txn": { "appId": application, "version": version } });
     let number = origin.number.map(|number| txn(numbers_of(origin.migration), number.0));
     number.into_iter().chain([txn(epochs_of(origin.migration), origin.epoch.0)]).collect()
+}
+
+/// Where a stream's sources are read on from: an application each, kept through checkpoints as every `txn` is.
+pub(super) fn positions(migration: &MigrationId, positions: &BTreeMap<String, u64>) -> Vec<Json> {
+    let txn = |(name, next): (&String, &u64)| json!({ "txn": { "appId": format!("lakeshift/{migration}/at/{name}"), "version": next } });
+    positions.iter().map(txn).collect()
 }
 
 /// The `protocol` and `metaData` of a new table.

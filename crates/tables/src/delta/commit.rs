@@ -278,6 +278,7 @@ fn text(
     let mut lines = vec![actions::commit_info(&origin, operation, is_append)];
     lines.extend(evolved);
     lines.extend(actions::transactions(&origin));
+    lines.extend(actions::positions(&request.migration, &request.positions));
     // The protocol forbids removing and adding one path in a commit; the later add takes the earlier one's place.
     let replaced: HashSet<&str> = request.add.iter().map(|file| file.path.as_str()).collect();
     let gone = removed.iter().filter(|file| !replaced.contains(file.path.as_str()));

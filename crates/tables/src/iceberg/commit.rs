@@ -150,6 +150,8 @@ impl IcebergTable {
         if !request.is_fence() {
             properties.insert(marks::commit_key(&request.migration), request.number.to_string());
         }
+        let positions = request.positions.iter();
+        properties.extend(positions.map(|(name, next)| (marks::position_key(&request.migration, name), next.to_string())));
         let next = builder
             .set_properties(properties)
             .and_then(TableMetadataBuilder::build)

@@ -28,6 +28,11 @@ pub(super) fn epoch_key(migration: &MigrationId) -> String {
     format!("lakeshift.{migration}.epoch")
 }
 
+/// The table property of where a stream's source is read on from.
+pub(super) fn position_key(migration: &MigrationId, source: &str) -> String {
+    format!("lakeshift.{migration}.at.{source}")
+}
+
 /// The table property that makes every metadata file of the migration unlike any other.
 pub(super) fn nonce_key(migration: &MigrationId) -> String {
     format!("lakeshift.{migration}.nonce")

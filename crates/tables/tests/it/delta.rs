@@ -82,6 +82,7 @@ pub fn request(number: u64, epoch: u64, add: Vec<NewFile>, remove: &[&str]) -> C
         deletes: BTreeMap::new(),
         repartition: None,
         evolve: Vec::new(),
+        positions: Default::default(),
     }
 }
 

@@ -55,6 +55,7 @@ fn request(number: u64, epoch: u64, add: &[NewFile], remove: &[&str]) -> CommitR
         deletes: BTreeMap::new(),
         repartition: None,
         evolve: Vec::new(),
+        positions: Default::default(),
     }
 }
 

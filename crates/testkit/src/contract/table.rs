@@ -279,5 +279,6 @@ fn request(migration: &str, number: u64, epoch: u64, add: Vec<NewFile>, remove: 
         deletes: BTreeMap::new(),
         repartition: None,
         evolve: Vec::new(),
+        positions: Default::default(),
     }
 }

@@ -243,6 +243,7 @@ impl Runner<'_> {
             deletes: std::collections::BTreeMap::new(),
             repartition: None,
             evolve: Vec::new(),
+            positions: Default::default(),
         }
     }
 }

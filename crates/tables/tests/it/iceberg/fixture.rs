@@ -148,6 +148,7 @@ pub fn request(number: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest
         deletes: BTreeMap::new(),
         repartition: None,
         evolve: Vec::new(),
+        positions: Default::default(),
     }
 }
 

@@ -1,0 +1,77 @@
+//! What becomes of each record of a reading.
+
+use lakeshift_journal::Epoch;
+
+use crate::event::{Part, Reading};
+use crate::lock::{EpochMap, Fate};
+use crate::offsets::OffsetSet;
+use crate::source::Polled;
+
+/// A reading with every offset accounted for, and the rows that it brings.
+pub(super) struct Judged {
+    pub reading: Reading,
+    pub kept: Vec<u32>,
+}
+
+/// Judges every record by the locks that `map` knows: once a distinct place where no lock concerns it, else once an event.
+pub(super) fn judge<R>(polled: &Polled<R>, map: &EpochMap) -> Judged {
+    let mut parts = empty_parts(polled);
+    let mut kept = Vec::with_capacity(polled.records.len());
+    let free: Vec<bool> = polled.places.iter().map(|place| map.is_free(place)).collect();
+    for (row, record) in (0_u32..).zip(&polled.records) {
+        let part = &mut parts[record.span as usize];
+        let fate = match free[record.place as usize] {
+            true => Fate::Apply,
+            false => map.fate(&polled.places[record.place as usize], &part.partition, record.offset),
+        };
+        match fate {
+            Fate::Apply => {
+                part.applied.insert(record.offset);
+                kept.push(row);
+            }
+            Fate::Park(lock) => of_lock(&mut part.parked, lock).insert(record.offset),
+            Fate::Superseded(lock) => of_lock(&mut part.superseded, lock).insert(record.offset),
+        }
+    }
+    for bad in &polled.bad {
+        parts[bad.span as usize].dead.insert(bad.offset);
+    }
+    for part in &mut parts {
+        let by_lock = part.parked.iter().chain(&part.superseded).map(|(_, set)| set);
+        let there = by_lock.fold(part.applied.union(&part.dead), |there, set| there.union(set));
+        part.absent = OffsetSet::range(part.from, part.to).difference(&there);
+    }
+    Judged { reading: Reading { replay: None, locks_seen: map.seen(), parts, dead_letters: None }, kept }
+}
+
+/// A reading of parked events: all of them apply.
+pub(super) fn replayed<R>(polled: &Polled<R>, lock: Epoch, locks_seen: u64) -> (Reading, Vec<u32>) {
+    let mut parts = empty_parts(polled);
+    for record in &polled.records {
+        parts[record.span as usize].applied.insert(record.offset);
+    }
+    let kept = (0_u32..).zip(&polled.records).map(|(row, _)| row).collect();
+    (Reading { replay: Some(lock), locks_seen, parts, dead_letters: None }, kept)
+}
+
+fn empty_parts<R>(polled: &Polled<R>) -> Vec<Part> {
+    let part = |span: &crate::source::Span| Part {
+        partition: span.partition.clone(),
+        from: span.from,
+        to: span.to,
+        applied: OffsetSet::default(),
+        absent: OffsetSet::default(),
+        dead: OffsetSet::default(),
+        parked: Vec::new(),
+        superseded: Vec::new(),
+    };
+    polled.spans.iter().map(part).collect()
+}
+
+fn of_lock(sets: &mut Vec<(Epoch, OffsetSet)>, lock: Epoch) -> &mut OffsetSet {
+    let at = sets.iter().position(|(epoch, _)| *epoch == lock).unwrap_or_else(|| {
+        sets.push((lock, OffsetSet::default()));
+        sets.len() - 1
+    });
+    &mut sets[at].1
+}

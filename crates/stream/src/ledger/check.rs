@@ -1,0 +1,186 @@
+//! What may be written next: [`Ledger::check`] refuses an event that would lose an offset, double one, or act for a lost lock.
+
+use lakeshift_core::table::CommitNumber;
+use lakeshift_journal::Epoch;
+
+use super::Ledger;
+use crate::event::{Locking, Mode, Part, Reading, StreamEvent};
+use crate::guard::{Guard, is_on};
+use crate::lock::{Lock, Stage};
+use crate::offsets::{OffsetSet, SourcePartition};
+
+/// Why an event was not written. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another backfill has some of the range.
+    #[error("{range} is locked by the backfill {name}; wait for its release, or release it if it is dead")]
+    Overlaps {
+        /// The range asked for.
+        range: String,
+        /// Who has it.
+        name: String,
+    },
+    /// The stream has still to replay events that an earlier lock has parked, or has not come to its cut-off.
+    #[error("the stream is not past the backfill {name}, which had {range} or a part of it; let the stream run first")]
+    Draining {
+        /// The range asked for.
+        range: String,
+        /// Whose.
+        name: String,
+    },
+    /// The lock is not there, or another process acts for it by now.
+    #[error("the lock {lock} is lost: epoch {current} acts for it now; stop")]
+    LockLost {
+        /// The lock.
+        lock: Epoch,
+        /// The present epoch; the lock's own where it was released.
+        current: Epoch,
+    },
+    /// The step does not follow on what was done.
+    #[error("the lock {lock} is {stage:?}, and that does not allow it to be {wanted}")]
+    OutOfOrder {
+        /// The lock.
+        lock: Epoch,
+        /// How far it is.
+        stage: Stage,
+        /// What was asked.
+        wanted: &'static str,
+    },
+    /// A lock came or went since places were judged. Judge again.
+    #[error("a lock was taken or released since the events were judged; judge again")]
+    LocksMoved,
+    /// Parked events come first.
+    #[error("events parked under the lock {lock} are to be replayed before the stream reads on")]
+    BehindBarrier {
+        /// The lock.
+        lock: Epoch,
+    },
+    /// The last commit has no end yet.
+    #[error("the commit {number} has no end yet; settle it first")]
+    Unsettled {
+        /// Its number.
+        number: CommitNumber,
+    },
+    /// Offsets would be lost or doubled.
+    #[error("{partition}: {problem}; report this as a bug")]
+    Unaccounted {
+        /// Where.
+        partition: SourcePartition,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Ledger {
+    /// Whether `event` may be written next.
+    ///
+    /// # Errors
+    /// The [`Refusal`].
+    pub fn check(&self, event: &StreamEvent) -> Result<(), Refusal> {
+        match event {
+            StreamEvent::Taken => Ok(()),
+            StreamEvent::Intended(intent) => {
+                if intent.number.0 != self.last_number.0 + 1 {
+                    return Err(Refusal::Unsettled { number: self.last_number });
+                }
+                self.check_reading(&intent.reading)
+            }
+            StreamEvent::Settled { number, .. } => match &self.pending {
+                Some(intent) if intent.number == *number => Ok(()),
+                _ => Err(Refusal::Unsettled { number: self.last_number }),
+            },
+            StreamEvent::Noted(reading) => self.check_reading(reading),
+            StreamEvent::Locked(locking) => self.check_locking(locking),
+            StreamEvent::TakenOver { lock, epoch } => match self.locks.get(lock) {
+                Some(found) if found.is_held() && found.epoch < *epoch => Ok(()),
+                found => Err(lost(*lock, found)),
+            },
+            StreamEvent::Bounded { lock, epoch, .. } => {
+                let found = self.held(*lock, *epoch)?;
+                let fits = found.taken.mode == Mode::Pause && found.stage == Stage::Held;
+                expect(found, fits, "bounded")
+            }
+            StreamEvent::BatchCommitted { lock, epoch, .. } => {
+                let found = self.held(*lock, *epoch)?;
+                expect(found, found.stage == Stage::Held, "committed")
+            }
+            StreamEvent::Validated { lock, epoch, .. } => {
+                let found = self.held(*lock, *epoch)?;
+                expect(found, found.stage == Stage::Committed, "validated")
+            }
+            StreamEvent::Released { lock, epoch, abandoned } => {
+                let found = self.held(*lock, *epoch)?;
+                let (ready, wanted) = if *abandoned { (Stage::Held, "abandoned") } else { (Stage::Validated, "released") };
+                expect(found, found.stage == ready, wanted)
+            }
+        }
+    }
+
+    fn held(&self, lock: Epoch, epoch: Epoch) -> Result<&Lock, Refusal> {
+        match self.locks.get(&lock) {
+            Some(found) if found.is_held() && found.epoch == epoch => Ok(found),
+            found => Err(lost(lock, found)),
+        }
+    }
+
+    fn check_locking(&self, locking: &Locking) -> Result<(), Refusal> {
+        let range = locking.range.to_string();
+        for lock in self.locks.values().filter(|lock| lock.taken.range.overlaps(&locking.range)) {
+            let name = lock.taken.name.clone();
+            if lock.is_held() {
+                return Err(Refusal::Overlaps { range, name });
+            }
+            if self.is_unfinished(lock) {
+                return Err(Refusal::Draining { range, name });
+            }
+        }
+        let current = self.last_lock_epoch();
+        if locking.epoch <= current { Err(Refusal::LockLost { lock: locking.epoch, current }) } else { Ok(()) }
+    }
+
+    fn check_reading(&self, reading: &Reading) -> Result<(), Refusal> {
+        if let Some(intent) = &self.pending {
+            return Err(Refusal::Unsettled { number: intent.number });
+        }
+        if reading.locks_seen != self.locks_seen {
+            return Err(Refusal::LocksMoved);
+        }
+        match (reading.replay, self.draining()) {
+            (None, Some(lock)) if is_on(Guard::Barrier) => return Err(Refusal::BehindBarrier { lock: lock.id() }),
+            _ => {}
+        }
+        reading.parts.iter().try_for_each(|part| {
+            let wrong = |problem| Refusal::Unaccounted { partition: part.partition.clone(), problem };
+            self.check_part(reading.replay, part).map_err(wrong)
+        })
+    }
+
+    fn check_part(&self, replay: Option<Epoch>, part: &Part) -> Result<(), String> {
+        let account = self.accounts.get(&part.partition);
+        if let Some(lock) = replay {
+            let parked = account.and_then(|account| account.parked.get(&lock)).cloned().unwrap_or_default();
+            let strays = part.applied.difference(&parked);
+            return if strays.is_empty() { Ok(()) } else { Err(format!("offsets {strays} are not parked")) };
+        }
+        if let Some(account) = account.filter(|account| account.next != part.from) {
+            return Err(format!("reading begins at {} and not at {}", part.from, account.next));
+        }
+        let by_lock = part.parked.iter().chain(&part.superseded).map(|(_, set)| set);
+        let (mut all, mut count) = (OffsetSet::default(), 0);
+        for set in [&part.applied, &part.absent, &part.dead].into_iter().chain(by_lock) {
+            (all, count) = (all.union(set), count + set.len());
+        }
+        if count != all.len() || all != OffsetSet::range(part.from, part.to) {
+            return Err(format!("of offsets {} to {} some are missing or there twice", part.from, part.to - 1));
+        }
+        Ok(())
+    }
+}
+
+fn lost(lock: Epoch, found: Option<&Lock>) -> Refusal {
+    Refusal::LockLost { lock, current: found.map_or(lock, |found| found.epoch) }
+}
+
+fn expect(lock: &Lock, fits: bool, wanted: &'static str) -> Result<(), Refusal> {
+    if fits { Ok(()) } else { Err(Refusal::OutOfOrder { lock: lock.id(), stage: lock.stage, wanted }) }
+}

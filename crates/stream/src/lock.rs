@@ -1,0 +1,146 @@
+//! [`Lock`]s as the stream sees them, and [`EpochMap`]: what becomes of an event, answered from memory.
+
+use lakeshift_core::table::CommitNumber;
+use lakeshift_journal::Epoch;
+
+use crate::event::{Locking, Mode};
+use crate::guard::{Guard, is_on};
+use crate::offsets::{Positions, SourcePartition};
+use crate::range::{Place, Range};
+
+/// How far a backfill has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It holds the range.
+    Held,
+    /// Its rows are in the table.
+    Committed,
+    /// And they are right.
+    Validated,
+    /// It has let go after that.
+    Released,
+    /// It has let go without rows.
+    Abandoned,
+}
+
+/// A lock, folded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// As it was taken. Its epoch names the lock.
+    pub taken: Locking,
+    /// The epoch of whoever may act for it now.
+    pub epoch: Epoch,
+    /// How far it is.
+    pub stage: Stage,
+    /// What the stream had read when it was taken: the backfill owns what is before.
+    pub at_lock: Positions,
+    /// Events before these are superseded once the backfill is done.
+    pub cut_off: Positions,
+    /// The stream's last commit at that time. Files of later ones are not the backfill's to replace.
+    pub last_commit: CommitNumber,
+    /// A commit of the stream that was under way at that time.
+    pub drain: Option<CommitNumber>,
+}
+
+impl Lock {
+    /// The lock's name: the epoch under which it was taken.
+    pub fn id(&self) -> Epoch {
+        self.taken.epoch
+    }
+
+    /// Whether the backfill has the range.
+    pub fn is_held(&self) -> bool {
+        matches!(self.stage, Stage::Held | Stage::Committed | Stage::Validated)
+    }
+
+    /// What the stream has read up to here is the backfill's.
+    pub(crate) fn begin_at(&mut self, positions: &Positions) {
+        self.at_lock.clone_from(positions);
+        if self.taken.mode == Mode::Priority {
+            self.cut_off = self.at_least(&self.taken.cut_off);
+        }
+    }
+
+    /// These positions, none before what the stream had read when the lock was taken.
+    pub(crate) fn at_least(&self, positions: &Positions) -> Positions {
+        let mut later = positions.clone();
+        for (partition, read) in &self.at_lock {
+            let position = later.entry(partition.clone()).or_insert(*read);
+            *position = (*position).max(*read);
+        }
+        later
+    }
+
+    /// Whether an event at `offset` is before the cut-off.
+    pub fn covers(&self, partition: &SourcePartition, offset: i64) -> bool {
+        is_on(Guard::CutOff) && self.cut_off.get(partition).is_some_and(|cut_off| offset < *cut_off)
+    }
+}
+
+/// What becomes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is written.
+    Apply,
+    /// It is set aside under this lock, until that is released.
+    Park(Epoch),
+    /// This lock's backfill has covered it.
+    Superseded(Epoch),
+}
+
+/// The locks at one moment, for asking about many events. The stream makes a new one whenever its journal tells of a lock; what
+/// was judged by an old one is refused at the commit.
+#[derive(Debug, Clone, Default)]
+pub struct EpochMap {
+    locks: Vec<Rule>,
+    seen: u64,
+}
+
+/// A lock as the map has it.
+#[derive(Debug, Clone)]
+struct Rule {
+    range: Range,
+    lock: Lock,
+    /// Whether events that it has set aside wait to be replayed.
+    has_backlog: bool,
+}
+
+impl EpochMap {
+    /// The map of these locks, each with whether something is parked under it. `seen` is how many events of locks led to them.
+    pub fn new<'a>(locks: impl Iterator<Item = (&'a Lock, bool)>, seen: u64) -> Self {
+        let rule =
+            |(lock, has_backlog): (&Lock, bool)| Rule { range: lock.taken.range.clone(), lock: lock.clone(), has_backlog };
+        let mut locks: Vec<Rule> = locks.map(rule).collect();
+        // What a backfill has covered stays covered, whoever holds the range now.
+        locks.sort_by_key(|rule| rule.lock.is_held());
+        Self { locks, seen }
+    }
+
+    /// How many events of locks it knows of.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Whether no lock concerns this place: the answer for almost every event, in nanoseconds and without asking anybody.
+    #[inline]
+    pub fn is_free(&self, place: &Place) -> bool {
+        self.locks.iter().all(|rule| !rule.range.contains(place))
+    }
+
+    /// What becomes of the event at `offset` of `partition`, whose row belongs to `place`.
+    pub fn fate(&self, place: &Place, partition: &SourcePartition, offset: i64) -> Fate {
+        for rule in self.locks.iter().filter(|rule| rule.range.contains(place)) {
+            let (lock, covered) = (&rule.lock, rule.lock.covers(partition, offset));
+            match (lock.stage, lock.taken.mode) {
+                (Stage::Released, _) if covered => return Fate::Superseded(lock.id()),
+                (Stage::Released | Stage::Abandoned, _) if rule.has_backlog && is_on(Guard::Barrier) => {
+                    return Fate::Park(lock.id());
+                }
+                (Stage::Released | Stage::Abandoned, _) => {}
+                (_, Mode::Priority) if !covered => {}
+                _ => return Fate::Park(lock.id()),
+            }
+        }
+        Fate::Apply
+    }
+}
