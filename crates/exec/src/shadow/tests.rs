@@ -100,7 +100,7 @@ fn a_file_of_queries_is_split_at_semicolons_outside_texts() {
     let queries = split("-- by carrier\nSELECT carrier, ';' FROM flights;\nSELECT count(*) FROM flights;").unwrap();
     assert_eq!(queries.len(), 2);
     assert_eq!(queries[0].sql, "SELECT carrier, ';' FROM flights");
-    assert!(matches!(split("SELEKT 1"), Err(ShadowError::Sql { .. })));
+    assert!(matches!(split("GIVE ME 1"), Err(ShadowError::Sql { .. })));
 }
 
 async fn asked(sql: &str) -> Result<Reply, ShadowError> {
