@@ -10,6 +10,9 @@ use crate::engine::shadow::{self, Shadowed};
 use crate::error::Error;
 use crate::output::{Answer, table};
 
+/// Characters of a version that are shown.
+const VERSION_CHARS: usize = 28;
+
 /// The file beside the spec that is read where no other is named.
 const FILE: &str = "queries.sql";
 
@@ -34,7 +37,9 @@ pub async fn run(context: &Context, args: &ShadowArgs) -> Result<Answer, Error> 
     let [old, new] = &shadow.versions;
     let heading = ["query", "rows", "old", "new", "new/old", "result"].map(str::to_owned).to_vec();
     let lines: Vec<_> = [heading].into_iter().chain(shadow.queries.iter().map(line)).collect();
-    let text = format!("{headline}\nold version {old}, new version {new}\n\n{}", table(&lines));
+    // The digest of a Hive inventory is long; the JSON has all of it.
+    let short = |version: &str| version.chars().take(VERSION_CHARS).collect::<String>();
+    let text = format!("{headline}\nold version {}, new version {}\n\n{}", short(old), short(new), table(&lines));
     let queries: Vec<_> = shadow.queries.iter().map(as_json).collect();
     let json = json!({ "differing": differing, "old_version": old, "new_version": new, "queries": queries });
     Ok(Answer::done(text, json).with_exit_code(u8::from(differing > 0)))

@@ -12,7 +12,7 @@ SELECT origin, count(*) AS flights, avg(delay) AS delay FROM flights GROUP BY or
 SELECT day, max(at) AS last FROM flights WHERE origin <> ';' GROUP BY day ORDER BY day;
 SELECT count(*) AS flights FROM flights WHERE delay IS NULL";
 
-fn asked<'a>(file: &'a str) -> [&'a str; 4] {
+fn asked(file: &str) -> [&str; 4] {
     ["shadow", "SPEC", "--queries", file]
 }
 
