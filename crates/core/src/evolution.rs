@@ -51,7 +51,9 @@ pub fn missing(table: &TableSchema, wanted: &[Field]) -> Result<Vec<Field>, Stri
     Ok(missing)
 }
 
-/// Whether two types hold the same values, whatever ids and names in files their members have.
+/// Whether two types hold the same values, whatever ids and names in files their members have. Other than
+/// [`crate::plan::same_type`] it tells apart members that may be null from those that may not: files of the time before are
+/// registered under the new columns unread.
 fn is_same_type(a: &DataType, b: &DataType) -> bool {
     let same = |a: &Field, b: &Field| a.nullable == b.nullable && is_same_type(&a.data_type, &b.data_type);
     match (a, b) {

@@ -3,8 +3,8 @@
 //!
 //! [`scan`] reads files of any format in their table's logical schema, [`mod@hudi`] merges what Hudi keeps in logs, and
 //! [`equality`] finds the rows that deletes name by value; [`logic`] applies the spec's SQL; [`rewrite`] splits
-//! rows by target partition and writes data files; [`mod@splice`] copies column chunks undecoded; [`query`] computes tables of a graph, and
-//! [`shadow`] asks two tables the same; [`mod@encode`], [`mod@fingerprint`] and [`mod@diff`] tell whether two
+//! rows by target partition and writes data files; [`mod@splice`] copies column chunks undecoded; [`query`] computes tables of a
+//! graph, and [`shadow`] asks two tables the same; [`mod@encode`], [`mod@fingerprint`] and [`mod@diff`] tell whether two
 //! tables hold the same rows. Nothing here commits to a table.
 
 pub mod diff;

@@ -44,22 +44,18 @@ pub enum ShadowError {
         query: String,
     },
     /// The engine failed.
-    #[error("{query} could not be run to its end")]
+    #[error("{query} could not be run to its end: {reason}")]
     Run {
         /// The query's name.
         query: String,
-        /// The cause.
-        #[source]
-        source: DataFusionError,
+        /// The cause, without a value of a row.
+        reason: String,
     },
     /// Replies that no order can be found for.
-    #[error("the replies to {query} cannot be compared")]
+    #[error("the replies to {query} cannot be compared: a column's values have no type that holds them all, or no order")]
     Compare {
         /// The query's name.
         query: String,
-        /// The cause.
-        #[source]
-        source: ArrowError,
     },
 }
 
@@ -131,7 +127,7 @@ pub async fn ask(
     plans: Vec<Arc<dyn ExecutionPlan>>,
 ) -> Result<Reply, ShadowError> {
     let wrong = |error: DataFusionError| ShadowError::Sql { query: query.name.clone(), message: error.strip_backtrace() };
-    let failed = |source| ShadowError::Run { query: query.name.clone(), source };
+    let failed = |error: DataFusionError| ShadowError::Run { query: query.name.clone(), reason: reason(&error) };
     let rows = match <[_; 1]>::try_from(plans) {
         Ok([plan]) => plan,
         Err(plans) => UnionExec::try_new(plans).map_err(failed)?,
@@ -150,8 +146,18 @@ pub async fn ask(
         }
         batches.push(batch);
     }
-    let compare = |source| ShadowError::Compare { query: query.name.clone(), source };
-    Ok(Reply { rows: concat_batches(&schema, &batches).map_err(compare)? })
+    let rows = concat_batches(&schema, &batches).map_err(|_| ShadowError::Compare { query: query.name.clone() })?;
+    Ok(Reply { rows })
+}
+
+/// Why the engine failed. What fails while values are computed quotes them, and is told by its kind alone.
+fn reason(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
+            "a value cannot be cast or computed with (it is not shown)".to_owned()
+        }
+        other => other.strip_backtrace(),
+    }
 }
 
 impl Reply {
@@ -186,7 +192,7 @@ impl Reply {
             };
             types.push(common);
         }
-        let compare = |source| ShadowError::Compare { query: query.name.clone(), source };
+        let compare = |_| ShadowError::Compare { query: query.name.clone() };
         let converter = RowConverter::new(exact_fields(&types)).map_err(compare)?;
         let old = Sorted::new(&self.rows, &types, &converter).map_err(compare)?;
         let new = Sorted::new(&new.rows, &types, &converter).map_err(compare)?;

@@ -14,7 +14,7 @@ use crate::range::Range;
 pub type LockName = String;
 
 /// How stream and backfill keep apart in a range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The stream pauses in the range. The backfill says up to which offset it has read the source; from there it resumes.

@@ -6,7 +6,7 @@
 //!   [`Audit`] says so.
 //! - [`LockService`] grants the locks; [`EpochMap`] answers from memory what becomes of an event.
 //!
-//! Nothing outside of the feature `kafka` knows Kafka or Arrow.
+//! Nothing here knows Kafka or Arrow: records and rows are what the [`Source`] and the [`Sink`] make of them.
 
 mod audit;
 mod batch;

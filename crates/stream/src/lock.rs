@@ -121,7 +121,7 @@ impl EpochMap {
         self.seen
     }
 
-    /// Whether no lock concerns this place: the answer for almost every event, in nanoseconds and without asking anybody.
+    /// Whether no lock concerns this place: the answer for almost every event, without asking anybody.
     #[inline]
     pub fn is_free(&self, place: &Place) -> bool {
         self.locks.iter().all(|rule| !rule.range.contains(place))

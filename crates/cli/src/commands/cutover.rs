@@ -105,13 +105,11 @@ fn steps(opened: &Opened) -> Vec<String> {
             steps.push(format!("group {}: alias {} to {to}", group.name, group.alias));
         }
         if !state.baked.contains(&group.alias) && group.is_watched() {
-            let health = match (group.health.is_empty(), &group.health_query) {
-                (true, None) => "nothing".to_owned(),
-                (true, Some(_)) => "a query".to_owned(),
-                (false, None) => group.health.join(" "),
-                (false, Some(_)) => format!("{} and a query", group.health.join(" ")),
-            };
-            steps.push(format!("group {}: watched for {} by {health}", group.name, group.bake));
+            let command = (!group.health.is_empty()).then(|| group.health.join(" "));
+            let query = group.health_query.is_some().then(|| "a query".to_owned());
+            let by: Vec<String> = command.into_iter().chain(query).collect();
+            let by = if by.is_empty() { "nothing".to_owned() } else { by.join(" and ") };
+            steps.push(format!("group {}: watched for {} by {by}", group.name, group.bake));
         }
     }
     steps

@@ -1,7 +1,9 @@
 //! Readers that do not resolve the alias: the entries of a catalogue and a user's own command move them, and tell where they
 //! are.
 //!
-//! Entries (`cutover.exchange_entries`) move with the last group, before the command is asked. The command gets `LAKESHIFT_ACTION` in its environment: `switch` moves the readers of `LAKESHIFT_ALIAS` to the side
+//! Entries (`cutover.exchange_entries`) move with the last group, before the command is asked.
+//!
+//! The command gets `LAKESHIFT_ACTION` in its environment: `switch` moves the readers of `LAKESHIFT_ALIAS` to the side
 //! `LAKESHIFT_SIDE`, whose table is `LAKESHIFT_FORMAT` at `LAKESHIFT_LOCATION`, and must be safe to repeat; `check` changes
 //! nothing and answers by exit code 0 that they are there.
 

@@ -26,8 +26,8 @@ pub struct Took {
     pub back_ms: u64,
 }
 
-/// Asks every gate but its own and the command that holds writers off, moves every group's shadow alias forward and back, with the user's command where there is
-/// one, and records what it took.
+/// Asks every gate but its own and the command that holds writers off, moves every group's shadow alias forward and back,
+/// with the user's command where there is one, and records what it took.
 ///
 /// # Errors
 /// A gate that refuses, a command that fails, an alias that another program moved: what would have stopped the cutover.

@@ -100,11 +100,12 @@ async fn asked(engine: &Engine, side: &Pinned<'_>, query: &ShadowQuery, alias: &
 /// Scans of all files of a side: those in its own folder, and those elsewhere.
 async fn plans(engine: &Engine, side: &Pinned<'_>) -> Result<Vec<Arc<dyn ExecutionPlan>>, Error> {
     let (far, near): (Vec<_>, Vec<_>) = side.files.iter().cloned().partition(|file| file.path.contains("://"));
-    let mut plans = Vec::new();
-    for (storage, files) in [(side.storage, near), (side.elsewhere, far)] {
-        if files.is_empty() && !(side.files.is_empty() && plans.is_empty()) {
-            continue;
-        }
+    let mut places = vec![(side.storage, near)];
+    if !far.is_empty() {
+        places.push((side.elsewhere, far));
+    }
+    let mut plans = Vec::with_capacity(places.len());
+    for (storage, files) in places {
         let none = Deletes::new();
         let format = side.table.format();
         let request = ScanRequest { storage, format, snapshot: &side.snapshot, files: &files, deletes: &none };

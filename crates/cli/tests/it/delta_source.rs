@@ -32,6 +32,22 @@ impl Lake {
         Self(world)
     }
 
+    /// A lake whose new columns are followed.
+    fn following() -> Self {
+        let lake = Self::new();
+        lake.0.write_spec(Target::Iceberg, "dual_write: {schema_changes: follow}\n");
+        let spec = std::fs::read_to_string(lake.0.spec()).unwrap();
+        std::fs::write(lake.0.spec(), spec.replace("format: hive", "format: delta")).unwrap();
+        lake
+    }
+
+    /// The `metaData` that the table was created with.
+    async fn metadata(&self) -> String {
+        let log = self.0.get("memory:///lake/flights/_delta_log/00000000000000000000.json").await;
+        let log = String::from_utf8(log.to_vec()).unwrap();
+        log.lines().find(|line| line.contains("metaData")).unwrap().to_owned()
+    }
+
     /// Asks for a version of Iceberg.
     fn set_version(&self, version: u8) {
         let spec = std::fs::read_to_string(self.0.spec()).unwrap();
@@ -264,16 +280,11 @@ async fn a_log_that_was_cleaned_up_past_the_mirror_is_refused_by_name() {
 /// A new column by the log alone, without a file that has it.
 #[tokio::test]
 async fn a_column_that_comes_before_its_first_rows_is_followed() {
-    let lake = Lake::new();
-    lake.0.write_spec(Target::Iceberg, "dual_write: {schema_changes: follow}\n");
-    let spec = std::fs::read_to_string(lake.0.spec()).unwrap();
-    std::fs::write(lake.0.spec(), spec.replace("format: hive", "format: delta")).unwrap();
+    let lake = Lake::following();
     let first = lake.add("a.parquet", LATE, false).await;
     lake.create(vec![first]).await;
     lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror", "validate"]).await;
-    let log = lake.0.get("memory:///lake/flights/_delta_log/00000000000000000000.json").await;
-    let metadata =
-        String::from_utf8(log.to_vec()).unwrap().lines().find(|line| line.contains("metaData")).unwrap().to_owned();
+    let metadata = lake.metadata().await;
     let gate = r#"{\"metadata\":{},\"name\":\"gate\",\"nullable\":true,\"type\":\"string\"}"#;
     let wider = metadata.replace("}]", &format!("}},{gate}]"));
     assert_ne!(wider, metadata);
@@ -285,17 +296,12 @@ async fn a_column_that_comes_before_its_first_rows_is_followed() {
 /// As an overwrite with another schema does it.
 #[tokio::test]
 async fn a_column_that_is_gone_stops_the_mirror_whatever_the_spec_says() {
-    let lake = Lake::new();
-    lake.0.write_spec(Target::Iceberg, "dual_write: {schema_changes: follow}\n");
-    let spec = std::fs::read_to_string(lake.0.spec()).unwrap();
-    std::fs::write(lake.0.spec(), spec.replace("format: hive", "format: delta")).unwrap();
+    let lake = Lake::following();
     let first = lake.add("a.parquet", LATE, false).await;
     lake.create(vec![first]).await;
     lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror"]).await;
     let rows = lake.0.target_rows(Target::Iceberg).await;
-    let log = lake.0.get("memory:///lake/flights/_delta_log/00000000000000000000.json").await;
-    let metadata =
-        String::from_utf8(log.to_vec()).unwrap().lines().find(|line| line.contains("metaData")).unwrap().to_owned();
+    let metadata = lake.metadata().await;
     let narrower = metadata.replace(r#"\"delay\""#, r#"\"minutes\""#);
     assert_ne!(narrower, metadata);
     let more = lake.add("b.parquet", LATE, false).await;

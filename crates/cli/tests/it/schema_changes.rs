@@ -5,7 +5,6 @@ use std::sync::Arc;
 use lakeshift::error::with_causes;
 use lakeshift_testkit::{Counted, FaultPlan, FaultStore};
 use rstest::rstest;
-use serde_json::Value;
 
 use crate::life::before;
 use crate::support::{Flight, Target, World};
@@ -30,11 +29,6 @@ async fn validated(world: &World) {
     assert_eq!(status["validation"]["verdict"], "PASS", "{status}");
 }
 
-/// The names of the new table's columns.
-async fn columns(world: &World, target: Target) -> Vec<String> {
-    world.target_columns(target).await
-}
-
 /// Both tables hold the same rows by a comparison of its own, which knows nothing of the migration.
 async fn are_equal(world: &World, target: Target) {
     let new = match target {
@@ -57,7 +51,7 @@ async fn a_new_column_is_followed_before_and_after_the_backfill_and_back(
     world.live(before("backfill")).await;
     world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
     run(&world, &["mirror", "SPEC"]).await;
-    assert!(columns(&world, target).await.contains(&"gate".to_owned()));
+    assert!(world.target_columns(target).await.contains(&"gate".to_owned()));
     // Units of the time before the column come after it.
     run(&world, &["backfill", "SPEC"]).await;
     run(&world, &["mirror", "SPEC"]).await;
@@ -89,7 +83,7 @@ async fn a_new_column_stops_the_mirror_by_name_unless_the_spec_says_otherwise(
     assert!(text.contains("column gate (string) is new") && text.contains("schema_changes: follow"), "{text}");
     assert_eq!(error.exit_code(), 4);
     assert_eq!(world.target_rows(target).await, rows, "nothing was carried over");
-    assert!(!columns(&world, target).await.contains(&"gate".to_owned()));
+    assert!(!world.target_columns(target).await.contains(&"gate".to_owned()));
     // The operator thinks better of it.
     world.write_spec(target, "dual_write: {schema_changes: follow}\n");
     run(&world, &["mirror", "SPEC"]).await;
@@ -114,7 +108,7 @@ async fn a_column_is_followed_through_any_one_failed_operation(
             run(&world, &["mirror", "SPEC"]).await;
         }
         validated(&world).await;
-        let names = columns(&world, target).await;
+        let names = world.target_columns(target).await;
         assert_eq!(names.iter().filter(|name| *name == "gate").count(), 1, "{plan:?}");
         (world.target_rows(target).await, faulty.operations())
     };
@@ -135,6 +129,19 @@ async fn the_history_tells_the_column() {
     run(&world, &["mirror", "SPEC"]).await;
     let history = world.run(&["history", "SPEC"]).await.unwrap();
     assert!(history.text.contains("gets the new columns gate"), "{}", history.text);
-    let works: Vec<&Value> = history.json["entries"].as_array().into_iter().flatten().collect();
-    assert!(!works.is_empty(), "{}", history.json);
+}
+
+/// The directory has no such column any more; the new table keeps it, and whoever compares is told.
+#[tokio::test]
+async fn a_column_that_goes_with_the_last_file_that_has_it_stops_nothing_and_is_told_by_the_validation() {
+    let world = world(Target::Iceberg, "follow");
+    world.live(before("mirror")).await;
+    world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
+    run(&world, &["mirror", "SPEC"]).await;
+    world.delete_day(4, "a.parquet").await;
+    run(&world, &["mirror", "SPEC"]).await;
+    assert_eq!(world.target_rows(Target::Iceberg).await.len(), world.source_rows().await.len());
+    let told = world.run(&["validate", "SPEC"]).await.unwrap();
+    assert_ne!(told.exit_code, 0, "{}", told.text);
+    assert!(told.text.contains("gate"), "{}", told.text);
 }

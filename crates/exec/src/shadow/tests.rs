@@ -149,3 +149,13 @@ async fn what_is_no_query_is_refused() {
         assert!(matches!(asked(sql).await, Err(ShadowError::Sql { .. })), "{sql}");
     }
 }
+
+#[tokio::test]
+async fn a_value_that_cannot_be_computed_with_is_not_told() {
+    for sql in ["SELECT CAST(carrier AS BIGINT) FROM flights", "SELECT arrow_cast(carrier, 'Int8') FROM flights"] {
+        let error = asked(sql).await.unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(matches!(error, ShadowError::Run { .. }), "{told}");
+        assert!(told.contains("query 1") && !told.contains("AA") && !told.contains("UA"), "{told}");
+    }
+}

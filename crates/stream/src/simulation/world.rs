@@ -147,7 +147,7 @@ pub(super) struct World {
     clock: Arc<ManualClock>,
     pub topic: Arc<Topic>,
     running: Cell<usize>,
-    /// What each backfill has claimed to cover, by the lock under which its rows were committed.
+    /// What happened so far.
     seen: RefCell<Seen>,
 }
 

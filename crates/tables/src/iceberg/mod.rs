@@ -190,9 +190,8 @@ impl IcebergTable {
         })
     }
 
-    async fn live(&self, version: &TableVersion) -> Result<Vec<FileEntry>, TableError> {
-        let base = self.base().await?;
-        let Some(snapshot) = self.find(&base, version)? else { return Ok(Vec::new()) };
+    async fn live(&self, base: &Base, version: &TableVersion) -> Result<Vec<FileEntry>, TableError> {
+        let Some(snapshot) = self.find(base, version)? else { return Ok(Vec::new()) };
         let manifests = manifests::read_snapshot(&self.places, base.metadata.format_version(), snapshot).await?;
         live::entries(self.name(), &self.places, &base.metadata, &manifests)
     }
@@ -273,7 +272,7 @@ impl TableFormat for IcebergTable {
     }
 
     fn files<'a>(&'a self, snapshot: &'a Snapshot) -> BoxStream<'a, Result<FileEntry, TableError>> {
-        let live = self.live(&snapshot.version);
+        let live = async { self.live(&self.base().await?, &snapshot.version).await };
         futures::stream::once(live)
             .map_ok(|entries| futures::stream::iter(entries.into_iter().map(Ok)))
             .try_flatten()
@@ -281,8 +280,9 @@ impl TableFormat for IcebergTable {
     }
 
     async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes, TableError> {
-        let mut changes = live::difference(self.live(&from.version).await?, self.live(&to.version).await?);
         let base = self.base().await?;
+        let (earlier, later) = (self.live(&base, &from.version).await?, self.live(&base, &to.version).await?);
+        let mut changes = live::difference(earlier, later);
         let (from, to) = (self.find(&base, &from.version)?, self.find(&base, &to.version)?);
         if let Some((commits, began_ms)) = live::commits_between(&base.metadata, from, to) {
             (changes.commits, changes.began_ms) = (Some(commits), began_ms);

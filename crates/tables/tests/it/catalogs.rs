@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use lakeshift_core::migration::Side;
 use lakeshift_core::spec::{Catalog, CatalogCredentials, CatalogKind};
 use lakeshift_core::table::{
     CommitRequest, CreateOutcome, CreateRequest, MigrationId, TableError, TableFormat, TableVersion,
 };
-use lakeshift_tables::iceberg::IcebergTable;
+use lakeshift_tables::iceberg::{EntrySwap, IcebergTable};
 use lakeshift_testkit::postgres::{self, DATABASE, PostgresServer, USER};
 use lakeshift_testkit::s3::{S3Server, WAREHOUSE};
 use sqlx::{Connection, Row};
@@ -292,4 +293,81 @@ async fn a_rest_catalogue_that_refuses_or_is_none_tells_no_credential() {
         assert!(matches!(error, TableError::Store { .. }), "{error}: a wrong address or a refusal is no missing table");
         says_no_secret(&table, &error, &["hunter2", server.secret_key()]);
     }
+}
+
+/// The old and the new table of one catalogue, with the entries `old` and `new`, and what exchanges them.
+async fn two_tables(
+    old: (&Catalog, &Lake),
+    new: (&Catalog, &Lake),
+    secrets: &CatalogCredentials,
+) -> (EntrySwap, [IcebergTable; 2]) {
+    let tables = [(old, new), (new, old)]
+        .map(|((catalog, lake), (other, _))| lake.table(1).with_exchanged_catalog(catalog, &other.table, secrets));
+    for table in &tables {
+        assert!(matches!(table.create(&create_request()).await.unwrap(), CreateOutcome::Created(_)));
+    }
+    let folders = [old.1, new.1].map(|lake| crate::builders::open(&lake.dir.path().join("table")));
+    (EntrySwap::new(folders, [old.0, new.0], secrets), tables)
+}
+
+/// Forward and back, each twice, rehearsed before, with commits to both tables in between.
+async fn exchanges(old: (&Catalog, &Lake), new: (&Catalog, &Lake), secrets: &CatalogCredentials) {
+    let (swap, tables) = two_tables(old, new, secrets).await;
+    let mut number = 0;
+    for side in [Side::New, Side::Old, Side::New] {
+        let before = swap.named().await.unwrap();
+        assert_ne!(before, side);
+        swap.point(side, true).await.unwrap();
+        assert_eq!(swap.named().await.unwrap(), before, "a rehearsal moves nothing");
+        for _ in 0..2 {
+            swap.point(side, false).await.unwrap();
+            assert_eq!(swap.named().await.unwrap(), side);
+        }
+        number += 1;
+        for (table, (_, lake)) in tables.iter().zip([old, new]) {
+            let file = lake.file(&format!("data/{number}.parquet"), Some(DAY), &[(number, None)]).await;
+            committed(table, &request(number.unsigned_abs(), vec![file], &[])).await;
+            assert_eq!(live(table).await.len(), usize::try_from(number).unwrap(), "each table is where it is");
+        }
+        assert_eq!(swap.named().await.unwrap(), side, "a commit follows its table");
+    }
+}
+
+#[tokio::test]
+async fn two_entries_of_a_sqlite_catalogue_change_places() {
+    let (old, new) = (Lake::new(), Lake::new());
+    let file = old.dir.path().join("catalog.db");
+    let [one, other] = ["a.b.flights", "a.b.next"].map(|table| sqlite_catalog(&file, table));
+    exchanges((&one, &old), (&other, &new), &CatalogCredentials::default()).await;
+}
+
+#[tokio::test]
+async fn two_entries_of_a_postgresql_catalogue_change_places() {
+    let Some(server) = postgres::shared().await else { return };
+    let [(one, secrets), (other, _)] = ["a.b.swapped", "c.swapped_next"].map(|table| postgres_catalog(server, table));
+    exchanges((&one, &Lake::new()), (&other, &Lake::new()), &secrets).await;
+}
+
+/// Whoever commits by name while the names move: every commit is in the table that its writer opened, or was refused.
+#[tokio::test]
+async fn names_move_between_the_commits_of_a_writer_that_does_not_stop() {
+    let Some(server) = postgres::shared().await else { return };
+    let [(one, secrets), (other, _)] = ["a.b.busy", "a.b.busy_next"].map(|table| postgres_catalog(server, table));
+    let (old, new) = (Lake::new(), Lake::new());
+    let (swap, [table, _]) = two_tables((&one, &old), (&other, &new), &secrets).await;
+    let writer = async {
+        for number in 1..=30_i64 {
+            let file = old.file(&format!("data/{number}.parquet"), Some(DAY), &[(number, None)]).await;
+            committed(&table, &request(number.unsigned_abs(), vec![file], &[])).await;
+        }
+    };
+    let mover = async {
+        for side in [Side::New, Side::Old, Side::New, Side::Old, Side::New] {
+            swap.point(side, false).await.unwrap();
+            assert_eq!(swap.named().await.unwrap(), side);
+        }
+    };
+    tokio::join!(writer, mover);
+    assert_eq!(live(&table).await.len(), 30);
+    assert_eq!(swap.named().await.unwrap(), Side::New);
 }

@@ -70,6 +70,8 @@ async fn replacing_carries_the_other_files_with_their_sequence_numbers() {
     assert_eq!(seen, [("data/b.parquet", "sequence 1"), ("data/c.parquet", "sequence 2")]);
     let changes = table.changes(&before, &table.snapshot(None).await.unwrap()).await.unwrap();
     assert_eq!(changes.added.iter().map(|entry| &entry.path).collect::<Vec<_>>(), ["data/c.parquet"]);
+    assert_eq!(changes.commits, Some(1));
+    assert!(changes.began_ms.is_some_and(|ms| ms > 0), "what is not carried over has an age: {:?}", changes.began_ms);
     assert_eq!(changes.removed.iter().map(|entry| &entry.path).collect::<Vec<_>>(), ["data/a.parquet"]);
     committed(&table, &request(3, vec![], &["data/b.parquet"])).await;
     assert_eq!(paths(&table).await, ["data/c.parquet"]);
