@@ -35,7 +35,7 @@ lake/flights lake/flights-daily:
 	@mkdir -p lake && cp -R testdata/flights $@.part && mv $@.part $@ && echo "made $@ from testdata/flights"
 
 ## Check it
-.PHONY: test test-fast lint fmt interop bench bench-validate bench-backfill bench-rollback venv
+.PHONY: test test-fast lint fmt interop bench bench-validate bench-backfill bench-graph bench-rollback venv
 test: ## Run every test; those on S3, PostgreSQL and Azure are skipped, and say so, where the server is absent
 	@$(CARGO) test --workspace --locked
 
@@ -65,6 +65,11 @@ bench-validate: build venv ## Time a validation beside DuckDB and pyarrow on TPC
 
 bench-backfill: build venv ## Time rewrite, splice and adopt beside DuckDB and delta-rs on TPC-H data; LAKESHIFT_BENCH_SF=1
 	@$(PYTHON) scripts/bench_backfill.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-validate)" $(ARGS)
+
+bench-graph: build venv ## Time graph runs after edits against building all anew, and compare every row with DuckDB; ARGS=--days 30
+	@$(PYTHON) scripts/bench_graph.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench-graph)" $(ARGS)
+	@cargo run --quiet --release --locked --package lakeshift-core --example graph_savings
+	@cargo run --quiet --release --locked --package lakeshift-core --example graph_scale
 
 bench-rollback: build venv ## Time 100 rollbacks with rows that others wrote, and count every row; ARGS=RUNS
 	@$(PYTHON) scripts/bench_rollback.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench-rollback)" $(ARGS)

@@ -42,6 +42,7 @@ heading "First one week, to look at: what reads it then mixes two logics"
 run graph run $graph --table daily_delays --from 2001-01-01 --to 2001-01-07
 run graph run $graph --table monthly_origin
 run graph logic $graph monthly_origin
+run graph explain $graph monthly_origin 2001-01
 
 heading "Then the rest; where rows come out as they were, the wave stops"
 run graph run $graph
@@ -52,6 +53,7 @@ heading "Late flights of 5 January arrive: only what they reach runs"
 cp "$project/testdata/flights-late/flight_date=2001-01-05/part-1.parquet" lake/flights-daily/flight_date=2001-01-05/
 run graph plan $graph
 run graph run $graph
+run graph show $graph --html graph.html
 
 heading "A file is written again with the same rows: its day is computed, and nothing else"
 cp lake/flights-daily/flight_date=2001-01-20/part-0.parquet again.parquet
@@ -59,3 +61,5 @@ sleep 1
 mv again.parquet lake/flights-daily/flight_date=2001-01-20/part-0.parquet
 run graph plan $graph
 run graph run $graph
+echo
+echo "the page: $folder/graph.html"

@@ -6,7 +6,10 @@
 
 mod affected;
 mod build;
+mod lineage;
 mod mapping;
+mod page;
+mod parts;
 mod plan;
 mod remaining;
 mod spec;
@@ -19,13 +22,17 @@ mod why;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use affected::{Affected, affected};
 pub use build::Inferred;
+pub use lineage::{History, Lineage, Past, Reading};
 pub use mapping::{EntityMapping, Key, Mapping, Reach, TimeMapping};
+pub use page::Page;
+pub use parts::{Part, PartSpan, parts};
 pub use plan::{Comparison, Filter, GraphPlan, Group, Read, Task, Totals, Unit};
 pub use spec::{EdgeSpec, EntitySpec, GraphError, GraphSpec, Previous, TableSpec, TimeRule, TimeSpec, TimeWord, Window};
 pub use stale::{Hold, Mark, Staleness};
@@ -51,6 +58,8 @@ impl TableId {
 pub struct Graph {
     /// Its name.
     pub name: String,
+    /// Partitions that are computed at a time, by pool.
+    pub pools: BTreeMap<String, u32>,
     /// Its tables, upstreams first.
     pub tables: Vec<Table>,
 }

@@ -330,6 +330,9 @@ pub struct CommitRequest {
     /// at the table alone (Delta's `txn`, Iceberg's properties). Empty where there is no stream;
     /// a Hive-style folder has no place for them.
     pub positions: BTreeMap<String, u64>,
+    /// What else the commit says of itself to whoever reads the table's history, by names that begin with `lakeshift.` (Delta's
+    /// commit info, the summary of Iceberg's snapshot). A Hive-style folder has no place for them.
+    pub notes: BTreeMap<String, String>,
 }
 
 impl CommitRequest {

@@ -219,6 +219,7 @@ impl Backfill {
             repartition: None,
             evolve: Vec::new(),
             positions: BTreeMap::new(),
+            notes: BTreeMap::new(),
         };
         let version = if request.is_fence() {
             self.config.table.snapshot(None).await?.version

@@ -233,6 +233,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             repartition: None,
             evolve: Vec::new(),
             positions,
+            notes: BTreeMap::new(),
         }
     }
 
@@ -295,6 +296,7 @@ pub(crate) async fn fence(table: &dyn TableFormat, id: &MigrationId, epoch: Epoc
         repartition: None,
         evolve: Vec::new(),
         positions: BTreeMap::new(),
+        notes: BTreeMap::new(),
     };
     match table.commit(&request).await? {
         CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => Ok(()),

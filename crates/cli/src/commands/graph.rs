@@ -1,19 +1,24 @@
 //! `lakeshift graph …`: what is stale, what would run, running it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod explain;
+mod export;
+
 use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
 
 use chrono::{Days, NaiveTime};
 use lakeshift_core::graph::{
-    Cause, EntityId, Filter, Graph, GraphPlan, Group, Key, Link, Mark, Staleness, TIMELESS, TableId, Totals, Versions, why,
+    Cause, EntityId, Filter, Graph, GraphPlan, Group, History, Hold, Key, Link, Mark, Page, Staleness, TIMELESS, TableId,
+    Totals, Versions, why,
 };
 use serde_json::json;
 
 use crate::args::{GraphArg, GraphCommand, GraphFilter};
 use crate::context::Context;
-use crate::engine::graph::{self, GraphFile, Ledger, RunOptions};
+use crate::engine::graph::{self, GraphFile, Ledger, RunOptions, UnitKey};
 use crate::error::Error;
-use crate::output::{Answer, bytes, table};
+use crate::output::{Answer, bytes, seconds, table};
 
 /// Stale partitions that are listed one by one; the rest is counted.
 const LISTED_MAX: usize = 100;
@@ -21,16 +26,30 @@ const LISTED_MAX: usize = 100;
 /// Carries out a command on a graph.
 pub async fn run(context: &Context, command: &GraphCommand) -> Result<Answer, Error> {
     match command {
-        GraphCommand::Show(graph) => Ok(show(&Seen::look(context, graph).await?)),
+        GraphCommand::Show { graph, html } => show(&Seen::look(context, graph).await?, html.as_deref()),
         GraphCommand::Stale { graph, why } if why.is_empty() => Ok(stale(&Seen::look(context, graph).await?)),
         GraphCommand::Stale { graph, why } => chain(&Seen::look(context, graph).await?, why),
         GraphCommand::Plan { graph, filter } => plan(&Seen::look(context, graph).await?, filter),
-        GraphCommand::Export { graph, filter } => export(&Seen::look(context, graph).await?, filter),
-        GraphCommand::Logic { graph, table } => logic(&Seen::look(context, graph).await?, table),
-        GraphCommand::Run { graph, filter, max_tasks, parallel } => {
+        GraphCommand::Export { graph, filter, scheduler } => {
+            let seen = Seen::look(context, graph).await?;
+            export::export(&seen, &seen.plan(filter)?, *scheduler, &graph.graph)
+        }
+        GraphCommand::Logic { graph, table, fail_on_mixed } => {
+            explain::logic(&Seen::look(context, graph).await?, table, *fail_on_mixed)
+        }
+        GraphCommand::Explain { graph, partition } => explain::explain(&Seen::look(context, graph).await?, partition),
+        GraphCommand::RunUnit { graph, unit, wait } => {
+            let seen = Seen::look(context, graph).await?;
+            let unit = unit_of(&seen, &unit.join(" "))?;
+            let file = GraphFile::open(context, &graph.graph)?;
+            let report = graph::run_unit(&file, &unit, Duration::from_secs(*wait)).await?;
+            Ok(Answer::done(unit_text(&report), &report))
+        }
+        GraphCommand::Run { graph, filter, max_tasks, max_bytes, parallel } => {
             let file = GraphFile::open(context, &graph.graph)?;
             let filter = filter_of(&file.graph, filter)?;
-            let options = RunOptions { filter, tasks_max: *max_tasks, parallel: *parallel };
+            let bytes_max = max_bytes.map(|size| size.bytes());
+            let options = RunOptions { filter, tasks_max: *max_tasks, bytes_max, parallel: *parallel };
             let report = graph::run(&file, &options).await?;
             let code = if report.failures.is_empty() { 0 } else { 2 };
             Ok(Answer::done(run_text(&report), &report).with_exit_code(code))
@@ -41,7 +60,9 @@ pub async fn run(context: &Context, command: &GraphCommand) -> Result<Answer, Er
 /// A graph as it stands now; nothing was written.
 struct Seen {
     graph: Graph,
+    ledger: Ledger,
     versions: Versions,
+    holds: Vec<Hold>,
     staleness: Staleness,
 }
 
@@ -50,8 +71,13 @@ impl Seen {
         let file = GraphFile::open(context, &arg.graph)?;
         let ledger = Ledger::open(context, &file.graph, &file.folder).await?;
         let versions = graph::current(&file, &ledger).await?;
-        let staleness = Staleness::scan(&file.graph, &versions, &[]);
-        Ok(Self { graph: file.graph, versions, staleness })
+        let holds = graph::holds(&file).await?;
+        let staleness = Staleness::scan(&file.graph, &versions, &holds);
+        Ok(Self { graph: file.graph, ledger, versions, holds, staleness })
+    }
+
+    fn history(&self) -> &History {
+        self.ledger.history()
     }
 
     fn show(&self, table: TableId, key: Key) -> String {
@@ -84,7 +110,7 @@ fn filter_of(graph: &Graph, filter: &GraphFilter) -> Result<Filter, Error> {
     })
 }
 
-fn show(seen: &Seen) -> Answer {
+fn show(seen: &Seen, html: Option<&Path>) -> Result<Answer, Error> {
     let heading = ["table", "format", "partitions", "stale", "rows", "computed from"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     let mut tables = Vec::new();
@@ -102,7 +128,13 @@ fn show(seen: &Seen) -> Answer {
             "stale": stale, "rows": known, "logic": one.logic, "after": after,
         }));
     }
-    Answer::done(table(&rows), json!({ "graph": seen.graph.name, "tables": tables }))
+    let Some(html) = html else {
+        return Ok(Answer::done(table(&rows), json!({ "graph": seen.graph.name, "tables": tables })));
+    };
+    let page = Page::new(&seen.graph, &seen.versions, &seen.staleness, seen.history(), seen.ledger.last_run());
+    let path = html.display().to_string();
+    std::fs::write(html, page.to_html()).map_err(|source| Error::WriteFile { path: path.clone(), source })?;
+    Ok(Answer::done(format!("{} as a page: {path}", seen.graph.name), json!({ "graph": seen.graph.name, "html": path })))
 }
 
 fn reason(mark: Mark) -> &'static str {
@@ -142,7 +174,7 @@ fn stale(seen: &Seen) -> Answer {
 fn chain(seen: &Seen, partition: &[String]) -> Result<Answer, Error> {
     let id = seen.table(&partition[0])?;
     let key = key_of(seen, id, &partition[1..])?;
-    let links = why(&seen.graph, &seen.versions, &seen.staleness, &[], id, key);
+    let links = why(&seen.graph, &seen.versions, &seen.staleness, &seen.holds, id, key);
     let mut text = String::new();
     if links.is_empty() {
         let known = seen.staleness.mark(id, key).is_some();
@@ -188,6 +220,15 @@ fn key_of(seen: &Seen, id: TableId, rest: &[String]) -> Result<Key, Error> {
     Ok(Key { period, entity })
 }
 
+/// The partition of a unit's id, as [`Graph::show`] writes it: of a table, a period and an entity only the last may have spaces.
+fn unit_of(seen: &Seen, unit: &str) -> Result<UnitKey, Error> {
+    let table = seen.table(unit.split(' ').next().unwrap_or(unit))?;
+    let words = if seen.graph.table(table).grain().is_some() { 3 } else { 2 };
+    let words: Vec<String> = unit.splitn(words, ' ').map(str::to_owned).collect();
+    let key = key_of(seen, table, &words[1..])?;
+    Ok(UnitKey { table, period: key.period, entity: seen.versions.entity_name(key.entity).to_owned() })
+}
+
 fn told(seen: &Seen, link: &Link) -> String {
     let short = |digest: &str| digest.chars().take(8).collect::<String>();
     match &link.cause {
@@ -217,13 +258,20 @@ fn amount(totals: &Totals) -> String {
 fn plan(seen: &Seen, filter: &GraphFilter) -> Result<Answer, Error> {
     let plan = seen.plan(filter)?;
     if plan.tasks.is_empty() {
-        let text = format!("nothing to run in {}: what was asked for is up to date", plan.graph);
+        let text = match plan.held {
+            0 => format!("nothing to run in {}: what was asked for is up to date", plan.graph),
+            held => format!("nothing to run in {}: {} wait for a migration", plan.graph, partitions(held)),
+        };
         return Ok(Answer::done(text, &plan));
     }
     let group = |group: &Group| format!("  {group} ({})", partitions(group.totals.tasks));
     let groups: Vec<String> = plan.groups.iter().map(group).collect();
     let mut text = format!("would recompute, upstreams first:\n{}\n", groups.join("\n"));
     let _ = write!(text, "in all {}; sizes are those of the last run", amount(&plan.totals));
+    let estimate = seen.ledger.estimate(&plan.tasks);
+    if let Some(time) = estimate {
+        let _ = write!(text, "\nabout {} of computing, by the times of earlier runs", seconds(time.as_secs().max(1)));
+    }
     for (name, others) in [
         ("the whole graph", plan.comparison.full_graph),
         ("everything that is computed from these tables", plan.comparison.descendants),
@@ -235,70 +283,21 @@ fn plan(seen: &Seen, filter: &GraphFilter) -> Result<Answer, Error> {
     if plan.totals.tasks > plan.tasks.iter().filter(|task| task.mark.must_run()).count() as u64 {
         text.push_str("\n“may change” runs only where what it is computed from comes out different");
     }
+    if plan.held > 0 {
+        let _ = write!(text, "\n{} more wait for a migration; `graph stale --why` tells which", partitions(plan.held));
+    }
     let _ = write!(text, "\nnothing was written; `lakeshift graph run` with the same arguments runs it");
-    Ok(Answer::done(text, &plan))
+    let mut answer = Answer::done(text, &plan);
+    answer.json["estimated_seconds"] = json!(estimate.map(|time| time.as_secs_f64()));
+    Ok(answer)
 }
 
-fn export(seen: &Seen, filter: &GraphFilter) -> Result<Answer, Error> {
-    let plan = seen.plan(filter)?;
-    let units: Vec<_> = plan.tasks.iter().map(|task| plan.unit(&seen.graph, &seen.versions, task)).collect();
-    let json = json!({ "graph": plan.graph, "sequence": plan.sequence, "units": units });
-    Ok(Answer::done(format!("{json:#}"), json))
-}
-
-/// Which logic digests a partition rests on, by table: those of itself and of everything upstream.
-fn logics_below(
-    seen: &Seen,
-    id: TableId,
-    key: Key,
-    memo: &mut BTreeMap<(TableId, Key), BTreeMap<TableId, BTreeSet<String>>>,
-) -> BTreeMap<TableId, BTreeSet<String>> {
-    if let Some(known) = memo.get(&(id, key)) {
-        return known.clone();
+fn unit_text(report: &graph::UnitReport) -> String {
+    match report.outcome {
+        graph::UnitOutcome::Replaced => format!("{}: {} rows, {}", report.partition, report.rows, bytes(report.bytes)),
+        graph::UnitOutcome::Unchanged => format!("{}: {} rows, as before", report.partition, report.rows),
+        graph::UnitOutcome::UpToDate => format!("{} is up to date; nothing was computed", report.partition),
     }
-    let mut below: BTreeMap<TableId, BTreeSet<String>> = BTreeMap::new();
-    let one = seen.graph.table(id);
-    if let (Some(state), false) = (seen.versions.get(id, key), one.is_source()) {
-        below.entry(id).or_default().insert(seen.versions.logic_digest(state.logic).to_owned());
-    }
-    for edge in one.after.iter().filter(|edge| edge.upstream != id) {
-        let reach = edge.mapping.needs(key);
-        let read: Vec<Key> =
-            seen.versions.partitions(edge.upstream).map(|(key, _)| key).filter(|key| reach.contains(*key)).collect();
-        for upstream in read {
-            for (table, digests) in logics_below(seen, edge.upstream, upstream, memo) {
-                below.entry(table).or_default().extend(digests);
-            }
-        }
-    }
-    memo.insert((id, key), below.clone());
-    below
-}
-
-fn logic(seen: &Seen, name: &str) -> Result<Answer, Error> {
-    let id = seen.table(name)?;
-    let one = seen.graph.table(id);
-    let heading = ["partition", "logic", "mixes"].map(str::to_owned).to_vec();
-    let (mut rows, mut all, mut memo) = (vec![heading], Vec::new(), BTreeMap::new());
-    for (key, state) in seen.versions.partitions(id) {
-        let digest = seen.versions.logic_digest(state.logic).to_owned();
-        let current = one.logic.as_deref() == Some(&digest);
-        let below = logics_below(seen, id, key, &mut memo);
-        let mixed: Vec<&str> = below
-            .iter()
-            .filter(|(_, digests)| digests.len() > 1)
-            .map(|(table, _)| seen.graph.table(*table).name.as_str())
-            .collect();
-        let short: String = digest.chars().take(8).collect();
-        let word = match (one.is_source(), current) {
-            (true, _) => "a source".to_owned(),
-            (_, true) => format!("{short} (as it is now)"),
-            (_, false) => format!("{short} (an earlier one)"),
-        };
-        rows.push(vec![seen.show(id, key), word, mixed.join(", ")]);
-        all.push(json!({ "partition": seen.show(id, key), "logic": digest, "current": current, "mixes": mixed }));
-    }
-    Ok(Answer::done(table(&rows), json!({ "table": name, "partitions": all })))
 }
 
 fn run_text(report: &graph::RunReport) -> String {
@@ -319,6 +318,16 @@ fn run_text(report: &graph::RunReport) -> String {
     }
     if report.wave.skipped > 0 {
         let _ = write!(text, "\n{} were skipped, because something that they read failed", report.wave.skipped);
+    }
+    if report.budget_spent {
+        let _ = write!(
+            text,
+            "\nthe budget ended the run: it read {}, and the next partition would go beyond it",
+            bytes(report.read_bytes)
+        );
+    }
+    if report.held > 0 {
+        let _ = write!(text, "\n{} wait for a migration to be validated", partitions(report.held));
     }
     match report.stale {
         0 => text.push_str("\nnothing is stale"),

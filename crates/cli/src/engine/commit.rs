@@ -114,5 +114,6 @@ pub async fn settle_pending(session: &mut Session, tables: &Tables) -> Result<()
 fn request(session: &Session, number: CommitNumber, delta: Delta) -> CommitRequest {
     let Delta { add, remove, deletes, repartition, evolve, bytes_written: _, begun: _ } = delta;
     let (migration, epoch, positions) = (session.id().clone(), session.epoch(), Default::default());
-    CommitRequest { migration, number, epoch, add, remove, deletes, repartition, evolve, positions }
+    let notes = Default::default();
+    CommitRequest { migration, number, epoch, add, remove, deletes, repartition, evolve, positions, notes }
 }

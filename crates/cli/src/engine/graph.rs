@@ -4,13 +4,19 @@
 //! What is stale and in which order it runs is decided by `lakeshift_core::graph`; here tables are looked at, computed and
 //! committed to, in an order that survives being killed between any two steps.
 
+mod command;
 mod file;
+mod holds;
 mod ledger;
 mod listing;
 mod run;
+mod settle;
 mod task;
+mod unit;
 
 pub use file::GraphFile;
+pub use holds::holds;
 pub use ledger::Ledger;
 pub use listing::{Listing, current};
 pub use run::{Failure, RunOptions, RunReport, run};
+pub use unit::{UnitKey, UnitOutcome, UnitReport, run_unit};

@@ -223,6 +223,7 @@ impl Producer {
             repartition: None,
             evolve: Vec::new(),
             positions: Default::default(),
+            notes: Default::default(),
         }
     }
 

@@ -145,6 +145,7 @@ async fn a_commit_that_was_begun_before_the_cutover_does_not_reach_the_old_table
         repartition: None,
         evolve: Vec::new(),
         positions: Default::default(),
+        notes: Default::default(),
     };
     // By its name the catalogue has another table now, which lies elsewhere.
     match writer.commit(&request).await {

@@ -1,5 +1,8 @@
 //! Graphs: what a run leaves is what the same SQL gives over all rows at once, whatever changed, crashed or raced before.
 
+mod lineage;
+mod units;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -374,8 +377,13 @@ async fn run_with(plan: FaultPlan) -> u64 {
 
 #[test]
 fn a_run_that_dies_at_any_operation_is_finished_by_the_next_one() {
+    every_fault("graph crash matrix", |plan| Box::pin(run_with(plan)));
+}
+
+/// Lives `life` under every fault at every operation that it has, and tells how many.
+fn every_fault(name: &str, life: impl Fn(FaultPlan) -> futures::future::LocalBoxFuture<'static, u64> + Sync) {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let operations = runtime().block_on(run_with(FaultPlan::None));
+    let operations = runtime().block_on(life(FaultPlan::None));
     let plans: Vec<FaultPlan> = (1..=operations)
         .flat_map(|n| [FaultPlan::CrashBefore(n), FaultPlan::CrashAfter(n), FaultPlan::LostResponse(n)])
         .collect();
@@ -385,11 +393,11 @@ fn a_run_that_dies_at_any_operation_is_finished_by_the_next_one() {
             scope.spawn(|| {
                 let runtime = runtime();
                 while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    runtime.block_on(run_with(*plan));
+                    runtime.block_on(life(*plan));
                 }
             });
         }
     });
-    let told = format!("graph crash matrix: {operations} store operations, {} fault points, all end alike", plans.len());
+    let told = format!("{name}: {operations} store operations, {} fault points, all end alike", plans.len());
     std::io::Write::write_all(&mut std::io::stderr(), format!("{told}\n").as_bytes()).unwrap();
 }

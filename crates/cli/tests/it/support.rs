@@ -247,6 +247,7 @@ impl World {
             repartition: None,
             evolve: Vec::new(),
             positions: Default::default(),
+            notes: Default::default(),
         };
         let outcome = table.commit(&request).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");

@@ -23,6 +23,9 @@ impl Graph {
         if !is_name(&spec.graph) {
             return Err(refused("graph", "is no name", "use 1 to 64 letters (A–Z, a–z), digits, `-` and `_`"));
         }
+        if let Some((name, _)) = spec.pools.iter().find(|(_, limit)| **limit == 0) {
+            return Err(refused(&format!("pools.{name}"), "lets nothing run", "write how many partitions at a time"));
+        }
         for (name, table) in &spec.tables {
             check_table(spec, name, table)?;
         }
@@ -39,7 +42,7 @@ impl Graph {
             choose_drivers(name, table, ids[name], &mut after)?;
             tables.push(Table { name: (*name).to_owned(), spec: table.clone(), logic: table.logic_digest(), after });
         }
-        Ok(Self { name: spec.graph.clone(), tables })
+        Ok(Self { name: spec.graph.clone(), pools: spec.pools.clone(), tables })
     }
 }
 
@@ -59,11 +62,34 @@ fn check_table(spec: &GraphSpec, name: &str, table: &TableSpec) -> Result<(), Gr
     if table.command.as_ref().is_some_and(Vec::is_empty) {
         return Err(refused(&format!("{path}.command"), "is empty", "write the program and its arguments"));
     }
+    if table.command.is_some() == table.columns.is_empty() {
+        let problem =
+            if table.command.is_some() { "are missing, and a command computes the table" } else { "are not a command's" };
+        return Err(refused(
+            &format!("{path}.columns"),
+            problem,
+            "write names and SQL types beside a command, and nothing beside sql",
+        ));
+    }
+    if let Some(column) = table.columns.iter().find(|column| !column.trim().contains(' ')) {
+        return Err(refused(
+            &format!("{path}.columns"),
+            format!("has `{column}`"),
+            "write a name and a SQL type, such as `day DATE`",
+        ));
+    }
     if table.is_source() && !table.after.is_empty() {
         return Err(refused(&format!("{path}.after"), "is on a table that nothing computes", "add sql, or remove after"));
     }
     if !table.is_source() && table.after.keys().all(|upstream| upstream == name) {
         return Err(refused(&format!("{path}.after"), "names no other table", "name what the table is computed from"));
+    }
+    if let Some(pool) = table.pool.as_ref().filter(|pool| !spec.pools.contains_key(*pool)) {
+        return Err(refused(
+            &format!("{path}.pool"),
+            format!("names {pool}, which is no pool"),
+            "add it to `pools`, or remove it",
+        ));
     }
     for upstream in table.after.keys() {
         if !spec.tables.contains_key(upstream) {

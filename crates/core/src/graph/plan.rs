@@ -111,8 +111,10 @@ pub struct GraphPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unit {
-    /// A digest of all else: equal units have equal ids.
+    /// The partition as people read it, `daily 2001-01-31 EU`: what `graph run-unit` takes.
     pub id: String,
+    /// A digest of all else but `after` and `sequence`: equal work has equal digests.
+    pub digest: String,
     /// The graph.
     pub graph: String,
     /// The table.
@@ -133,6 +135,8 @@ pub struct Unit {
     pub command: Option<Vec<String>>,
     /// What it reads.
     pub reads: Vec<Read>,
+    /// The units of the plan that it reads, by their ids.
+    pub after: Vec<String>,
     /// [`Versions::sequence`] when it was planned.
     pub sequence: u64,
 }
@@ -173,26 +177,51 @@ impl GraphPlan {
         Wave::new(graph, self.tasks.clone())
     }
 
-    /// A task with all that it takes to run it.
-    pub fn unit(&self, graph: &Graph, versions: &Versions, task: &Task) -> Unit {
-        let table = graph.table(task.table);
-        let reads = table.after.iter().map(|edge| read(graph, versions, edge.upstream, edge.mapping.needs(task.key)));
-        let mut unit = Unit {
-            id: String::new(),
-            graph: self.graph.clone(),
-            table: table.name.clone(),
-            location: table.spec.location.clone(),
-            format: table.spec.format,
-            period: table.grain().map(|grain| grain.format(task.key.period)),
-            entity: named(versions, task.key.entity),
-            logic: table.logic.clone().unwrap_or_default(),
-            sql: table.spec.sql.clone(),
-            command: table.spec.command.clone(),
+    /// The tasks with all that it takes to run them, in order.
+    pub fn units(&self, graph: &Graph, versions: &Versions) -> Vec<Unit> {
+        let mut keys: Vec<BTreeSet<Key>> = vec![BTreeSet::new(); graph.tables.len()];
+        for task in &self.tasks {
+            keys[task.table.index()].insert(task.key);
+        }
+        self.tasks.iter().map(|task| self.unit(graph, versions, task, &keys)).collect()
+    }
+
+    fn unit(&self, graph: &Graph, versions: &Versions, task: &Task, planned: &[BTreeSet<Key>]) -> Unit {
+        let mut after = Vec::new();
+        for edge in &graph.table(task.table).after {
+            let reach = edge.mapping.needs(task.key);
+            let first = Key { period: reach.from, entity: EntityId::NONE };
+            let keys = planned[edge.upstream.index()].range(first..).take_while(|key| key.period <= reach.to);
+            let needed = keys.filter(|key| reach.contains(**key));
+            after.extend(needed.map(|key| graph.show(versions, edge.upstream, *key)));
+        }
+        Unit { after, sequence: self.sequence, ..Unit::new(graph, versions, task.table, task.key) }
+    }
+}
+
+impl Unit {
+    /// A partition with all that it takes to compute it; outside of a plan, at sequence 0.
+    pub fn new(graph: &Graph, versions: &Versions, table: TableId, key: Key) -> Self {
+        let of = graph.table(table);
+        let reads = of.after.iter().map(|edge| read(graph, versions, edge.upstream, edge.mapping.needs(key)));
+        let mut unit = Self {
+            id: graph.show(versions, table, key),
+            digest: String::new(),
+            graph: graph.name.clone(),
+            table: of.name.clone(),
+            location: of.spec.location.clone(),
+            format: of.spec.format,
+            period: of.grain().map(|grain| grain.format(key.period)),
+            entity: named(versions, key.entity),
+            logic: of.logic.clone().unwrap_or_default(),
+            sql: of.spec.sql.clone(),
+            command: of.spec.command.clone(),
             reads: reads.collect(),
-            sequence: self.sequence,
+            after: Vec::new(),
+            sequence: 0,
         };
         let json = serde_json::json!(unit).to_string();
-        unit.id = hex(&Sha256::digest(json)[..16]);
+        unit.digest = hex(&Sha256::digest(json)[..16]);
         unit
     }
 }
@@ -392,22 +421,13 @@ fn because(graph: &Graph, versions: &Versions, table: &Table, task: &Task) -> St
         1 => "its logic changed".to_owned(),
         2 => {
             let read_at = versions.get(task.table, task.key).map_or(u64::MAX, |state| state.read_at);
-            let moved = |edge: &super::Edge| newest(versions, edge.upstream, edge.mapping.needs(task.key)) > read_at;
+            let moved = |edge: &super::Edge| {
+                versions.newest(edge.upstream, edge.mapping.needs(task.key)).is_some_and(|newest| newest > read_at)
+            };
             format!("{} moved", upstreams(&moved))
         }
         _ => format!("{} may change", upstreams(&|_| true)),
     }
-}
-
-/// The greatest version that a reach has.
-fn newest(versions: &Versions, table: TableId, reach: Reach) -> u64 {
-    let series = versions.series(table).iter().filter(|series| reach.entity.is_none_or(|only| only == series.entity));
-    let newest = series.flat_map(|series| {
-        let from = series.periods.partition_point(|period| *period < reach.from);
-        let to = series.periods.partition_point(|period| *period <= reach.to);
-        series.states[from..to.max(from)].iter().map(|state| state.version)
-    });
-    newest.max().unwrap_or(0)
 }
 
 fn compare(graph: &Graph, versions: &Versions, staleness: &Staleness, tasks: &[Task]) -> Comparison {

@@ -23,6 +23,9 @@ pub struct GraphSpec {
     /// The control root, where the graph's journal lies: a path relative to this file, or a URL. Commands need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<String>,
+    /// Pools by name: how many partitions of the tables that name the pool are computed at a time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pools: BTreeMap<String, u32>,
     /// The tables by name.
     pub tables: BTreeMap<String, TableSpec>,
 }
@@ -44,15 +47,22 @@ pub struct TableSpec {
     /// A label of the logic's version. Change it when results change though the SQL's text does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logic: Option<String>,
+    /// The pool whose limit holds for this table, besides the run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// The query that computes the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,
     /// A file with that query. Who reads it puts its text into `sql` and takes this away, before the graph is built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_file: Option<String>,
-    /// A program and its arguments that compute the table.
+    /// A program and its arguments that compute the table, a partition at a time. It reads the unit as JSON from its standard
+    /// input, and writes Parquet files into the folder that `LAKESHIFT_OUTPUT` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// The columns that the command writes: names and SQL types, such as `flights BIGINT`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
     /// The tables that it is computed from, each with its partition mapping.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub after: BTreeMap<String, EdgeSpec>,

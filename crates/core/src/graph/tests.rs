@@ -1,5 +1,7 @@
 //! Random graphs over toy tables, whose partitions are numbers: after a wave they are what a full rebuild gives.
 
+mod lineage;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -150,7 +152,7 @@ fn fingerprint(value: u64) -> Fingerprint {
 
 /// Up to 8 tables; those whose mapping is refused are tried again.
 fn random_graph(dice: &mut Dice) -> Graph {
-    let mut spec = GraphSpec { graph: "toy".into(), control: None, tables: BTreeMap::new() };
+    let mut spec = GraphSpec { graph: "toy".into(), control: None, pools: BTreeMap::new(), tables: BTreeMap::new() };
     let tables = 4 + dice.roll(5) as usize;
     while spec.tables.len() < tables {
         let name = format!("t{}", spec.tables.len());
@@ -184,9 +186,11 @@ fn random_table(dice: &mut Dice) -> TableSpec {
         time: grain.map(|grain| TimeSpec { column: "date".into(), grain }),
         entity: (dice.roll(2) == 0).then(|| EntitySpec { column: "region".into(), values }),
         logic: None,
+        pool: None,
         sql: None,
         sql_file: None,
         command: None,
+        columns: Vec::new(),
         after: BTreeMap::new(),
     }
 }
@@ -326,12 +330,19 @@ fn a_late_day_of_one_region_runs_its_day_its_week_ahead_and_its_month_of_124_ups
     assert_eq!((plan.comparison.descendants.tasks, plan.comparison.descendants_in_interval.tasks), (249, 9));
     let json = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<GraphPlan>(&json).unwrap(), plan);
-    let unit = plan.unit(&world.graph, &world.versions, &plan.tasks[0]);
+    let units = plan.units(&world.graph, &world.versions);
+    let (first, month) = (&units[0], units.iter().find(|unit| unit.table == "monthly").unwrap());
     assert_eq!(
-        (unit.table.as_str(), unit.period.as_deref(), unit.entity.as_deref()),
-        ("daily", Some("2001-01-03"), Some("EU"))
+        (first.id.as_str(), first.period.as_deref(), first.entity.as_deref()),
+        ("daily 2001-01-03 EU", Some("2001-01-03"), Some("EU"))
     );
-    assert_eq!(unit, plan.unit(&world.graph, &world.versions, &plan.tasks[0]));
+    assert_eq!((first.after.len(), month.after.as_slice()), (0, &["daily 2001-01-03 EU".to_owned()][..]));
+    // The same work later has the same digest.
+    change(&mut world, 4, "EU", 2);
+    let later = world.plan().units(&world.graph, &world.versions);
+    let again = later.iter().find(|unit| unit.id == first.id).unwrap();
+    assert_eq!(again.digest, first.digest);
+    assert_ne!(again.sequence, first.sequence);
 }
 
 #[test]
@@ -376,6 +387,11 @@ fn a_filtered_plan_leaves_out_what_would_only_run_in_vain() {
 #[case("after: {daily: {}}", "after: {daily: {time: {bak: 1}}}", "expected same, roll_up, split, all, {back: N}")]
 #[case("after: {daily: {}}", "after: {daily: {time: all}}", "tables.monthly.after has no upstream that tells which periods")]
 #[case("sql: SELECT 1", "sql: SELECT 1\n    command: [run]", "tables.daily is computed in two ways")]
+#[case("sql: SELECT 1", "command: [run]", "tables.daily.columns are missing, and a command computes the table")]
+#[case("sql: SELECT 1", "sql: SELECT 1\n    columns: [a INT]", "tables.daily.columns are not a command's")]
+#[case("sql: SELECT 1", "command: [run]\n    columns: [a]", "tables.daily.columns has `a`; write a name and a SQL type")]
+#[case("sql: SELECT 1", "sql: SELECT 1\n    pool: heavy", "tables.daily.pool names heavy, which is no pool")]
+#[case("graph: flights", "graph: flights\npools: {heavy: 0}", "pools.heavy lets nothing run")]
 #[case("sql: SELECT 1", "", "tables.daily.after is on a table that nothing computes")]
 #[case(
     "entity: {column: region}\n    sql: SELECT 1",

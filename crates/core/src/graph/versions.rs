@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::mapping::Key;
+use super::mapping::{Key, Reach};
 use super::{Graph, TableId};
 
 /// An interned entity. One name has one id in all tables of a graph.
@@ -174,6 +174,17 @@ impl Versions {
             let keys = series.periods.iter().map(|period| Key { period: *period, entity: series.entity });
             keys.zip(&series.states)
         })
+    }
+
+    /// The greatest version of the partitions in reach; `None` where there is none.
+    pub fn newest(&self, table: TableId, reach: Reach) -> Option<u64> {
+        let series = self.series(table).iter().filter(|series| reach.entity.is_none_or(|only| only == series.entity));
+        let versions = series.flat_map(|series| {
+            let from = series.periods.partition_point(|period| *period < reach.from);
+            let to = series.periods.partition_point(|period| *period <= reach.to);
+            series.states[from..to.max(from)].iter().map(|state| state.version)
+        });
+        versions.max()
     }
 
     /// Records what a partition is now. Where its content is as it was, its version stays (the early cut-off), while

@@ -96,9 +96,15 @@ impl Wave {
 
     /// Takes the first runnable task; it runs until [`Self::done`] or [`Self::failed`].
     pub fn start_next(&mut self) -> Option<usize> {
-        let task = self.ready.pop_first()? as usize;
-        self.standing[task] = Standing::Running;
-        Some(task)
+        self.start_where(|_| true)
+    }
+
+    /// Takes the first runnable task of a table that may run now.
+    pub fn start_where(&mut self, may_run: impl Fn(TableId) -> bool) -> Option<usize> {
+        let next = self.ready.iter().copied().find(|task| may_run(self.tasks[*task as usize].table))?;
+        self.ready.remove(&next);
+        self.standing[next as usize] = Standing::Running;
+        Some(next as usize)
     }
 
     /// The runnable tasks that nobody has taken, in order.

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod equivalence;
 #[cfg(test)]
+mod graph_page;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod phases;

@@ -40,7 +40,7 @@ pub(super) struct Origin<'a> {
     pub(super) read_version: Option<u64>,
 }
 
-pub(super) fn commit_info(origin: &Origin<'_>, operation: &str, is_append: bool) -> Json {
+pub(super) fn commit_info(origin: &Origin<'_>, operation: &str, is_append: bool, notes: &BTreeMap<String, String>) -> Json {
     let mut info = json!({
         "timestamp": origin.now_ms,
         "operation": operation,
@@ -55,6 +55,9 @@ pub(super) fn commit_info(origin: &Origin<'_>, operation: &str, is_append: bool)
     }
     if let Some(version) = origin.read_version {
         info["readVersion"] = version.into();
+    }
+    for (name, note) in notes {
+        info[name] = note.as_str().into();
     }
     json!({ "commitInfo": info })
 }

@@ -3,7 +3,7 @@
 //! Every check of a commit is made in the snapshot that it builds on; when another writer took the next version, all of
 //! them are made again on what is there now, a bounded number of times.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,7 +38,7 @@ pub(super) async fn create(table: &DeltaTable, request: &CreateRequest) -> Resul
         let now_ms = table.clock.now().timestamp_millis();
         let origin =
             Origin { migration: &request.migration, epoch: request.epoch, number: None, now_ms, read_version: None };
-        let mut lines = vec![actions::commit_info(&origin, "CREATE TABLE", true)];
+        let mut lines = vec![actions::commit_info(&origin, "CREATE TABLE", true, &BTreeMap::new())];
         lines.extend(actions::table(table.storage().location(), request, now_ms)?);
         lines.extend(actions::transactions(&origin));
         match table.log.write(0, joined(&lines).into()).await? {
@@ -275,7 +275,7 @@ fn text(
     };
     let operation = if evolved.is_some() { "ADD COLUMNS" } else { "WRITE" };
     let is_append = request.remove.is_empty() && evolved.is_none();
-    let mut lines = vec![actions::commit_info(&origin, operation, is_append)];
+    let mut lines = vec![actions::commit_info(&origin, operation, is_append, &request.notes)];
     lines.extend(evolved);
     lines.extend(actions::transactions(&origin));
     lines.extend(actions::positions(&request.migration, &request.positions));

@@ -92,7 +92,8 @@ pub(super) fn summary(changes: &Changes<'_>, previous: Option<&Summary>) -> Summ
     let counts = counts.into_iter().filter(|(_, number)| *number > 0).chain(totals);
     let counts = counts.map(|(key, number)| (key, number.to_string()));
     let number = (!request.is_fence()).then(|| (marks::COMMIT, request.number.to_string()));
-    let additional_properties = counts.chain(marks).chain(number).map(|(key, value)| (key.to_owned(), value)).collect();
+    let own = counts.chain(marks).chain(number).map(|(key, value)| (key.to_owned(), value));
+    let additional_properties = request.notes.clone().into_iter().chain(own).collect();
     Summary { operation: operation(changes), additional_properties }
 }
 

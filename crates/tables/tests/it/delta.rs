@@ -83,6 +83,7 @@ pub fn request(number: u64, epoch: u64, add: Vec<NewFile>, remove: &[&str]) -> C
         repartition: None,
         evolve: Vec::new(),
         positions: Default::default(),
+        notes: Default::default(),
     }
 }
 

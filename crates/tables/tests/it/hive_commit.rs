@@ -56,6 +56,7 @@ fn request(number: u64, epoch: u64, add: &[NewFile], remove: &[&str]) -> CommitR
         repartition: None,
         evolve: Vec::new(),
         positions: Default::default(),
+        notes: Default::default(),
     }
 }
 

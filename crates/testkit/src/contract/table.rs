@@ -280,5 +280,6 @@ fn request(migration: &str, number: u64, epoch: u64, add: Vec<NewFile>, remove: 
         repartition: None,
         evolve: Vec::new(),
         positions: Default::default(),
+        notes: Default::default(),
     }
 }

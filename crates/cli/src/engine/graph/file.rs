@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lakeshift_core::graph::{Grain, Graph, GraphSpec, Inferred, Table, TableId};
+use lakeshift_core::graph::{EntityMapping, Grain, Graph, GraphSpec, Inferred, Table, TableId};
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::storage::Storage;
@@ -13,6 +13,7 @@ use lakeshift_exec::query::Query;
 use lakeshift_tables::hive::HiveTable;
 use lakeshift_tables::hudi::HudiTable;
 
+use super::command;
 use super::ledger::Ledger;
 use crate::context::Context;
 use crate::engine::tables;
@@ -32,6 +33,8 @@ pub struct GraphFile {
     pub context: Context,
     /// The graph.
     pub graph: Graph,
+    /// The control root.
+    pub(super) control: Storage,
     /// `<control>/graphs/<name>`.
     pub folder: Storage,
     pub(super) engine: Engine,
@@ -55,14 +58,15 @@ impl GraphFile {
         for table in graph.tables.iter().filter(|table| !table.is_source()) {
             check_runnable(table)?;
         }
-        let folder = context.stores.open(&control)?.child("graphs").child(&graph.name);
+        let control = context.stores.open(&control)?;
+        let folder = control.child("graphs").child(&graph.name);
         let mut places = Vec::with_capacity(graph.tables.len());
         for table in &graph.tables {
             let storage = context.stores.open(&table.spec.location)?;
             places.push(Place { table: adapter(context, table, &storage, &folder), storage });
         }
         let engine = Engine::builder().with_settings(EngineSettings::default()).build()?;
-        Ok(Self { context: context.clone(), graph, folder, engine, places })
+        Ok(Self { context: context.clone(), graph, control, folder, engine, places })
     }
 
     pub(super) fn place(&self, table: TableId) -> &Place {
@@ -82,18 +86,21 @@ impl GraphFile {
         let mut schemas: Vec<TableSchema> = Vec::with_capacity(self.places.len());
         let mut queries = Vec::with_capacity(self.places.len());
         for (id, table) in self.graph.ids() {
-            let Some(sql) = &table.spec.sql else {
+            if table.is_source() {
                 schemas.push(self.place(id).table.snapshot(None).await?.schema);
                 queries.push(None);
                 continue;
-            };
+            }
             let upstream = |edge: &lakeshift_core::graph::Edge| {
                 let schema = schemas[edge.upstream.index()].clone();
                 (self.graph.table(edge.upstream).name.clone(), schema)
             };
             let upstreams: Vec<_> = table.after.iter().map(upstream).collect();
             let time = table.spec.time.as_ref().map(|time| time.column.as_str());
-            let query = Query::new(&self.engine, &table.name, sql, &upstreams, time).await?;
+            let query = match &table.spec.sql {
+                Some(sql) => Query::new(&self.engine, &table.name, sql, &upstreams, time).await?,
+                None => command::query(&self.engine, table).await?,
+            };
             schemas.push(columns(&query));
             queries.push(Some(query));
         }
@@ -182,9 +189,6 @@ fn read(file: &Path) -> Result<GraphSpec, Error> {
 
 fn check_runnable(table: &Table) -> Result<(), Error> {
     let name = &table.name;
-    if table.spec.command.is_some() {
-        return Err(refused(format!("table {name} is computed by a command, which is not run yet"), "compute it by sql"));
-    }
     if matches!(table.spec.format, Format::Hive | Format::Hudi) {
         let problem = format!("table {name} is computed and its format is {}", table.spec.format);
         return Err(refused(problem, "partitions are replaced at once in delta and iceberg only; write one of these"));
@@ -193,8 +197,11 @@ fn check_runnable(table: &Table) -> Result<(), Error> {
         let problem = format!("table {name} is computed by the hour, and its column of time is a date");
         return Err(refused(problem, "compute it by the day, or by a coarser grain"));
     }
-    if table.spec.entity.as_ref().is_some_and(|entity| entity.values.is_empty()) {
-        let problem = format!("table {name} is computed by entity and names none");
+    // The entities of an upstream that has the same are known once it has partitions.
+    let told = table.after.iter().any(|edge| edge.drives && edge.mapping.entity == EntityMapping::Same);
+    if !told && table.spec.entity.as_ref().is_some_and(|entity| entity.values.is_empty()) {
+        let problem =
+            format!("table {name} is computed by entity, and neither names them nor reads a table that has the same");
         return Err(refused(problem, "list them under `entity.values`"));
     }
     Ok(())

@@ -3,11 +3,12 @@
 //! Every change is an entry of the hash-chained, fenced journal under `<control>/graphs/<name>/journal`; [`Versions`] are
 //! the fold over it. Partitions stand in it by table name and period as people write them, so that tables may come and go.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
 use lakeshift_core::equivalence::ValidationKey;
-use lakeshift_core::graph::{EntityId, Fingerprint, Graph, Key, State, TIMELESS, TableId, Versions};
+use lakeshift_core::graph::{EntityId, Fingerprint, Graph, History, Key, State, TIMELESS, TableId, Task, Versions};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::CommitNumber;
 use lakeshift_journal::{Acquire, Append, Epoch, Journal, Lease, RngExt};
@@ -33,6 +34,16 @@ pub(super) struct Stored {
     fingerprint: String,
     rows: u64,
     bytes: u64,
+    /// Milliseconds that computing it took; of whoever computed it, and nothing that a decision rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    took_ms: Option<u64>,
+}
+
+impl Stored {
+    /// With the time that computing it took.
+    pub(super) fn taking(self, took: Duration) -> Self {
+        Self { took_ms: u64::try_from(took.as_millis()).ok(), ..self }
+    }
 }
 
 /// What happened to a graph.
@@ -43,19 +54,19 @@ pub(super) enum GraphEvent {
     LeaseTaken { key: Option<ValidationKey> },
     /// Partitions of sources have another content, or some are new.
     SourcesMoved { partitions: Vec<Stored> },
-    /// A partition is about to be replaced.
-    CommitIntended { number: CommitNumber, partition: Stored },
-    /// It was, or it was not and will not be.
+    /// Partitions of one table are about to be replaced by one commit.
+    CommitIntended { number: CommitNumber, partitions: Vec<Stored> },
+    /// They were, or they were not and will not be.
     CommitSettled { number: CommitNumber, done: bool },
-    /// A partition came out as it was, or has no row and had none: nothing was committed.
-    Computed { partition: Stored },
+    /// Partitions came out as they were, or have no row and had none: nothing was committed.
+    Computed { partitions: Vec<Stored> },
 }
 
 /// A commit without an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) number: CommitNumber,
-    pub(super) partition: Stored,
+    pub(super) partitions: Vec<Stored>,
 }
 
 /// The journal of a graph, folded.
@@ -67,6 +78,11 @@ pub struct Ledger {
     journal: Journal<GraphEvent>,
     folded: usize,
     versions: Versions,
+    history: History,
+    last_run: Vec<(TableId, Key)>,
+    took: HashMap<(TableId, Key), Duration>,
+    /// A runner took the lease, and nothing was computed since.
+    new_run: bool,
     key: Option<ValidationKey>,
     last_number: CommitNumber,
     pub(super) pending: Option<Pending>,
@@ -86,6 +102,10 @@ impl Ledger {
             journal: context.journal(folder).await?,
             folded: 0,
             versions: Versions::new(graph),
+            history: History::default(),
+            last_run: Vec::new(),
+            took: HashMap::new(),
+            new_run: false,
             key: None,
             last_number: CommitNumber(0),
             pending: None,
@@ -98,6 +118,31 @@ impl Ledger {
     /// What every partition was computed from.
     pub fn versions(&self) -> &Versions {
         &self.versions
+    }
+
+    /// What every partition was, version by version.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// What the last run that computed anything computed, in order.
+    pub fn last_run(&self) -> &[(TableId, Key)] {
+        &self.last_run
+    }
+
+    /// How long these partitions take by their last times; those without one as long as their table's others do on average.
+    /// `None` where nothing is known of a table.
+    pub fn estimate(&self, tasks: &[Task]) -> Option<Duration> {
+        let mut means: HashMap<TableId, (Duration, u32)> = HashMap::new();
+        for ((table, _), took) in &self.took {
+            let (sum, count) = means.entry(*table).or_default();
+            (*sum, *count) = (*sum + *took, *count + 1);
+        }
+        let one = |task: &Task| {
+            let known = self.took.get(&(task.table, task.key)).copied();
+            known.or_else(|| means.get(&task.table).map(|(sum, count)| *sum / *count))
+        };
+        tasks.iter().map(one).sum()
     }
 
     /// The epoch of the lease, or of the journal while there is none.
@@ -173,38 +218,58 @@ impl Ledger {
         self.folded += events.len();
         for event in events {
             match event {
-                GraphEvent::LeaseTaken { key } => self.key = self.key.or(key),
-                GraphEvent::SourcesMoved { partitions } => partitions.iter().for_each(|stored| self.restore(stored)),
-                GraphEvent::Computed { partition } => self.restore(&partition),
-                GraphEvent::CommitIntended { number, partition } => {
+                GraphEvent::LeaseTaken { key } => {
+                    self.key = self.key.or(key);
+                    self.new_run = true;
+                }
+                GraphEvent::SourcesMoved { partitions } => partitions.iter().for_each(|stored| {
+                    self.restore(stored);
+                }),
+                GraphEvent::Computed { partitions } => partitions.iter().for_each(|stored| self.computed(stored)),
+                GraphEvent::CommitIntended { number, partitions } => {
                     self.last_number = self.last_number.max(number);
-                    self.pending = Some(Pending { number, partition });
+                    self.pending = Some(Pending { number, partitions });
                 }
                 GraphEvent::CommitSettled { number, done } => {
                     if let Some(pending) = self.pending.take_if(|pending| pending.number == number)
                         && done
                     {
-                        self.restore(&pending.partition);
+                        pending.partitions.iter().for_each(|stored| self.computed(stored));
                     }
                 }
             }
         }
     }
 
+    /// A partition that a run computed.
+    fn computed(&mut self, stored: &Stored) {
+        let restored = self.restore(stored);
+        if let (Some(partition), Some(took)) = (restored, stored.took_ms) {
+            self.took.insert(partition, Duration::from_millis(took));
+        }
+        if std::mem::take(&mut self.new_run) {
+            self.last_run.clear();
+        }
+        self.last_run.extend(restored);
+    }
+
     /// What the graph's file no longer has, or has in another grain, is left out: it is not on record then.
-    fn restore(&mut self, stored: &Stored) {
-        let Some(table) = self.graph.table_id(&stored.table) else { return };
+    fn restore(&mut self, stored: &Stored) -> Option<(TableId, Key)> {
+        let table = self.graph.table_id(&stored.table)?;
         let period = match (self.graph.table(table).grain(), &stored.period) {
             (Some(grain), Some(period)) => grain.parse(period).ok(),
             (None, None) => Some(TIMELESS),
             _ => None,
         };
-        let (Some(period), Some(fingerprint)) = (period, unhex(&stored.fingerprint)) else { return };
+        let (period, fingerprint) = (period?, unhex(&stored.fingerprint)?);
         let entity = self.versions.entity(stored.entity.as_deref().unwrap_or_default());
         let Stored { version, read_at, rows, bytes, .. } = *stored;
         let logic = self.versions.logic(&stored.logic);
         let state = State { version, read_at, logic, fingerprint, rows, bytes };
-        self.versions.restore(table, Key { period, entity }, state);
+        let key = Key { period, entity };
+        self.versions.restore(table, key, state);
+        self.history.record(table, key, &state);
+        Some((table, key))
     }
 
     /// A state as the journal has it.
@@ -221,6 +286,7 @@ impl Ledger {
             fingerprint: fingerprint.0.iter().map(|byte| format!("{byte:02x}")).collect(),
             rows,
             bytes,
+            took_ms: None,
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use datafusion::physical_plan::ExecutionPlan;
 use lakeshift_core::equivalence::{Encoding, FingerprintShape, ValidationKey};
 use lakeshift_core::graph::{EntityId, Fingerprint, Key, TableId};
 use lakeshift_core::schema::TableSchema;
@@ -13,6 +16,7 @@ use lakeshift_exec::query::{Query, Slice};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
 use lakeshift_exec::scan::{ScanRequest, scan};
 
+use super::command;
 use super::file::{GraphFile, refused};
 use super::ledger::unhex;
 use super::listing::Listing;
@@ -32,6 +36,10 @@ pub(super) struct Job {
     pub(super) entity: String,
     /// The listings of what it reads, with the entity that it reads, where only one.
     pub(super) upstreams: Vec<(TableId, Arc<Listing>, Option<String>)>,
+    /// Bytes of the data files that it reads.
+    pub(super) input_bytes: u64,
+    /// The unit as JSON, for a command.
+    pub(super) unit: String,
     /// The target's columns.
     pub(super) schema: TableSchema,
     /// The versions' sequence when the listings were taken.
@@ -49,11 +57,19 @@ pub(super) struct Computed {
     pub(super) fingerprint: Fingerprint,
     pub(super) rows: u64,
     pub(super) bytes: u64,
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 /// Computes a partition.
 pub(super) async fn compute(file: &GraphFile, query: &Query, job: &Job) -> Result<Computed, Error> {
+    let began = file.context.clock.now();
     let table = file.graph.table(job.table);
+    if let Some(command) = &table.spec.command {
+        // Until all of it was read.
+        let (_scratch, inputs) = command::run(file, query, job, command).await?;
+        return computed(file, query, job, inputs, began).await;
+    }
     let mut inputs = Vec::with_capacity(job.upstreams.len());
     for ((upstream, listing, entity), edge) in job.upstreams.iter().zip(&table.after) {
         let place = file.place(*upstream);
@@ -70,6 +86,18 @@ pub(super) async fn compute(file: &GraphFile, query: &Query, job: &Job) -> Resul
         let plan = scan(&file.engine, &ScanRequest { deletes: &deletes, ..request })?;
         inputs.push((file.graph.table(*upstream).name.clone(), plan));
     }
+    computed(file, query, job, inputs, began).await
+}
+
+/// Writes the part of the query's result over these inputs that is the partition.
+async fn computed(
+    file: &GraphFile,
+    query: &Query,
+    job: &Job,
+    inputs: Vec<(String, Arc<dyn ExecutionPlan>)>,
+    began: DateTime<Utc>,
+) -> Result<Computed, Error> {
+    let table = file.graph.table(job.table);
     let plan = query.plan(inputs, &slice(file, job)?).await?;
     let mut columns: Vec<String> = query.output_schema().fields.iter().map(|field| field.name.clone()).collect();
     columns.sort();
@@ -110,7 +138,9 @@ pub(super) async fn compute(file: &GraphFile, query: &Query, job: &Job) -> Resul
     let fingerprint = unhex(&digest).ok_or_else(|| refused("a fingerprint has no digest", "report this as a defect"))?;
     let rows = files.iter().map(|file| file.rows).sum();
     let bytes = files.iter().map(|file| file.size_bytes).sum();
-    Ok(Computed { files, fingerprint, rows, bytes })
+    // A clock that was set back tells nothing.
+    let took = (file.context.clock.now() - began).to_std().unwrap_or_default();
+    Ok(Computed { files, fingerprint, rows, bytes, took })
 }
 
 /// The part of the query's result that is the partition.

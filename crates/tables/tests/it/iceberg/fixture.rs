@@ -149,6 +149,7 @@ pub fn request(number: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest
         repartition: None,
         evolve: Vec::new(),
         positions: Default::default(),
+        notes: Default::default(),
     }
 }
 

@@ -1,0 +1,112 @@
+//! Units, as another scheduler runs them: one process each, several at a time.
+
+use std::process::Command;
+
+use super::*;
+
+impl Toy {
+    /// Ids of the plan's units with the ids that they come after.
+    async fn units(&self) -> Vec<(String, Vec<String>)> {
+        let plan = self.graph("export").await;
+        let text = |one: &Json| one.as_str().unwrap().to_owned();
+        let unit = |unit: &Json| (text(&unit["id"]), unit["after"].as_array().unwrap().iter().map(text).collect());
+        plan["units"].as_array().unwrap().iter().map(unit).collect()
+    }
+
+    async fn unit(&self, id: &str) -> Result<Json, Error> {
+        Ok(self.world.run(&["graph", "run-unit", &self.graph, id]).await?.json)
+    }
+}
+
+#[tokio::test]
+async fn units_one_after_the_other_are_a_run_and_a_second_time_nothing_is_left_to_do() {
+    let toy = Toy::new(DAYS).await;
+    let units = toy.units().await;
+    assert_eq!(units.len(), 15);
+    let month = units.iter().find(|(id, _)| id == "monthly 2001-01").unwrap();
+    assert_eq!(month.1.len(), DAYS as usize);
+    let early = toy.unit("monthly 2001-01").await.unwrap_err();
+    assert!(early.exit_code() == 4 && early.to_string().contains("reads what is stale itself"), "{early}");
+    for (id, _) in &units {
+        assert_eq!(toy.unit(id).await.unwrap()["outcome"], "replaced", "{id}");
+    }
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+    assert_eq!(toy.units().await, []);
+    assert_eq!(toy.unit("daily 2001-01-03").await.unwrap()["outcome"], "up_to_date");
+    // Typed as words.
+    let words = ["graph", "run-unit", toy.graph.as_str(), "daily", "2001-01-03"];
+    assert_eq!(toy.world.run(&words).await.unwrap().json["outcome"], "up_to_date");
+}
+
+#[tokio::test]
+async fn units_of_one_table_run_at_the_same_time() {
+    let toy = Toy::new(DAYS).await;
+    let ids: Vec<String> = (1..=DAYS).map(|day| format!("daily 2001-01-{day:02}")).collect();
+    let all = futures::future::join_all(ids.iter().map(|id| toy.unit(id))).await;
+    for (id, outcome) in ids.iter().zip(all) {
+        assert_eq!(outcome.unwrap()["outcome"], "replaced", "{id}");
+    }
+    toy.graph("run").await;
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+}
+
+/// The same partition twice: both compute it, one commits it.
+#[tokio::test]
+async fn a_unit_that_runs_twice_at_once_is_committed_once() {
+    let toy = Toy::new(1).await;
+    let (first, second) = futures::join!(toy.unit("daily 2001-01-01"), toy.unit("daily 2001-01-01"));
+    let mut outcomes = [first.unwrap()["outcome"].to_string(), second.unwrap()["outcome"].to_string()];
+    outcomes.sort();
+    assert_eq!(outcomes, ["\"replaced\"", "\"up_to_date\""]);
+    toy.graph("run").await;
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+}
+
+/// The Python files are Python, and say the units with what they come after.
+#[tokio::test]
+async fn what_is_exported_for_airflow_and_dagster_is_python_with_every_unit() {
+    let toy = Toy::new(2).await;
+    let units = toy.units().await;
+    for scheduler in ["airflow", "dagster"] {
+        let answer = toy.world.run(&["graph", "export", &toy.graph, "--for", scheduler]).await.unwrap();
+        let file = toy.world.write_file(&format!("{scheduler}.py"), &answer.text);
+        let reads = "import ast, json, sys\n\
+            tree = ast.parse(open(sys.argv[1]).read())\n\
+            units = next(n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == 'UNITS')\n\
+            graph = next(n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == 'GRAPH')\n\
+            print(json.dumps([ast.literal_eval(graph.args[1]), json.loads(ast.literal_eval(units.args[0]))]))";
+        let output = Command::new("python3").args(["-c", reads, &file]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let read: Json = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(read[0], toy.graph);
+        let expected: Vec<Json> = units.iter().map(|(id, after)| serde_json::json!({ "id": id, "after": after })).collect();
+        assert_eq!(read[1], Json::Array(expected));
+    }
+}
+
+/// Runs every unit, the store failing by `plan`; the scheduler tries a unit again after the dead one's lease has run out.
+async fn units_with(plan: FaultPlan) -> u64 {
+    let toy = Toy::new(1).await;
+    let faulty = Arc::new(FaultStore::new(toy.world.store.clone(), plan));
+    for (id, _) in toy.units().await {
+        let command = ["graph", "run-unit", &toy.graph, &id];
+        let first = match faulty.has_struck() {
+            true => toy.world.run(&command).await,
+            false => toy.world.run_on(faulty.clone(), &command).await,
+        };
+        if first.is_err() {
+            assert!(faulty.has_struck(), "{plan:?}");
+            toy.world.wait(120);
+            let again = toy.world.run(&command).await;
+            again.unwrap_or_else(|error| panic!("{plan:?}: {id}: {}", lakeshift::error::with_causes(&error)));
+        }
+    }
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+    assert_eq!(toy.stale().await, Vec::<String>::new(), "{plan:?}");
+    faulty.operations()
+}
+
+#[test]
+fn a_unit_that_dies_at_any_operation_is_done_when_it_is_tried_again() {
+    every_fault("units crash matrix", |plan| Box::pin(units_with(plan)));
+}

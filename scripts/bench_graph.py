@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""Measures graph runs on real tables: what an edit costs against building everything anew, and one region against all.
+
+A seeded source of events by day and region feeds 19 tables that are computed from it and from each other: days, look-back
+windows, months by region, months over all regions, flags that rarely change. After each edit the stale partitions run, and every
+table is compared, row by row, with what DuckDB computes from the source by the same SQL. Then the same edits are run by
+building all tables anew, as schedulers do that know no partitions.
+
+CPU seconds are those of the lakeshift processes, start and all. The second part edits a table so that only one of five regions
+comes out different (a fifth of the rows) and runs that region alone; the share of the work that is not by region (months over
+all regions) stands beside the least that it allows by Amdahl's law.
+
+Usage: bench_graph.py LAKESHIFT_BINARY SCRATCH_FOLDER [--seed N] [--days N] [--rows N]
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import resource
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+
+import duckdb
+
+REGIONS = ["AF", "AP", "EU", "NA", "SA"]
+MONTH = "CAST(date_trunc('month', day) AS DATE)"
+MARK = ".lakeshift-bench-graph"
+
+
+@dataclass
+class Table:
+    """A computed table: its SQL with `{salt}` where an edit changes it."""
+
+    name: str
+    grain: str
+    by_region: bool
+    after: dict[str, str]
+    sql: str
+
+    @property
+    def time(self) -> str:
+        """The column of time."""
+        return "day" if self.grain == "day" else "month"
+
+
+def tables(share: float | None = None) -> list[Table]:
+    """Nineteen tables; with a share, a small graph of which about that share is not by region."""
+    daily = "SELECT day, region, k, sum(v) + {salt} AS v FROM {up} GROUP BY day, region, k"
+    by_month = f"SELECT {MONTH} AS month, region, k, sum(v) + {{salt}} AS v FROM {{up}} GROUP BY {MONTH}, region, k"
+    over_all = f"SELECT {MONTH} AS month, k, sum(v) + {{salt}} AS v FROM {{up}} GROUP BY {MONTH}, k"
+    window = (
+        "SELECT d.day, d.region, d.k, sum(w.v) + {salt} AS v FROM {up} d JOIN {up} w ON w.region = d.region AND w.k = d.k"
+        " AND w.day BETWEEN d.day - INTERVAL '6' DAY AND d.day GROUP BY d.day, d.region, d.k"
+    )
+    flag = "SELECT day, region, CAST(count(*) > 0 AS BIGINT) AS v FROM {up} WHERE v + {salt} > -1000000 GROUP BY day, region"
+    flags = f"SELECT {MONTH} AS month, sum(v) + {{salt}} AS v FROM {{up}} GROUP BY {MONTH}"
+    if share is not None:
+        chain = [Table("a", "day", True, {"events": ""}, daily), Table("b", "day", True, {"a": ""}, daily)]
+        # The more of these, the more of the work has no region.
+        count = {0.0: 0, 0.05: 1, 0.2: 4}[share]
+        return chain + [Table(f"m{n}", "month", False, {"b": ""}, over_all) for n in range(count)]
+    made = [Table("d0", "day", True, {"events": ""}, daily), Table("d1", "day", True, {"events": ""}, daily)]
+    for n, up in enumerate(["d0", "d1", "d0", "d2", "d3"], 2):
+        made.append(Table(f"d{n}", "day", True, {up: ""}, daily))
+    for n, up in enumerate(["d0", "d4"]):
+        made.append(Table(f"w{n}", "day", True, {up: "time: {back: 6}"}, window))
+    for n, up in enumerate(["d1", "w0", "d5", "w1"]):
+        made.append(Table(f"m{n}", "month", True, {up: ""}, by_month))
+    for n, up in enumerate(["d6", "w1", "d2"]):
+        made.append(Table(f"t{n}", "month", False, {up: ""}, over_all))
+    made.append(Table("f0", "day", True, {"d0": ""}, flag))
+    made.append(Table("f1", "month", False, {"f0": ""}, flags))
+    made.append(Table("f2", "day", True, {"d6": ""}, flag))
+    return made
+
+
+def sql_of(table: Table, salts: dict[str, str]) -> str:
+    """The table's query with its salt."""
+    return table.sql.format(up=next(iter(table.after)), salt=salts.get(table.name, "0"))
+
+
+def yaml(name: str, made: list[Table], salts: dict[str, str]) -> str:
+    """The graph's file."""
+    text = [f"graph: {name}", "control: lake/control", "tables:"]
+    text += ["  events:", "    format: hive", "    location: lake/events"]
+    text += ["    time: {column: day, grain: day}", "    entity: {column: region}"]
+    for table in made:
+        text += [f"  {table.name}:", "    format: delta", f"    location: lake/{name}/{table.name}"]
+        text += [f"    time: {{column: {table.time}, grain: {table.grain}}}"]
+        text += ["    entity: {column: region}"] if table.by_region else []
+        text += [f"    sql: {json.dumps(sql_of(table, salts))}"]
+        text += ["    after:"] + [f"      {up}: {{{rule}}}" for up, rule in table.after.items()]
+    return "\n".join(text) + "\n"
+
+
+class Bench:
+    """A source and graphs over it in a scratch folder."""
+
+    def __init__(self, lakeshift: str, folder: pathlib.Path, seed: int, days: int, rows: int):
+        if folder.exists() and not (folder / MARK).exists():
+            raise SystemExit(f"{folder} exists and is not a folder of this benchmark; name another one")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / MARK).touch()
+        self.lakeshift, self.folder, self.days = lakeshift, folder, days
+        self.db = duckdb.connect()
+        self.db.execute("SET threads = 2")
+        self.db.execute(
+            f"""CREATE TABLE events AS SELECT DATE '2001-01-01' + CAST(d AS INTEGER) AS day, r AS region,
+            CAST(hash(i, d, r, {seed}) % 50 AS BIGINT) AS k, CAST(hash(i, r, d, {seed}, 1) % 1000 AS BIGINT) AS v
+            FROM range({days}) t(d), (SELECT unnest({REGIONS}) AS r), range({rows}) u(i)"""
+        )
+        self.db.execute(
+            f"COPY events TO '{folder}/lake/events' (FORMAT parquet, PARTITION_BY (day, region), OVERWRITE_OR_IGNORE)"
+            if (folder / "lake").mkdir() is None
+            else ""
+        )
+
+    def run(self, *arguments: str) -> tuple[dict, float]:
+        """Runs a graph command; its answer and its CPU seconds."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [self.lakeshift, "--quiet", "--format", "json", "graph", *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}: {done.stderr}{done.stdout}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return json.loads(done.stdout), cpu
+
+    def write(self, name: str, made: list[Table], salts: dict[str, str]) -> str:
+        """Writes a graph's file; its name."""
+        (self.folder / f"{name}.yaml").write_text(yaml(name, made, salts))
+        return f"{name}.yaml"
+
+    def check(self, name: str, made: list[Table], salts: dict[str, str]) -> None:
+        """Compares every table with what DuckDB makes of the source."""
+        self.db.execute("DROP SCHEMA IF EXISTS expected CASCADE; CREATE SCHEMA expected; SET search_path = 'expected,main'")
+        for table in made:
+            self.db.execute(f"CREATE TABLE expected.{table.name} AS {sql_of(table, salts)}")
+            log = self.folder / "lake" / name / table.name
+            live = live_files(log)
+            keys = "day, region, k, v" if table.grain == "day" else "month, region, k, v"
+            columns = [one for one in keys.split(", ") if self.has(table, one)]
+            casts = ", ".join(f"CAST({one} AS {'DATE' if one in ('day', 'month') else 'VARCHAR' if one == 'region' else 'BIGINT'}) AS {one}" for one in columns)
+            ours = f"SELECT {casts} FROM read_parquet({live}, hive_partitioning = true)"
+            theirs = f"SELECT {casts} FROM expected.{table.name}"
+            for one, other in [(ours, theirs), (theirs, ours)]:
+                extra = self.db.execute(f"SELECT count(*) FROM ({one} EXCEPT ALL {other})").fetchone()[0]
+                if extra:
+                    raise SystemExit(f"{name}.{table.name}: {extra} rows differ from what DuckDB computes")
+
+    @staticmethod
+    def has(table: Table, column: str) -> bool:
+        """Whether a table has a column."""
+        return column == table.time or column == "v" or (column == "k" and " k," in table.sql.replace(".k,", " k,")) or (
+            column == "region" and table.by_region
+        )
+
+
+def live_files(table: pathlib.Path) -> list[str]:
+    """The files of a Delta table, by deltalake."""
+    import deltalake  # noqa: PLC0415 -- heavy, and wanted here alone
+
+    return [str(table / path) for path in deltalake.DeltaTable(str(table)).files()]
+
+
+def edits(bench: Bench, dice: random.Random) -> None:
+    """Every table edited in turn, against building all anew."""
+    made = tables()
+    salts: dict[str, str] = {}
+    bench.run("run", bench.write("graph", made, salts))
+    bench.check("graph", made, salts)
+    _, full = bench.run("run", bench.write("full0", made, salts))
+    order = list(made)
+    dice.shuffle(order)
+    print(f"{'edited':<8} {'partitions':>10} {'of all':>7} {'committed':>9} {'CPU s':>7} {'of all':>7}")
+    shares = []
+    for nth, table in enumerate(order, 1):
+        # Nothing that a flag tells changes by it.
+        salts[table.name] = str(nth)
+        file = bench.write("graph", made, salts)
+        plan, _ = bench.run("plan", file)
+        report, cpu = bench.run("run", file)
+        everything = plan["comparison"]["full_graph"]["tasks"]
+        ran = report["wave"]["done"]
+        shares.append((ran / everything, cpu / full))
+        print(f"{table.name:<8} {ran:>10} {ran / everything:>7.1%} {report['replaced']:>9} {cpu:>7.1f} {cpu / full:>7.1%}")
+        bench.check("graph", made, salts)
+    mean = [sum(share[at] for share in shares) / len(shares) for at in (0, 1)]
+    print(f"on average {mean[0]:.1%} of the partitions and {mean[1]:.1%} of the CPU time of the full graph ({full:.1f} s)")
+    print("every table was equal, row by row, to what DuckDB computed, after each edit\n")
+
+
+def one_region(bench: Bench) -> None:
+    """One region of five against all, by how much of the work has no region."""
+    print(f"{'not by region':>13} {'CPU s, all':>10} {'CPU s, EU':>10} {'ratio':>7} {'Amdahl':>7} {'bytes':>7}")
+    for share in (0.0, 0.05, 0.2):
+        made, name = tables(share), f"share{int(share * 100)}"
+        bench.run("run", bench.write(name, made, {}))
+        # All regions come out different, then only one of them.
+        everywhere, cpu_all = bench.run("run", bench.write(name, made, {"a": "1"}))
+        only = "CASE WHEN region = 'EU' THEN 2 ELSE 1 END"
+        file = bench.write(name, made, {"a": only})
+        began = time.monotonic()
+        eu, cpu_eu = bench.run("run", file, "--entity", "EU")
+        assert time.monotonic() > began
+        without = sum(1 for table in made if not table.by_region)
+        measured = without and share
+        line = measured + (1 - measured) / len(REGIONS)
+        print(
+            f"{share:>13.0%} {cpu_all:>10.1f} {cpu_eu:>10.1f} {cpu_eu / cpu_all:>7.2f} {line:>7.2f}"
+            f" {eu['bytes'] / everywhere['bytes']:>7.2f}"
+        )
+        bench.run("run", file)
+        bench.check(name, made, {"a": only})
+
+
+def main() -> None:
+    """Runs both parts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("lakeshift")
+    parser.add_argument("folder")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--days", type=int, default=90)
+    parser.add_argument("--rows", type=int, default=2000, help="rows of the source by day and region")
+    given = parser.parse_args()
+    lakeshift, folder = str(pathlib.Path(given.lakeshift).resolve()), pathlib.Path(given.folder).resolve()
+    bench = Bench(lakeshift, folder, given.seed, given.days, given.rows)
+    print(f"seed {given.seed}, {given.days} days, {len(REGIONS)} regions, {given.rows} rows each\n")
+    edits(bench, random.Random(given.seed))
+    one_region(bench)
+
+
+if __name__ == "__main__":
+    main()
