@@ -11,6 +11,7 @@ use lakeshift_core::table::{FileEntry, Format, TableFormat};
 use lakeshift_exec::engine::Engine;
 use lakeshift_exec::query::Query;
 use lakeshift_exec::scan::{Deletes, ScanRequest, scan};
+use lakeshift_journal::RngExt;
 use lakeshift_tables::hive::HiveTable;
 
 use super::file::{GraphFile, refused};

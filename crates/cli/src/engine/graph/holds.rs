@@ -1,8 +1,7 @@
 //! [`holds`]: the tables of a graph that a migration under the same control root is filling.
 
-use lakeshift_core::equivalence::VerdictName;
 use lakeshift_core::graph::Hold;
-use lakeshift_core::migration::{Phase, State};
+use lakeshift_core::migration::{Phase, State, VerdictName};
 use lakeshift_core::table::MigrationId;
 
 use super::file::GraphFile;

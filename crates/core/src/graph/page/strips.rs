@@ -131,7 +131,8 @@ fn tiles<T: Tile>(page: &Page<'_>, strip: &Strip, most: usize, of: &dyn Fn(Table
     tiles
 }
 
-/// Hours from the first partition's beginning to the last one's end, on the page's width.
+/// Hours from the first partition's beginning to the last one's end, on the page's width: of the tables with the finest
+/// grain, so that one year does not make slivers of its days. What lies outside is drawn at the edge.
 struct Axis {
     from: i64,
     to: i64,
@@ -140,8 +141,9 @@ struct Axis {
 impl Axis {
     fn new(page: &Page<'_>) -> Self {
         let mut axis = Self { from: i64::MAX, to: i64::MIN };
+        let finest = page.graph.tables.iter().filter_map(Table::grain).min();
         for (id, table) in page.graph.ids() {
-            let Some(grain) = table.grain() else { continue };
+            let Some(grain) = table.grain().filter(|grain| Some(*grain) == finest) else { continue };
             for (key, _) in page.staleness.partitions(id) {
                 axis.from = axis.from.min(grain.start_hours(key.period));
                 axis.to = axis.to.max(grain.end_hours(key.period));
@@ -151,6 +153,7 @@ impl Axis {
     }
 
     fn at(&self, hours: i64) -> f64 {
+        let hours = hours.clamp(self.from, self.to);
         NAMES + WIDTH * (hours - self.from) as f64 / (self.to - self.from) as f64
     }
 
