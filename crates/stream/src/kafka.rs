@@ -8,6 +8,8 @@ mod client;
 mod gather;
 mod reader;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

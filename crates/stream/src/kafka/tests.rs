@@ -27,12 +27,14 @@ fn cluster(partitions: i32) -> Cluster {
     cluster
 }
 
-fn properties(cluster: &Cluster) -> Properties {
-    let by_name = [("bootstrap.servers".to_owned(), cluster.bootstrap_servers())];
-    Properties { group: "test".to_owned(), by_name: by_name.into() }
+fn source(cluster: &Cluster, change: impl FnOnce(&mut KafkaConfig)) -> KafkaSource {
+    let mut config = config(cluster.bootstrap_servers(), TOPIC);
+    change(&mut config);
+    KafkaSource::new(config)
 }
 
-fn source(cluster: &Cluster, change: impl FnOnce(&mut KafkaConfig)) -> KafkaSource {
+/// All of a topic that is there by now.
+pub(super) fn config(bootstrap: String, topic: &str) -> KafkaConfig {
     let columns = vec![Field::new("day", DataType::Date32, false), Field::new("n", DataType::Int64, false)];
     let decoder = Decoder {
         format: EventFormat::Json,
@@ -42,21 +44,20 @@ fn source(cluster: &Cluster, change: impl FnOnce(&mut KafkaConfig)) -> KafkaSour
         grain: Grain::Day,
         entity: None,
     };
-    let mut config = KafkaConfig {
-        properties: properties(cluster),
-        topics: vec![TOPIC.to_owned()],
+    let by_name = [("bootstrap.servers".to_owned(), bootstrap)];
+    KafkaConfig {
+        properties: Properties { group: "test".to_owned(), by_name: by_name.into() },
+        topics: vec![topic.to_owned()],
         decoder,
         rows_max: 1000,
         bytes_max: 64 << 20,
         linger: Duration::ZERO,
         patience: PATIENT,
         clock: Arc::new(SystemClock::new()),
-    };
-    change(&mut config);
-    KafkaSource::new(config)
+    }
 }
 
-fn event(n: i64) -> String {
+pub(super) fn event(n: i64) -> String {
     format!(r#"{{"day": "2001-01-31", "n": {n}}}"#)
 }
 
@@ -82,13 +83,13 @@ fn offsets(polled: &Polled<RecordBatch>) -> Vec<(i32, i64)> {
     offsets
 }
 
-fn numbers(polled: &Polled<RecordBatch>) -> Vec<i64> {
+pub(super) fn numbers(polled: &Polled<RecordBatch>) -> Vec<i64> {
     let mut numbers = polled.rows.column(1).as_primitive::<Int64Type>().values().to_vec();
     numbers.sort_unstable();
     numbers
 }
 
-fn after(positions: &mut Positions, polled: &Polled<RecordBatch>) {
+pub(super) fn after(positions: &mut Positions, polled: &Polled<RecordBatch>) {
     positions.extend(polled.spans.iter().map(|span| (span.partition.clone(), span.to)));
 }
 
