@@ -37,8 +37,7 @@ const OWN_PROPERTIES: [&str; 10] = [
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamSpec {
-    /// The stream's name: 1 to 64 letters, digits, `-` and `_`. It commits to the table under it; SQL of backfills calls the
-    /// table so.
+    /// The stream's name: 1 to 64 letters, digits, `-` and `_`. It commits to the table under it.
     pub stream: String,
     /// The control root, where the stream's journal lies: a path relative to this file, or a URL.
     pub control: String,
