@@ -75,7 +75,7 @@ fn backfill_text(report: &BackfillReport, grain: Grain) -> String {
     );
     let _ = write!(text, "\nvalidated: {}", report.evidence);
     if report.parked > 0 {
-        let _ = write!(text, "\n{} events were set aside meanwhile", report.parked);
+        let _ = write!(text, "\n{} events had been set aside when it was validated", report.parked);
         text.push_str(match report.mode {
             Mode::Park => "; the stream replays them before it reads on",
             Mode::Skip => "; they are left out, as asked",
