@@ -124,7 +124,9 @@ fn send(producer: &BaseProducer, topic: &str, partition: i32, event: &str) -> Re
     loop {
         match producer.send(BaseRecord::<(), str>::to(topic).partition(partition).payload(event)) {
             Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => drop(producer.poll(ANSWER_MAX / 30)),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                producer.poll(ANSWER_MAX / 30);
+            }
             Err((error, _)) => return Err(error.into()),
         }
     }
