@@ -29,6 +29,11 @@ demo: build ## Move a table through every phase in a scratch folder; under two m
 demo-graph: build ## Recompute only what is stale of eight tables, in a scratch folder; under a minute after the build
 	@scripts/demo_graph.sh "$(LAKESHIFT)" "$(or $(DEMO_DIR),.demo-graph)"
 
+.PHONY: demo-stream
+demo-stream: ## Bring events of a mock Kafka into a table while three weeks are backfilled; LAKESHIFT_KAFKA=HOST:PORT for a real one
+	@$(CARGO) build --workspace --locked --bins --examples
+	@scripts/demo_stream.sh "$(LAKESHIFT)" "$(CARGO_TARGET_DIR)/debug/examples/flights_events" "$(or $(DEMO_DIR),.demo-stream)"
+
 lake: lake/flights lake/flights-daily ## Fill lake/ with copies of the test data, for the playbooks below
 
 lake/flights lake/flights-daily:

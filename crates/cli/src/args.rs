@@ -1,5 +1,7 @@
 //! The command line.
 
+mod stream;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -9,6 +11,8 @@ use lakeshift_core::partition::PartitionField;
 use lakeshift_core::spec::{ByteSize, parse_partition_field};
 use lakeshift_core::table::Format;
 use lakeshift_core::writes::BATCH_CHARS_MAX;
+
+pub use stream::{BackfillArgs, BackfillMode, StreamArg, StreamCommand};
 
 /// Moves a live lakehouse table to another format, partitioning or logic, without stopping its writers and readers.
 #[derive(Debug, Parser)]
@@ -153,6 +157,21 @@ pub enum Command {
     /// Recompute what is stale of tables that are computed from tables, and only that.
     #[command(subcommand)]
     Graph(GraphCommand),
+    /// Bring events of Kafka topics into a table, each exactly once.
+    Ingest {
+        /// Which stream.
+        #[command(flatten)]
+        stream: StreamArg,
+        /// Read what is there by now and end; the default.
+        #[arg(long, conflicts_with = "follow")]
+        once: bool,
+        /// Go on until stopped.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Backfill beside a stream, and account for every event of it.
+    #[command(subcommand)]
+    Stream(StreamCommand),
     /// List the old table's own files, and after the wait delete them if the spec says so.
     Sunset {
         /// Which migration.

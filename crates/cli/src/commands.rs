@@ -11,6 +11,7 @@ mod dual_write;
 mod grace;
 mod graph;
 mod history;
+mod ingest;
 mod init;
 mod mirror;
 pub(crate) mod opened;
@@ -22,6 +23,7 @@ mod rollback;
 mod self_test;
 mod shadow;
 mod status;
+mod stream;
 mod sunset;
 mod validate;
 mod write;
@@ -66,6 +68,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Answer, Error> 
         Command::Rollback { spec, accept_loss } => rollback::run(context, &spec.spec, accept_loss).await,
         Command::Grace(GraceCommand::Check(args)) => grace::run(context, &args).await,
         Command::Graph(command) => graph::run(context, &command).await,
+        Command::Ingest { stream, follow, .. } => ingest::run(context, &stream, follow).await,
+        Command::Stream(command) => stream::run(context, &command).await,
         Command::Sunset { spec, undo: true, asked } => sunset::undo(context, &spec.spec, &asked).await,
         Command::Sunset { spec, .. } => sunset::run(context, &spec.spec).await,
         Command::Reconcile { spec, adopt, asked, .. } => {

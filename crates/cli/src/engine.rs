@@ -23,6 +23,7 @@ pub mod rehearsal;
 pub mod reverse;
 pub mod rows;
 pub mod shadow;
+pub mod stream;
 pub mod sunset;
 pub mod switch;
 pub mod tables;

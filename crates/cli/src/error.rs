@@ -12,6 +12,7 @@ use lakeshift_core::migration::Refusal;
 use lakeshift_core::pointer::{Pointer, PointerError};
 use lakeshift_core::spec::{MissingVariable, SpecError};
 use lakeshift_core::storage::OutsideError;
+use lakeshift_core::stream::StreamSpecError;
 use lakeshift_core::table::{MigrationId, TableError, TableVersion};
 use lakeshift_exec::diff::DiffError;
 use lakeshift_exec::engine::EngineError;
@@ -23,6 +24,7 @@ use lakeshift_exec::rewrite::RewriteError;
 use lakeshift_exec::scan::ScanError;
 use lakeshift_exec::shadow::ShadowError;
 use lakeshift_journal::{Epoch, JournalError, LeaseError};
+use lakeshift_stream::StreamError;
 use lakeshift_tables::storage::StorageError;
 
 /// Why a command did not succeed.
@@ -201,6 +203,22 @@ pub enum Error {
         since.format("%Y-%m-%d %H:%M:%S UTC"), expires_in.as_secs()
     )]
     GraphHeld { graph: String, holder: String, since: DateTime<Utc>, expires_in: Duration },
+    #[error(transparent)]
+    StreamSpec(#[from] StreamSpecError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("{problem}: {hint}")]
+    StreamRefused { problem: String, hint: String },
+    #[error(
+        "{holder} runs {what}; nothing was changed. It may be taken over in {} s if that process shows no life",
+        expires_in.as_secs()
+    )]
+    StreamHeld { what: String, holder: String, expires_in: Duration },
+    #[error(
+        "the backfill {name} has not come to its end, and its range stays locked: run it again, or give it up with --abandon \
+         while its rows are not in the table"
+    )]
+    RangeKept { name: String, source: Box<Error> },
     #[error("{text} cannot be used: {reason}")]
     Argument { text: String, reason: String },
 }
@@ -227,10 +245,14 @@ impl Error {
             | Self::GraphRefused { .. }
             | Self::ColumnsChanged { .. }
             | Self::NotUndone { .. }
+            | Self::StreamRefused { .. }
             | Self::ReadersNotMoved { .. } => 4,
+            Self::Stream(error) => stream_code(error),
+            Self::RangeKept { source, .. } => source.exit_code(),
             Self::NotDue { .. }
             | Self::Held { .. }
             | Self::GraphHeld { .. }
+            | Self::StreamHeld { .. }
             | Self::Producing { .. }
             | Self::Paused { .. }
             | Self::Interrupted => 5,
@@ -257,6 +279,24 @@ impl Error {
             Self::Refused { refusal, .. } => &refusal.next_steps,
             _ => &[],
         }
+    }
+}
+
+/// Refused where another process, a lock or a journal says no.
+fn stream_code(error: &StreamError) -> u8 {
+    match error {
+        StreamError::Refused(_)
+        | StreamError::Fenced { .. }
+        | StreamError::Conflict { .. }
+        | StreamError::NotCovered { .. }
+        | StreamError::Landed { .. }
+        | StreamError::JournalBehind { .. }
+        | StreamError::TableBehind { .. }
+        | StreamError::UnreadGone { .. }
+        | StreamError::TopicReplaced { .. }
+        | StreamError::ParkedGone { .. } => 4,
+        StreamError::NotDrained { .. } => 5,
+        _ => 2,
     }
 }
 

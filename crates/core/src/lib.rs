@@ -21,6 +21,7 @@ pub mod reverse;
 pub mod schema;
 pub mod spec;
 pub mod storage;
+pub mod stream;
 pub mod table;
 pub mod value;
 pub mod writes;

@@ -62,6 +62,17 @@ pub enum StreamError {
         /// By the journal.
         journal: CommitNumber,
     },
+    /// The journal has commits that the table does not carry.
+    #[error(
+        "the journal has the stream's commit {journal} and the table has {table}: the table was set back or made anew, and its \
+         later rows are gone; nothing was done: bring the table's later versions back, or start a stream of another name"
+    )]
+    TableBehind {
+        /// By the table.
+        table: CommitNumber,
+        /// By the journal.
+        journal: CommitNumber,
+    },
     /// Parked events are no longer in the topic.
     #[error(
         "{partition}: the parked offsets {offsets} are not in the topic any more; nothing was changed: restore them, or raise \
@@ -72,6 +83,34 @@ pub enum StreamError {
         partition: SourcePartition,
         /// Which.
         offsets: OffsetSet,
+    },
+    /// Events are gone that were not read yet.
+    #[error(
+        "{partition}: the stream has read up to offset {position}, and the topic begins at {first} by now: retention has \
+         deleted events that are in no table; nothing was changed: restore them from where they come, raise the topic's \
+         retention, and start a stream of another name for what is there"
+    )]
+    UnreadGone {
+        /// Where.
+        partition: SourcePartition,
+        /// Where reading would have gone on.
+        position: i64,
+        /// What there is.
+        first: i64,
+    },
+    /// The topic is another one.
+    #[error(
+        "{partition}: the stream has read {}, and the topic ends at offset {end}: it was deleted and created anew; nothing was \
+         changed: bring the old topic back, or start a stream of another name for the new one",
+        position.map_or_else(|| "more partitions".to_owned(), |position| format!("up to offset {position}"))
+    )]
+    TopicReplaced {
+        /// Where.
+        partition: SourcePartition,
+        /// Where reading would have gone on; `None` where the partition is not there.
+        position: Option<i64>,
+        /// Its end.
+        end: i64,
     },
     /// The source does not answer, or answers what cannot be.
     #[error("could not read {object}: {reason}")]

@@ -93,7 +93,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
     /// Takes the stream's lease, fences whoever had it, and settles the commit that was under way.
     ///
     /// # Errors
-    /// [`StreamError::JournalBehind`]; what the journal, the lease or the table may come to.
+    /// [`StreamError::JournalBehind`] and [`StreamError::TableBehind`]; what the journal, the lease or the table may come to.
     pub async fn start(config: IngestConfig<K>, mut register: Register, source: S) -> Result<Started<S, K>, StreamError> {
         let lease = match config.leases.acquire_above(register.journal().last_epoch()).await? {
             Acquire::Granted(lease) => lease,
@@ -206,10 +206,15 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             let done = marks.number.is_some_and(|there| there >= number);
             self.register.record(epoch, &StreamEvent::Settled { number, done }).await?;
         }
-        match table.marks(&self.config.id).await?.number {
-            Some(there) if there > last => Err(StreamError::JournalBehind { table: there, journal: last }),
-            _ => Ok(()),
+        let there = table.marks(&self.config.id).await?.number.unwrap_or_default();
+        let done = self.register.ledger().last_done();
+        if there > last {
+            return Err(StreamError::JournalBehind { table: there, journal: last });
         }
+        if there < done {
+            return Err(StreamError::TableBehind { table: there, journal: done });
+        }
+        Ok(())
     }
 
     fn request(&self, number: CommitNumber, add: Vec<NewFile>) -> CommitRequest {

@@ -24,6 +24,7 @@ pub struct Ledger {
     locks: BTreeMap<Epoch, Lock>,
     locks_seen: u64,
     last_number: CommitNumber,
+    last_done: CommitNumber,
     pending: Option<Intent>,
     rows: u64,
 }
@@ -64,6 +65,11 @@ impl Ledger {
     /// The number of the last commit that was begun; 0 when there was none.
     pub fn last_number(&self) -> CommitNumber {
         self.last_number
+    }
+
+    /// The number of the last commit that is in the table; 0 when there was none.
+    pub fn last_done(&self) -> CommitNumber {
+        self.last_done
     }
 
     /// A commit whose end is not on record.

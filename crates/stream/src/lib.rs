@@ -6,14 +6,17 @@
 //!   [`Audit`] says so.
 //! - [`LockService`] grants the locks; [`EpochMap`] answers from memory what becomes of an event.
 //!
-//! Nothing here knows Kafka or Arrow: records and rows are what the [`Source`] and the [`Sink`] make of them.
+//! Coordination knows neither Kafka nor Arrow: records and rows are what the [`Source`] and the [`Sink`] make of them.
+//! [`kafka::KafkaSource`] is the source that comes along; it reads events by a [`decode::Decoder`].
 
 mod audit;
 mod batch;
+pub mod decode;
 mod error;
 mod event;
 mod guard;
 mod ingest;
+pub mod kafka;
 mod ledger;
 mod lock;
 mod offsets;

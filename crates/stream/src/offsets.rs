@@ -99,6 +99,8 @@ impl OffsetSet {
     pub fn insert(&mut self, offset: i64) {
         match self.ranges.last_mut() {
             Some(last) if offset == last.1 => last.1 += 1,
+            // A record of several rows is named by each.
+            Some(last) if last.0 <= offset && offset < last.1 => {}
             Some(last) if offset < last.1 => *self = self.union(&Self::range(offset, offset + 1)),
             _ => self.ranges.push((offset, offset + 1)),
         }

@@ -6,6 +6,7 @@
 //!   one that a table must pass before a migration may write to it.
 //! - [`s3`] (feature `s3`): a real S3 server, with a REST catalogue.
 //! - [`azure`] (feature `azure`): the Azure Blob API.
+//! - [`kafka`] (feature `kafka`): a real Apache Kafka.
 //! - [`postgres`] and [`CutProxy`] (feature `catalogs`): a real PostgreSQL, and a proxy that loses one response.
 
 #[cfg(feature = "azure")]
@@ -13,7 +14,9 @@ pub mod azure;
 mod clock;
 pub mod contract;
 mod fault;
-#[cfg(any(feature = "azure", feature = "catalogs", feature = "s3"))]
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(any(feature = "azure", feature = "catalogs", feature = "kafka", feature = "s3"))]
 mod kept;
 #[cfg(feature = "catalogs")]
 pub mod postgres;

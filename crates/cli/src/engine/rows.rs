@@ -244,6 +244,23 @@ pub async fn deletes_of(
     Ok(deletes)
 }
 
+/// The rows that live in files of a table, in its logical schema.
+///
+/// # Errors
+/// Deletes that cannot be applied; files that cannot be read as the table says.
+pub async fn scan_live(
+    engine: &Engine,
+    table: &dyn TableFormat,
+    storage: &Storage,
+    snapshot: &Snapshot,
+    files: &[FileEntry],
+) -> Result<Arc<dyn ExecutionPlan>, Error> {
+    let none = Deletes::new();
+    let request = ScanRequest { storage, format: table.format(), snapshot, files, deletes: &none };
+    let deletes = deletes_of(engine, table, &request, &[storage]).await?;
+    Ok(scan(engine, &ScanRequest { deletes: &deletes, ..request })?)
+}
+
 fn scan_request<'a>(
     tables: &'a Tables,
     task: &RewriteTask<'a>,

@@ -57,6 +57,8 @@ mod shadow;
 #[cfg(test)]
 mod stages;
 #[cfg(test)]
+mod stream;
+#[cfg(test)]
 mod sunset;
 #[cfg(test)]
 mod support;

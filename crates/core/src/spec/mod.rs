@@ -19,7 +19,7 @@ mod secret;
 mod sizes;
 mod sort;
 mod template;
-mod text;
+pub(crate) mod text;
 
 pub use catalog::{Catalog, CatalogCredentials, CatalogKind};
 pub use columns::{Literal, REST, TargetColumn};
@@ -33,6 +33,7 @@ pub use model::{
 };
 pub use parquet::{Compression, ParquetOptions};
 pub use read::SPEC_BYTES_MAX;
+pub(crate) use secret::is_credential;
 pub use secret::{MissingVariable, Place, Secret};
 pub use sizes::{ByteSize, Span};
 pub use sort::SortColumn;

@@ -49,12 +49,12 @@ enum Part<'a> {
 
 impl Secret {
     /// Whether every `${` opens a well-formed `${NAME}`.
-    pub(super) fn is_well_formed(&self) -> bool {
+    pub(crate) fn is_well_formed(&self) -> bool {
         parts(&self.0).is_some()
     }
 
     /// Whether the text is variables alone, with `between` anywhere, so that the file itself holds no part of a credential.
-    pub(super) fn is_only_variables(&self, between: &str) -> bool {
+    pub(crate) fn is_only_variables(&self, between: &str) -> bool {
         let harmless = |part: &Part<'_>| match part {
             Part::Variable(_) => true,
             Part::Literal(text) => *text == between,
@@ -62,7 +62,7 @@ impl Secret {
         parts(&self.0).is_some_and(|parts| parts.iter().all(harmless))
     }
 
-    pub(super) fn resolve(&self, option: &str, env: &impl Fn(&str) -> Option<String>) -> Result<String, MissingVariable> {
+    pub(crate) fn resolve(&self, option: &str, env: &impl Fn(&str) -> Option<String>) -> Result<String, MissingVariable> {
         let mut value = String::new();
         for part in parts(&self.0).unwrap_or_default() {
             match part {
@@ -99,7 +99,7 @@ fn parts(mut text: &str) -> Option<Vec<Part<'_>>> {
 }
 
 /// Whether an option of this name holds a credential, which must then come from the environment.
-pub(super) fn is_credential(option: &str) -> bool {
+pub(crate) fn is_credential(option: &str) -> bool {
     let option = option.to_ascii_lowercase();
     let named = ["_id", "_file", "_path"].iter().any(|end| option.ends_with(end));
     let telling = ["secret", "token", "password", "private_key", "access_key", "account_key", "customer_key", "sas"];

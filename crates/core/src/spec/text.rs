@@ -130,6 +130,21 @@ pub(super) mod data_type {
     }
 }
 
+/// `with` for a [`DataType`] in the notation of [`parse_column_type`].
+pub(crate) mod column_type {
+    use serde::{Deserializer, Serializer};
+
+    use crate::schema::DataType;
+
+    pub fn serialize<S: Serializer>(data_type: &DataType, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(data_type)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DataType, D::Error> {
+        deserializer.deserialize_str(super::Text { expected: super::COLUMN_TYPE_EXPECTED, parse: super::parse_column_type })
+    }
+}
+
 /// `with` for a [`PartitionSpec`](crate::partition::PartitionSpec) as a list in the notation of [`parse_field`].
 pub(super) mod partitioning {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -157,7 +172,7 @@ pub(super) mod partitioning {
 }
 
 /// Reads a format that Lakeshift writes.
-pub(super) fn target_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
+pub(crate) fn target_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
     enum Written {
@@ -170,7 +185,7 @@ pub(super) fn target_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -
     })
 }
 
-pub(super) fn target_format_schema(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn target_format_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["delta", "iceberg"] })
 }
 
@@ -181,7 +196,7 @@ pub(super) fn partitioning_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-pub(super) fn data_type_schema(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn data_type_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "examples": ["string", "date", "int32", "decimal(10,2)"] })
 }
 

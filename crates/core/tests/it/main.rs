@@ -16,4 +16,6 @@ mod spec;
 #[cfg(test)]
 mod spec_hooks;
 #[cfg(test)]
+mod stream_spec;
+#[cfg(test)]
 mod type_table;

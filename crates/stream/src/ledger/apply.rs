@@ -21,6 +21,7 @@ impl Ledger {
                 let Some(intent) = self.pending.take_if(|intent| intent.number == *number) else { return };
                 if *done {
                     self.rows += intent.rows;
+                    self.last_done = intent.number;
                     self.account_for(&intent.reading);
                     self.move_boundaries(intent.number);
                 }

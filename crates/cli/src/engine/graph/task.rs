@@ -14,13 +14,12 @@ use lakeshift_core::table::{Format, NewFile};
 use lakeshift_exec::fingerprint::{FingerprintRequest, tee};
 use lakeshift_exec::query::{Query, Slice};
 use lakeshift_exec::rewrite::{PartitionColumns, RewriteLimits, RewriteOutcome, RewriteRequest, rewrite};
-use lakeshift_exec::scan::{ScanRequest, scan};
 
 use super::command;
 use super::file::{GraphFile, refused};
 use super::ledger::unhex;
 use super::listing::Listing;
-use crate::engine::rows::deletes_of;
+use crate::engine::rows::scan_live;
 use crate::error::Error;
 
 /// Files of one task at most, in bytes, and memory of its writer.
@@ -74,16 +73,7 @@ pub(super) async fn compute(file: &GraphFile, query: &Query, job: &Job) -> Resul
     for ((upstream, listing, entity), edge) in job.upstreams.iter().zip(&table.after) {
         let place = file.place(*upstream);
         let files = listing.reached(edge.mapping.needs(job.key), entity.as_deref());
-        let none = lakeshift_exec::scan::Deletes::new();
-        let request = ScanRequest {
-            storage: &place.storage,
-            format: place.table.format(),
-            snapshot: &listing.snapshot,
-            files: &files,
-            deletes: &none,
-        };
-        let deletes = deletes_of(&file.engine, place.table.as_ref(), &request, &[&place.storage]).await?;
-        let plan = scan(&file.engine, &ScanRequest { deletes: &deletes, ..request })?;
+        let plan = scan_live(&file.engine, place.table.as_ref(), &place.storage, &listing.snapshot, &files).await?;
         inputs.push((file.graph.table(*upstream).name.clone(), plan));
     }
     computed(file, query, job, inputs, began).await

@@ -1,0 +1,22 @@
+//! `lakeshift ingest`: events into a table.
+
+use crate::args::StreamArg;
+use crate::context::Context;
+use crate::engine::stream::{self, StreamFile};
+use crate::error::Error;
+use crate::output::Answer;
+
+/// Reads what is there, or goes on until stopped.
+pub async fn run(context: &Context, arg: &StreamArg, follow: bool) -> Result<Answer, Error> {
+    let file = StreamFile::open(context, &arg.stream)?;
+    let report = Box::pin(stream::ingest(&file, follow)).await?;
+    let mut text = format!("{} rows committed", report.rows);
+    if report.replayed > 0 {
+        text.push_str(&format!(", {} of them replayed after a backfill", report.replayed));
+    }
+    if report.held_back > 0 {
+        text.push_str(&format!("; {} held back: `stream audit` says why", report.held_back));
+    }
+    text.push_str(&format!("\n{} rows of the stream in all", report.rows_in_all));
+    Ok(Answer::done(text, report))
+}

@@ -1,0 +1,464 @@
+//! [`StreamSpec`]: what a `stream.yaml` may say: which events become rows of which table.
+//!
+//! It is read and checked here; who reads the events and who writes the rows is decided elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Grain, TimeSpec};
+use crate::partition::{PartitionField, PartitionSpec, Transform};
+use crate::schema::{DataType, Field, TableSchema};
+use crate::spec::{ByteSize, Location, MissingVariable, SPEC_BYTES_MAX, Secret, Span, is_credential, is_name, text};
+use crate::table::Format;
+
+/// Longest name of a Kafka topic.
+const TOPIC_CHARS_MAX: usize = 249;
+/// Rows of one commit at most: they are held in memory.
+const ROWS_MAX: u32 = 10_000_000;
+
+/// Kafka properties that exactly-once rests on, or that have a key of their own.
+const OWN_PROPERTIES: [&str; 10] = [
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "group.id",
+    "group.instance.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "isolation.level",
+    "enable.partition.eof",
+    "queued.max.messages.kbytes",
+];
+
+/// A stream: where its events come from and which table they are written to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamSpec {
+    /// The stream's name: 1 to 64 letters, digits, `-` and `_`. It commits to the table under it.
+    pub stream: String,
+    /// The control root, where the stream's journal lies: a path relative to this file, or a URL.
+    pub control: String,
+    /// The table.
+    pub table: StreamTable,
+    /// Its columns, in order; every event has these.
+    pub columns: Vec<StreamColumn>,
+    /// The column that tells an event's partition of the table, a date; and how much time backfills lock at a time.
+    pub time: TimeSpec,
+    /// A second column that the table is partitioned by, so that backfills can lock one of its values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<StreamEntity>,
+    /// Where the events are.
+    pub kafka: KafkaSpec,
+    /// How an event's bytes are read.
+    #[serde(default)]
+    pub decode: DecodeSpec,
+    /// How large a commit becomes.
+    #[serde(default)]
+    pub commit: CommitSpec,
+    /// A folder for objects with the events that cannot be read; below the control root when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<String>,
+}
+
+/// The table that a stream writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamTable {
+    /// Its format: `delta` or `iceberg`.
+    #[serde(deserialize_with = "text::target_format")]
+    #[schemars(schema_with = "text::target_format_schema")]
+    pub format: Format,
+    /// Where it lies, or is created: a path relative to this file, or a URL.
+    pub location: String,
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamColumn {
+    /// Its name, in events and in the table.
+    pub name: String,
+    /// Its type. A value that this type does not hold exactly makes an event unreadable; nothing is cut or made null.
+    #[serde(rename = "type", with = "text::column_type")]
+    #[schemars(schema_with = "text::data_type_schema")]
+    pub data_type: DataType,
+    /// Whether every event must have a value there.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// A column of entities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamEntity {
+    /// The column, a text.
+    pub column: String,
+}
+
+/// Topics, and how their brokers are reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSpec {
+    /// Brokers as `host:port`, separated by commas.
+    pub bootstrap: Secret,
+    /// The topics; all their partitions are read.
+    pub topics: Vec<String>,
+    /// librdkafka's properties, such as `security.protocol`. A credential is given as `${NAME}` only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, Secret>,
+    /// A file of more of them, `key=value` in lines, as secrets are mounted: a path relative to this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties_file: Option<String>,
+}
+
+/// How an event's bytes are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecodeSpec {
+    /// What they are.
+    #[serde(default)]
+    pub format: EventFormat,
+    /// What becomes of an event that has more than the columns.
+    #[serde(default)]
+    pub unknown_fields: UnknownFields,
+}
+
+/// What an event's bytes are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventFormat {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// One Arrow IPC stream of one or more rows, all of one partition of the table.
+    Arrow,
+}
+
+/// What becomes of an event with unknown fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownFields {
+    /// It is not written, and goes to the dead letters.
+    #[default]
+    Refuse,
+    /// It is written without them.
+    Ignore,
+}
+
+/// A commit is made when the first of these is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommitSpec {
+    /// Events.
+    pub rows: u32,
+    /// Bytes of events.
+    pub bytes: ByteSize,
+    /// Time since reading began.
+    pub every: Span,
+}
+
+impl Default for CommitSpec {
+    fn default() -> Self {
+        Self { rows: 500_000, bytes: ByteSize::mib(128), every: Span::seconds(10) }
+    }
+}
+
+/// Why a stream's file cannot be used. Nothing has been done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamSpecError {
+    /// Not a stream.
+    #[error("{file}: {reason}")]
+    Syntax {
+        /// The file as it was named.
+        file: String,
+        /// What is wrong, with line and column.
+        reason: String,
+    },
+    /// A value that does not fit.
+    #[error("{file}: {path} {problem}; {hint}")]
+    Value {
+        /// The file as it was named.
+        file: String,
+        /// The place in it.
+        path: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+/// A finding before the file is known: place, problem, hint.
+type Finding = (String, String, &'static str);
+
+impl StreamSpec {
+    /// Reads and checks a stream, and makes URLs of its locations, relative to the folder of `file`. Nothing is read from disk.
+    ///
+    /// # Errors
+    /// [`StreamSpecError`].
+    pub fn from_yaml(text: &str, file: &Path) -> Result<Self, StreamSpecError> {
+        let name = file.display().to_string();
+        let syntax = |reason| StreamSpecError::Syntax { file: name.clone(), reason };
+        if text.len() > SPEC_BYTES_MAX {
+            return Err(syntax(format!("the file has {} bytes, and a stream has {SPEC_BYTES_MAX} at most", text.len())));
+        }
+        let mut spec: Self = serde_yaml::from_str(text).map_err(|error| syntax(error.to_string()))?;
+        let value = |(path, problem, hint): Finding| StreamSpecError::Value {
+            file: name.clone(),
+            path,
+            problem,
+            hint: hint.to_owned(),
+        };
+        spec.resolve_locations(file).map_err(value)?;
+        spec.check().map_err(value)?;
+        Ok(spec)
+    }
+
+    fn resolve_locations(&mut self, file: &Path) -> Result<(), Finding> {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let base = file.parent().unwrap_or(&file);
+        let places = [("control", Some(&mut self.control)), ("table.location", Some(&mut self.table.location))];
+        for (path, place) in places.into_iter().chain([("dead_letters", self.dead_letters.as_mut())]) {
+            let Some(text) = place else { continue };
+            let bad =
+                |error: crate::spec::LocationError| (path.to_owned(), format!("cannot be used: {error}"), error.hint());
+            *text = Location::resolved(text, base).map_err(bad)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Finding> {
+        let bad = |path: &str, problem: String, hint| Err((path.to_owned(), problem, hint));
+        if !is_name(&self.stream) {
+            return bad("stream", "is no name".to_owned(), "write 1 to 64 letters, digits, `-` and `_`");
+        }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.columns.iter().find(|column| !names.insert(column.name.to_lowercase())) {
+            return bad("columns", format!("names {} twice", twice.name), "names differ in more than case; take one away");
+        }
+        match self.column(&self.time.column) {
+            None => {
+                let problem = format!("names {}, which is not among the columns", self.time.column);
+                return bad("time.column", problem, "name one of `columns`");
+            }
+            Some(column) if column.data_type != DataType::Date => {
+                let problem = format!("names {}, which is a {}", column.name, column.data_type);
+                return bad(
+                    "time.column",
+                    problem,
+                    "name a column of type date; let the producer write the day beside the time",
+                );
+            }
+            Some(_) if self.time.grain == Grain::Hour => {
+                return bad("time.grain", "is hour, and the column is a date".to_owned(), "write day or a longer time");
+            }
+            Some(_) => {}
+        }
+        if let Some(entity) = &self.entity {
+            match self.column(&entity.column) {
+                Some(column) if column.data_type == DataType::String => {}
+                _ => {
+                    let problem = format!("names {}, which is no column of type string", entity.column);
+                    return bad("entity.column", problem, "name a text column of `columns`");
+                }
+            }
+        }
+        if self.decode.format == EventFormat::Json
+            && let Some(bytes) = self.columns.iter().find(|column| column.data_type == DataType::Binary)
+        {
+            let problem = format!("has {} as binary, which JSON has no form for", bytes.name);
+            return bad("columns", problem, "write string, or let events be arrow");
+        }
+        if !(1..=ROWS_MAX).contains(&self.commit.rows) {
+            return bad("commit.rows", format!("is {}", self.commit.rows), "write 1 to 10000000");
+        }
+        self.kafka.check()
+    }
+
+    /// The column of this exact name.
+    fn column(&self, name: &str) -> Option<&StreamColumn> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The table's columns. Those that tell the partition are never null.
+    pub fn schema(&self) -> TableSchema {
+        let entity = self.entity.as_ref().map(|entity| entity.column.as_str());
+        let places = |name: &str| name == self.time.column || Some(name) == entity;
+        let field = |column: &StreamColumn| {
+            Field::new(column.name.clone(), column.data_type.clone(), !column.required && !places(&column.name))
+        };
+        TableSchema { fields: self.columns.iter().map(field).collect() }
+    }
+
+    /// How the table is partitioned: by the columns of time and entity.
+    pub fn partitioning(&self) -> PartitionSpec {
+        let columns = std::iter::once(&self.time.column).chain(self.entity.iter().map(|entity| &entity.column));
+        PartitionSpec { fields: columns.map(|column| PartitionField::new(column.clone(), Transform::Identity)).collect() }
+    }
+
+    /// The JSON Schema of the file, for editors.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+}
+
+impl KafkaSpec {
+    fn check(&self) -> Result<(), Finding> {
+        let bad = |path: &str, problem: String, hint| Err((path.to_owned(), problem, hint));
+        let sound = |topic: &String| {
+            let chars = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            (1..=TOPIC_CHARS_MAX).contains(&topic.len()) && topic.chars().all(chars) && topic != "." && topic != ".."
+        };
+        let distinct: BTreeSet<_> = self.topics.iter().collect();
+        if self.topics.is_empty() || distinct.len() != self.topics.len() || !self.topics.iter().all(sound) {
+            return bad(
+                "kafka.topics",
+                "are no names of topics".to_owned(),
+                "name one or more, each once; patterns are not taken",
+            );
+        }
+        if !self.bootstrap.is_well_formed() {
+            return bad("kafka.bootstrap", "opens a `${` that is no `${NAME}`".to_owned(), "write host:port or ${NAME}");
+        }
+        for (key, value) in &self.properties {
+            let path = format!("kafka.properties.{key}");
+            check_property(key).map_err(|(problem, hint)| (path.clone(), problem, hint))?;
+            if !value.is_well_formed() {
+                return bad(&path, "opens a `${` that is no `${NAME}`".to_owned(), "write ${NAME}");
+            }
+            if is_secret(key) && !value.is_only_variables("") {
+                let hint = "write ${NAME} and set that variable, or put the property into a file that `kafka.properties_file` names";
+                return bad(&path, "holds a credential".to_owned(), hint);
+            }
+        }
+        Ok(())
+    }
+
+    /// All properties of a client but those that a stream sets itself, with every `${NAME}` replaced by what `env` says. They
+    /// hold credentials: hand them to the client and to nothing else.
+    ///
+    /// # Errors
+    /// [`MissingVariable`] for the first variable that `env` does not know.
+    pub fn client_properties(
+        &self,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<BTreeMap<String, String>, MissingVariable> {
+        let own = self.properties.iter().map(|(key, value)| Ok((key.clone(), value.resolve(key, &env)?)));
+        let bootstrap = self.bootstrap.resolve("kafka.bootstrap", &env);
+        own.chain([bootstrap.map(|value| ("bootstrap.servers".to_owned(), value))]).collect()
+    }
+}
+
+/// Reads the text of `kafka.properties_file`: a property a line, `key=value`; empty lines and lines from `#` on mean nothing.
+///
+/// # Errors
+/// What is wrong, without a value, and the line.
+pub fn read_properties(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut properties = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=') else {
+            return Err(format!("line {number} is no key=value"));
+        };
+        let key = key.trim();
+        check_property(key).map_err(|(problem, hint)| format!("line {number}: {key} {problem}; {hint}"))?;
+        properties.insert(key.to_owned(), value.trim().to_owned());
+    }
+    Ok(properties)
+}
+
+fn check_property(key: &str) -> Result<(), (String, &'static str)> {
+    match OWN_PROPERTIES.contains(&key) {
+        true => Err(("is set by the stream itself".to_owned(), "take it away")),
+        false => Ok(()),
+    }
+}
+
+fn is_secret(property: &str) -> bool {
+    // Keys and certificates may stand in a property as text; their locations are no secret.
+    let text = property.ends_with(".pem") || property == "sasl.oauthbearer.config";
+    text || (is_credential(&property.replace('.', "_")) && !property.ends_with(".location") && !property.ends_with(".url"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const GOOD: &str = "
+stream: flights
+control: ../control
+table: {format: delta, location: ../lake/flights}
+columns:
+  - {name: day, type: date}
+  - {name: origin, type: string, required: true}
+  - {name: delay, type: 'decimal(10,2)'}
+time: {column: day, grain: day}
+kafka: {bootstrap: '${KAFKA}', topics: [flights], properties: {sasl.password: '${PASSWORD}', client.id: lakeshift}}
+";
+
+    fn read(text: &str) -> Result<StreamSpec, StreamSpecError> {
+        StreamSpec::from_yaml(text, Path::new("/project/migrations/stream.yaml"))
+    }
+
+    #[test]
+    fn a_stream_is_read_with_its_defaults_and_its_places_are_urls() {
+        let spec = read(GOOD).unwrap();
+        assert_eq!((spec.control.as_str(), spec.commit.rows), ("file:///project/control", 500_000));
+        let nullable: Vec<_> = spec.schema().fields.iter().map(|field| field.nullable).collect();
+        assert_eq!(nullable, [false, false, true]);
+        assert_eq!(spec.partitioning().fields.len(), 1);
+    }
+
+    #[test]
+    fn what_the_environment_holds_reaches_the_client_and_no_text_of_the_spec() {
+        let spec = read(GOOD).unwrap();
+        let properties = spec.kafka.client_properties(|name| Some(format!("value of {name}"))).unwrap();
+        assert_eq!(properties["sasl.password"], "value of PASSWORD");
+        assert_eq!(properties["bootstrap.servers"], "value of KAFKA");
+        assert!(!format!("{spec:?}").contains("PASSWORD"));
+        assert_eq!(
+            spec.kafka.client_properties(|_| None).unwrap_err().option,
+            "client.id".replace("client.id", "sasl.password")
+        );
+    }
+
+    #[rstest]
+    #[case("stream: flights", "stream: a/b", "stream is no name")]
+    #[case("name: delay", "name: DAY", "names DAY twice")]
+    #[case("column: day", "column: hour", "not among the columns")]
+    #[case("{column: day", "{column: origin", "which is a string")]
+    #[case("grain: day", "grain: hour", "time.grain is hour")]
+    #[case("type: 'decimal(10,2)'", "type: binary", "JSON has no form for")]
+    #[case("type: 'decimal(10,2)'", "type: money", "decimal(precision,scale)")]
+    #[case("topics: [flights]", "topics: ['^f.*']", "kafka.topics")]
+    #[case("topics: [flights]", "topics: []", "kafka.topics")]
+    #[case("'${PASSWORD}'", "hunter2", "holds a credential")]
+    #[case("client.id: lakeshift", "ssl.key.pem: x", "holds a credential")]
+    #[case("client.id", "group.id", "is set by the stream itself")]
+    #[case("format: delta", "format: hive", "hive")]
+    #[case("control: ../control", "controls: ../control", "unknown field")]
+    fn what_cannot_work_is_refused_with_its_place(#[case] good: &str, #[case] bad: &str, #[case] told: &str) {
+        let text = GOOD.replace(good, bad);
+        assert_ne!(text, GOOD);
+        let error = read(&text).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("stream.yaml"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_properties_is_read_and_its_values_stay_out_of_errors() {
+        let read = read_properties("# brokers\n\nsasl.username = a\nsasl.password=b=c\n").unwrap();
+        assert_eq!(read["sasl.password"], "b=c");
+        let error = read_properties("sasl.password: hunter2").unwrap_err();
+        assert!(error.contains("line 1") && !error.contains("hunter2"));
+        assert!(read_properties("isolation.level=read_uncommitted").unwrap_err().contains("set by the stream"));
+    }
+}

@@ -1,0 +1,236 @@
+//! Against librdkafka's mock cluster. Its log keeps 5 MiB a partition, by which retention is tested.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_schema::{DataType, Field, Schema};
+use lakeshift_core::graph::Grain;
+use lakeshift_core::stream::{EventFormat, UnknownFields};
+use lakeshift_journal::SystemClock;
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::*;
+
+const TOPIC: &str = "flights";
+const PATIENT: Duration = Duration::from_secs(60);
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster(partitions: i32) -> Cluster {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, partitions, 1).unwrap();
+    cluster
+}
+
+fn source(cluster: &Cluster, change: impl FnOnce(&mut KafkaConfig)) -> KafkaSource {
+    let mut config = config(cluster.bootstrap_servers(), TOPIC);
+    change(&mut config);
+    KafkaSource::new(config)
+}
+
+/// All of a topic that is there by now.
+pub(super) fn config(bootstrap: String, topic: &str) -> KafkaConfig {
+    let columns = vec![Field::new("day", DataType::Date32, false), Field::new("n", DataType::Int64, false)];
+    let decoder = Decoder {
+        format: EventFormat::Json,
+        unknown_fields: UnknownFields::Ignore,
+        schema: Arc::new(Schema::new(columns)),
+        time: "day".to_owned(),
+        grain: Grain::Day,
+        entity: None,
+    };
+    let by_name = [("bootstrap.servers".to_owned(), bootstrap)];
+    KafkaConfig {
+        properties: Properties { group: "test".to_owned(), by_name: by_name.into() },
+        topics: vec![topic.to_owned()],
+        decoder,
+        rows_max: 1000,
+        bytes_max: 64 << 20,
+        linger: Duration::ZERO,
+        patience: PATIENT,
+        clock: Arc::new(SystemClock::new()),
+    }
+}
+
+pub(super) fn event(n: i64) -> String {
+    format!(r#"{{"day": "2001-01-31", "n": {n}}}"#)
+}
+
+/// Produces to one partition, each text at the next offset.
+fn produce(cluster: &Cluster, partition: i32, texts: impl IntoIterator<Item = String>) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap_servers());
+    let producer: BaseProducer = config.create().unwrap();
+    for text in texts {
+        producer.send(BaseRecord::<(), _>::to(TOPIC).partition(partition).payload(&text)).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+}
+
+fn at(partition: i32) -> SourcePartition {
+    SourcePartition::new(TOPIC, partition)
+}
+
+fn offsets(polled: &Polled<RecordBatch>) -> Vec<(i32, i64)> {
+    let of = |record: &crate::Record| (polled.spans[record.span as usize].partition.partition, record.offset);
+    let mut offsets: Vec<_> = polled.records.iter().map(of).collect();
+    offsets.sort_unstable();
+    offsets
+}
+
+pub(super) fn numbers(polled: &Polled<RecordBatch>) -> Vec<i64> {
+    let mut numbers = polled.rows.column(1).as_primitive::<Int64Type>().values().to_vec();
+    numbers.sort_unstable();
+    numbers
+}
+
+pub(super) fn after(positions: &mut Positions, polled: &Polled<RecordBatch>) {
+    positions.extend(polled.spans.iter().map(|span| (span.partition.clone(), span.to)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_partitions_are_read_once_by_the_positions_that_are_given() {
+    let cluster = cluster(3);
+    for partition in 0..3 {
+        produce(&cluster, partition, (0..4).map(|n| event(i64::from(partition) * 10 + n)));
+    }
+    let mut source = source(&cluster, |config| config.rows_max = 5);
+    let (mut positions, mut all) = (Positions::new(), Vec::new());
+    while let Some(polled) = source.poll(&positions).await.unwrap() {
+        assert!(polled.records.len() <= 5);
+        all.extend(numbers(&polled));
+        after(&mut positions, &polled);
+    }
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23]);
+
+    // An older position is gone back to, whatever the consumer had read.
+    positions.insert(at(1), 2);
+    let polled = source.poll(&positions).await.unwrap().unwrap();
+    assert_eq!(offsets(&polled), [(1, 2), (1, 3)]);
+    after(&mut positions, &polled);
+    assert!(source.poll(&positions).await.unwrap().is_none());
+    produce(&cluster, 0, [event(99), "no event".to_owned()]);
+    let polled = source.poll(&positions).await.unwrap().unwrap();
+    assert_eq!((numbers(&polled), polled.bad.len(), polled.bad[0].offset), (vec![99], 1, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_offsets_are_read_again_and_then_the_stream_goes_on_where_it_was() {
+    let cluster = cluster(2);
+    produce(&cluster, 0, (0..40).map(event));
+    produce(&cluster, 1, (100..104).map(event));
+    let mut source = source(&cluster, |config| config.rows_max = 20);
+    let positions: Positions = [(at(0), 30), (at(1), 4)].into();
+    assert_eq!(source.poll(&positions).await.unwrap().unwrap().records.len(), 10);
+    let mut parked: BTreeMap<_, _> = [(at(0), OffsetSet::range(3, 24)), (at(1), OffsetSet::range(1, 2))].into();
+    let mut all = Vec::new();
+    while parked.values().any(|set| !set.is_empty()) {
+        let polled = source.reread(&parked).await.unwrap();
+        assert!(!polled.records.is_empty());
+        for (partition, offset) in offsets(&polled) {
+            let set = parked.get_mut(&at(partition)).unwrap();
+            assert!(set.contains(offset));
+            *set = set.difference(&OffsetSet::range(offset, offset + 1));
+        }
+        all.extend(numbers(&polled));
+    }
+    all.sort_unstable();
+    assert_eq!(all, (3..24).chain([101]).collect::<Vec<_>>());
+    assert_eq!(numbers(&source.poll(&positions).await.unwrap().unwrap()), (30..40).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_ends_before_the_position_or_lacks_a_partition_is_refused() {
+    let cluster = cluster(1);
+    produce(&cluster, 0, (0..5).map(event));
+    let poll = async |positions: Positions| source(&cluster, |_| {}).poll(&positions).await;
+    assert!(matches!(poll([(at(0), 5)].into()).await, Ok(None)));
+    let error = poll([(at(0), 6)].into()).await.unwrap_err();
+    assert!(matches!(&error, StreamError::TopicReplaced { position: Some(6), end: 5, .. }), "{error}");
+    let error = poll([(at(0), 0), (at(1), 3)].into()).await.unwrap_err();
+    assert!(matches!(&error, StreamError::TopicReplaced { partition, .. } if *partition == at(1)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_has_deleted_is_never_skipped() {
+    let cluster = cluster(1);
+    // About 12 MiB, of which 5 stay.
+    let padded = |n: i64| format!(r#"{{"day": "2001-01-31", "n": {n}, "pad": "{}"}}"#, "x".repeat(60_000));
+    produce(&cluster, 0, (0..200).map(padded));
+    let mut source = source(&cluster, |_| {});
+    let there = source.available().await.unwrap()[&at(0)];
+    assert!(there.from > 2 && there.to == 200, "{there:?}");
+
+    // A new stream begins with what there is.
+    let polled = source.poll(&Positions::new()).await.unwrap().unwrap();
+    assert_eq!((polled.spans[0].from, polled.spans[0].to), (there.from, 200));
+    assert_eq!(polled.records.len() as i64, 200 - there.from);
+
+    let error = source.poll(&[(at(0), there.from - 1)].into()).await.unwrap_err();
+    assert!(matches!(error, StreamError::UnreadGone { first, .. } if first == there.from), "{error}");
+    let parked = [(at(0), OffsetSet::range(there.from - 2, there.from + 2))].into();
+    let error = source.reread(&parked).await.unwrap_err();
+    let StreamError::ParkedGone { offsets, .. } = error else { panic!("{error}") };
+    assert_eq!(offsets, OffsetSet::range(there.from - 2, there.from));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_down_is_an_error_and_once_it_is_up_nothing_is_lost() {
+    let cluster = cluster(1);
+    produce(&cluster, 0, (0..3).map(event));
+    let mut source = source(&cluster, |config| config.patience = Duration::from_secs(2));
+    let mut positions = Positions::new();
+    let polled = source.poll(&positions).await.unwrap().unwrap();
+    after(&mut positions, &polled);
+    produce(&cluster, 0, (3..6).map(event));
+    cluster.broker_down(1).unwrap();
+    let error = source.poll(&Positions::from([(at(0), 0)])).await.unwrap_err();
+    assert!(matches!(error, StreamError::Source { .. }), "{error}");
+    cluster.broker_up(1).unwrap();
+    let polled = source.poll(&positions).await.unwrap().unwrap();
+    assert_eq!(offsets(&polled), [(0, 3), (0, 4), (0, 5)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_fail_are_tried_again_and_no_event_comes_twice() {
+    let cluster = cluster(2);
+    produce(&cluster, 0, (0..50).map(event));
+    produce(&cluster, 1, (50..100).map(event));
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    cluster.request_errors(RDKafkaApiKey::Fetch, &[error; 3]);
+    cluster.request_errors(RDKafkaApiKey::ListOffsets, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT]);
+    let mut source = source(&cluster, |config| config.rows_max = 7);
+    let (mut positions, mut all) = (Positions::new(), Vec::new());
+    for _ in 0..100 {
+        match source.poll(&positions).await {
+            Ok(Some(polled)) => {
+                all.extend(numbers(&polled));
+                after(&mut positions, &polled);
+            }
+            Ok(None) => break,
+            Err(StreamError::Source { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_property_that_is_refused_is_named_without_its_value() {
+    let cluster = cluster(1);
+    for (property, value) in [("socket.timeout.ms", "hunter2"), ("no.such.property", "hunter2")] {
+        let mut source = source(&cluster, |config| {
+            config.properties.by_name.insert(property.to_owned(), value.to_owned());
+        });
+        let error = source.available().await.unwrap_err();
+        let told = format!("{error} {error:?} {source:?}");
+        assert!(told.contains(property) && !told.contains(value), "{told}");
+    }
+}
