@@ -3,10 +3,11 @@
 //! - [`ManualClock`] and [`SeededRng`]: time and randomness that a test controls.
 //! - [`FaultStore`]: any object store, with every operation counted and one of them made to fail.
 //! - [`contract`]: the suites that a store must pass before journals and leases may live on it, and (feature `catalogs`) the
-//!   one that a table must pass before a migration may write to it.
+//!   ones that a table must pass before a migration may write to it, and whatever readers are moved by.
 //! - [`s3`] (feature `s3`): a real S3 server, with a REST catalogue.
 //! - [`azure`] (feature `azure`): the Azure Blob API.
 //! - [`postgres`] and [`CutProxy`] (feature `catalogs`): a real PostgreSQL, and a proxy that loses one response.
+//! - [`metastore`] (feature `catalogs`): a real Hive Metastore.
 
 #[cfg(feature = "azure")]
 pub mod azure;
@@ -15,6 +16,8 @@ pub mod contract;
 mod fault;
 #[cfg(any(feature = "azure", feature = "catalogs", feature = "s3"))]
 mod kept;
+#[cfg(feature = "catalogs")]
+pub mod metastore;
 #[cfg(feature = "catalogs")]
 pub mod postgres;
 #[cfg(feature = "catalogs")]

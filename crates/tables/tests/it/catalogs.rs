@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lakeshift_core::migration::Side;
+use lakeshift_core::pointer::ReaderPointer;
 use lakeshift_core::spec::{Catalog, CatalogCredentials, CatalogKind};
 use lakeshift_core::table::{
     CommitRequest, CreateOutcome, CreateRequest, MigrationId, TableError, TableFormat, TableVersion,
@@ -317,10 +318,10 @@ async fn exchanges(old: (&Catalog, &Lake), new: (&Catalog, &Lake), secrets: &Cat
     for side in [Side::New, Side::Old, Side::New] {
         let before = swap.named().await.unwrap();
         assert_ne!(before, side);
-        swap.point(side, true).await.unwrap();
+        swap.rehearse(side).await.unwrap();
         assert_eq!(swap.named().await.unwrap(), before, "a rehearsal moves nothing");
         for _ in 0..2 {
-            swap.point(side, false).await.unwrap();
+            swap.point(side).await.unwrap();
             assert_eq!(swap.named().await.unwrap(), side);
         }
         number += 1;
@@ -363,7 +364,7 @@ async fn names_move_between_the_commits_of_a_writer_that_does_not_stop() {
     };
     let mover = async {
         for side in [Side::New, Side::Old, Side::New, Side::Old, Side::New] {
-            swap.point(side, false).await.unwrap();
+            swap.point(side).await.unwrap();
             assert_eq!(swap.named().await.unwrap(), side);
         }
     };
