@@ -1,6 +1,5 @@
 //! The suites that an object store must pass before journals and leases may live on it, and those of tables and of what
-//! readers are moved by. Each works
-//! under a prefix that must be empty, and panics on the first breach.
+//! readers are moved by. Those of stores work under a prefix that must be empty; all panic on the first breach.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a suite reports a breach by panicking, as a test does")]
 

@@ -8,6 +8,7 @@ use lakeshift_core::migration::Side;
 use lakeshift_core::pointer::ReaderPointer;
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{MigrationId, TableError, TableFormat};
+use lakeshift_journal::{Clock, SystemClock};
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::hive::HiveTable;
 use lakeshift_tables::hive::metastore::{MetastoreEntry, MetastoreError, MetastorePointer};
@@ -27,6 +28,7 @@ struct Flights {
     table: &'static str,
     view: bool,
     migration: &'static str,
+    clock: Arc<dyn Clock>,
 }
 
 impl Flights {
@@ -62,7 +64,7 @@ impl Flights {
 
     async fn unmade(table: &'static str, view: bool) -> Option<Self> {
         let server = metastore::shared().await?;
-        let flights = Self { server, dir: TempDir::new().unwrap(), table, view, migration: "m" };
+        let flights = Self { server, dir: TempDir::new().unwrap(), table, view, migration: "m", clock: Arc::new(ManualClock::new()) };
         flights.ask(
             "try: c.create_database(Database('lake', None, 'file:/tmp/lakeshift-no-such-folder/lake.db', {}))
 except AlreadyExistsException: pass",
@@ -101,13 +103,12 @@ except AlreadyExistsException: pass",
             table: self.table.to_owned(),
             query: self.view.then(|| NEW_QUERY.to_owned()),
         };
-        let clock = Arc::new(ManualClock::new());
         let tables: [Arc<dyn TableFormat>; 2] = [
             Arc::new(HiveTable::new(self.open("old"))),
-            Arc::new(DeltaTable::new(self.open("new"), clock.clone())),
+            Arc::new(DeltaTable::new(self.open("new"), self.clock.clone())),
         ];
         let migration = MigrationId(self.migration.to_owned());
-        MetastorePointer::new(entry, tables, self.open("control"), &migration, clock)
+        MetastorePointer::new(entry, tables, self.open("control"), &migration, self.clock.clone())
     }
 
     fn pointer(&self) -> MetastorePointer {
@@ -209,9 +210,10 @@ async fn a_rehearsal_leaves_nothing_behind_and_takes_over_what_a_killed_one_has_
 
 #[tokio::test]
 async fn an_entry_that_changes_between_look_and_exchange_is_looked_at_anew_and_keeps_the_change() {
-    let Some(flights) = Flights::new("raced").await else { return };
+    let Some(mut flights) = Flights::new("raced").await else { return };
+    flights.clock = Arc::new(SystemClock::new());
     let pointer = flights.pointer();
-    let hold = "r = c.lock(LockRequest(component=[LockComponent(type=3, level=2, dbname='lake', tablename='raced')], user='u', hostname='h'))";
+    let hold = "r = c.lock(LockRequest(component=[LockComponent(type=3, level=2, dbname='lake', tablename='raced', operationType=6)], user='u', hostname='h'))";
     let lock: i64 = flights.ask(&format!("{hold}\nprint(r.lockid)")).parse().unwrap();
     let mover = tokio::spawn(async move { pointer.point(Side::New).await });
     // It has looked, and waits for the lock.
@@ -226,7 +228,7 @@ async fn an_entry_that_changes_between_look_and_exchange_is_looked_at_anew_and_k
 #[tokio::test]
 async fn a_lock_that_is_not_released_is_named_and_nothing_is_moved() {
     let Some(flights) = Flights::new("locked").await else { return };
-    let hold = "c.lock(LockRequest(component=[LockComponent(type=3, level=2, dbname='lake', tablename='locked')], user='u', hostname='h'))";
+    let hold = "c.lock(LockRequest(component=[LockComponent(type=3, level=2, dbname='lake', tablename='locked', operationType=6)], user='u', hostname='h'))";
     flights.ask(hold);
     let before = flights.entry();
     let text = told(flights.pointer().point(Side::New).await.unwrap_err());

@@ -171,6 +171,8 @@ impl Client {
         let input = BufReader::new(stream.take(ANSWER_BYTES_MAX));
         match self.read(input, call) {
             Err(thrift::Error::Transport(error)) => Err(unreachable(std::io::Error::other(error.message))),
+            // The library's own text of it leaves the message out.
+            Err(thrift::Error::Protocol(error)) => Err(self.nonsense(call, error.message)),
             Err(error) => Err(self.nonsense(call, error.to_string())),
             Ok(result) => self.answer(call, result),
         }

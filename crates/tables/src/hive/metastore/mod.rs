@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use lakeshift_core::migration::Side;
 use lakeshift_core::pointer::ReaderPointer;
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{Format, MigrationId, TableError, TableFormat};
+use lakeshift_core::table::{MigrationId, TableError, TableFormat};
 use lakeshift_journal::Clock;
 
 use client::{Client, Name};
@@ -301,6 +301,3 @@ fn replace(
         false => Err(MetastoreError::Overwritten { entry: entry.to_owned() }),
     }
 }
-
-#[cfg(test)]
-mod tests;
