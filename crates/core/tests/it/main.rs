@@ -14,4 +14,6 @@ mod spec;
 #[cfg(test)]
 mod spec_hooks;
 #[cfg(test)]
+mod spec_metastore;
+#[cfg(test)]
 mod type_table;
