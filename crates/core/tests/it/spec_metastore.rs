@@ -17,11 +17,7 @@ fn read(metastore: &str) -> Result<Spec, SpecError> {
 #[case("uri: 'thrift://hms:9083', table: Lake.flights", ("hms", 9083), ("Lake", "flights"))]
 #[case("uri: 'thrift://hms/', view: lake.flights, query: SELECT 1 AS a", ("hms", 9083), ("lake", "flights"))]
 #[case("uri: 'thrift://[::1]:9', table: lake.flights", ("::1", 9), ("lake", "flights"))]
-fn a_table_or_a_view_of_a_metastore_is_taken(
-    #[case] text: &str,
-    #[case] address: (&str, u16),
-    #[case] entry: (&str, &str),
-) {
+fn a_table_or_a_view_of_a_metastore_is_taken(#[case] text: &str, #[case] address: (&str, u16), #[case] entry: (&str, &str)) {
     let metastore = read(text).unwrap().cutover.metastore.unwrap();
     assert_eq!((metastore.address(), metastore.entry()), ((address.0.to_owned(), address.1), entry));
 }

@@ -64,7 +64,8 @@ impl Flights {
 
     async fn unmade(table: &'static str, view: bool) -> Option<Self> {
         let server = metastore::shared().await?;
-        let flights = Self { server, dir: TempDir::new().unwrap(), table, view, migration: "m", clock: Arc::new(ManualClock::new()) };
+        let flights =
+            Self { server, dir: TempDir::new().unwrap(), table, view, migration: "m", clock: Arc::new(ManualClock::new()) };
         flights.ask(
             "try: c.create_database(Database('lake', None, 'file:/tmp/lakeshift-no-such-folder/lake.db', {}))
 except AlreadyExistsException: pass",
@@ -103,10 +104,8 @@ except AlreadyExistsException: pass",
             table: self.table.to_owned(),
             query: self.view.then(|| NEW_QUERY.to_owned()),
         };
-        let tables: [Arc<dyn TableFormat>; 2] = [
-            Arc::new(HiveTable::new(self.open("old"))),
-            Arc::new(DeltaTable::new(self.open("new"), self.clock.clone())),
-        ];
+        let tables: [Arc<dyn TableFormat>; 2] =
+            [Arc::new(HiveTable::new(self.open("old"))), Arc::new(DeltaTable::new(self.open("new"), self.clock.clone()))];
         let migration = MigrationId(self.migration.to_owned());
         MetastorePointer::new(entry, tables, self.open("control"), &migration, self.clock.clone())
     }
@@ -172,7 +171,9 @@ async fn a_view_passes_the_contract_of_pointers() {
 async fn a_table_becomes_what_engines_know_the_new_format_by_and_then_exactly_what_it_was() {
     let Some(flights) = Flights::new("exact").await else { return };
     // What no version of this program has heard of.
-    flights.alter("t.parameters['a.parameter.of.the.future'] = '{\"x\": 1}'; t.sd.skewedInfo = SkewedInfo(['name'], [['a']], {})");
+    flights.alter(
+        "t.parameters['a.parameter.of.the.future'] = '{\"x\": 1}'; t.sd.skewedInfo = SkewedInfo(['name'], [['a']], {})",
+    );
     let before = flights.entry();
     flights.pointer().point(Side::New).await.unwrap();
     let moved = flights.entry();
@@ -200,7 +201,8 @@ async fn a_table_becomes_what_engines_know_the_new_format_by_and_then_exactly_wh
 async fn a_rehearsal_leaves_nothing_behind_and_takes_over_what_a_killed_one_has_left() {
     let Some(flights) = Flights::new("rehearsed").await else { return };
     let before = flights.entry();
-    let left = "t.tableName = 'rehearsed_lakeshift_rehearsal'; t.tableType = 'EXTERNAL_TABLE'; t.parameters['EXTERNAL'] = 'TRUE'";
+    let left =
+        "t.tableName = 'rehearsed_lakeshift_rehearsal'; t.tableType = 'EXTERNAL_TABLE'; t.parameters['EXTERNAL'] = 'TRUE'";
     flights.ask(&format!("t = c.get_table('lake', 'rehearsed')\n{left}\nc.create_table(t)"));
     flights.pointer().rehearse(Side::New).await.unwrap();
     assert_eq!(flights.entry(), before);
@@ -254,7 +256,8 @@ async fn statistics_that_engines_write_are_nobodys_change() {
     let Some(flights) = Flights::new("analyzed").await else { return };
     let before = flights.entry();
     flights.pointer().point(Side::New).await.unwrap();
-    flights.alter("t.parameters.update({'numRows': '3', 'transient_lastDdlTime': '1', 'spark.sql.statistics.totalSize': '9'})");
+    flights
+        .alter("t.parameters.update({'numRows': '3', 'transient_lastDdlTime': '1', 'spark.sql.statistics.totalSize': '9'})");
     assert_eq!(flights.pointer().named().await.unwrap(), Side::New);
     flights.pointer().point(Side::Old).await.unwrap();
     assert_eq!(flights.entry(), before);
@@ -320,8 +323,13 @@ async fn an_entry_that_another_migration_has_moved_is_moved_on_and_comes_back_to
 async fn what_is_no_metastore_is_told_and_bounded() {
     let Some(flights) = Flights::unmade("nowhere", false).await else { return };
     // Claims a text of two gigabytes, says nothing, closes, speaks HTTP.
-    let claims = [&[0x80, 1, 0, 2, 0, 0, 0, 9][..], b"get_table", &[0, 0, 0, 1, 12, 0, 0, 11, 0, 1, 0x7f, 0xff, 0xff, 0xff]].concat();
-    for (answer, wanted) in [(claims, "exceeds"), (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "was not taken"), (Vec::new(), "did not answer")] {
+    let claims =
+        [&[0x80, 1, 0, 2, 0, 0, 0, 9][..], b"get_table", &[0, 0, 0, 1, 12, 0, 0, 11, 0, 1, 0x7f, 0xff, 0xff, 0xff]].concat();
+    for (answer, wanted) in [
+        (claims, "exceeds"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "was not taken"),
+        (Vec::new(), "did not answer"),
+    ] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {

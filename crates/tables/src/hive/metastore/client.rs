@@ -158,11 +158,7 @@ impl Client {
         }
     }
 
-    fn call(
-        &self,
-        call: &'static str,
-        arguments: impl IntoIterator<Item = (i16, Value)>,
-    ) -> Result<Answer, MetastoreError> {
+    fn call(&self, call: &'static str, arguments: impl IntoIterator<Item = (i16, Value)>) -> Result<Answer, MetastoreError> {
         let unreachable = |source| MetastoreError::Unreachable { address: self.address(), call, source };
         let mut stream = self.connect().map_err(unreachable)?;
         let mut request = Vec::new();

@@ -186,10 +186,12 @@ impl Entry {
             }
             New::Table { format, location, metadata_file } => {
                 let location = location::spelled(location, self.location().unwrap_or_default());
-                for name in ["external.table.purge", "storage_handler", "table_type", METADATA_FILE, PREVIOUS_METADATA_FILE] {
+                for name in ["external.table.purge", "storage_handler", "table_type", METADATA_FILE, PREVIOUS_METADATA_FILE]
+                {
                     parameters.remove(name);
                 }
-                parameters.retain(|name, _| !name.starts_with("spark.sql.sources.") && name != "spark.sql.partitionProvider");
+                parameters
+                    .retain(|name, _| !name.starts_with("spark.sql.sources.") && name != "spark.sql.partitionProvider");
                 parameters.extend(parameters_of(*format, metadata_file.as_deref()));
                 // Whoever drops the entry keeps the files, whatever it was before.
                 parameters.insert("EXTERNAL".to_owned(), "TRUE".to_owned());

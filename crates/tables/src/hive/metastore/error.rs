@@ -4,7 +4,9 @@
 #[derive(Debug, thiserror::Error)]
 pub enum MetastoreError {
     /// No connection, or it broke. Trying again may help.
-    #[error("the Metastore at {address} did not answer `{call}`; whether a call that changes something was carried out, the next look tells")]
+    #[error(
+        "the Metastore at {address} did not answer `{call}`; whether a call that changes something was carried out, the next look tells"
+    )]
     Unreachable {
         /// Its address.
         address: String,
@@ -15,7 +17,9 @@ pub enum MetastoreError {
         source: std::io::Error,
     },
     /// What came is no answer of a Metastore, or claims more than one may hold.
-    #[error("what {address} answered to `{call}` was not taken: {reason}; check that the address is a Metastore's, without SASL or TLS")]
+    #[error(
+        "what {address} answered to `{call}` was not taken: {reason}; check that the address is a Metastore's, without SASL or TLS"
+    )]
     Nonsense {
         /// Its address.
         address: String,
@@ -51,7 +55,9 @@ pub enum MetastoreError {
         wanted: &'static str,
     },
     /// The entry names neither table.
-    #[error("{entry} names {found}, which is neither the old nor the new table; point it to {old}, or name another entry in the spec: nothing was changed")]
+    #[error(
+        "{entry} names {found}, which is neither the old nor the new table; point it to {old}, or name another entry in the spec: nothing was changed"
+    )]
     Neither {
         /// The entry.
         entry: String,
@@ -99,7 +105,9 @@ pub enum MetastoreError {
         attempts: usize,
     },
     /// After the write the entry is not what was written.
-    #[error("{entry} is not what was written to it just before: somebody writes it at the same time, or the Metastore altered it")]
+    #[error(
+        "{entry} is not what was written to it just before: somebody writes it at the same time, or the Metastore altered it"
+    )]
     Overwritten {
         /// The entry.
         entry: String,

@@ -116,7 +116,9 @@ impl MetastorePointer {
         let is = |name: &str| entry.parameter(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let (found, wanted) = match (&self.query, entry.is_view()) {
             (None, true) => ("a view".to_owned(), "`cutover.metastore.table` is for tables: write `view` and `query`"),
-            (Some(_), false) => (format!("a {}", entry.table_type()), "`cutover.metastore.view` is for views: write `table`"),
+            (Some(_), false) => {
+                (format!("a {}", entry.table_type()), "`cutover.metastore.view` is for views: write `table`")
+            }
             (Some(_), true) if is("presto_view") => {
                 ("a view of Trino's own".to_owned(), "its text is not SQL: move its readers by `cutover.command`")
             }
