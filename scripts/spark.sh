@@ -18,12 +18,11 @@ artifacts=(
   org.apache.hudi:hudi-spark3.5-bundle_2.12:1.0.2
 )
 
+"$(dirname "$0")/pyspark.sh" "$folder"
 if [ ! -e "$stamp" ]; then
-  echo "Installing Spark, Iceberg, Delta Lake and Hudi into $folder …"
+  echo "Installing Iceberg, Delta Lake and Hudi into $folder …"
   rm -rf "$folder/jars"
   mkdir -p "$folder/jars"
-  [ -x "$folder/venv/bin/python" ] || python3 -m venv "$folder/venv"
-  "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check pyspark==3.5.9
   for artifact in "${artifacts[@]}"; do
     mvn --quiet --batch-mode dependency:get -Dtransitive=false "-Dartifact=$artifact"
     mvn --quiet --batch-mode dependency:copy "-Dartifact=$artifact" "-DoutputDirectory=$folder/jars"

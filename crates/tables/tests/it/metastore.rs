@@ -35,8 +35,7 @@ impl Flights {
     /// Makes the entry, as Hive itself does: partitioned, bucketed, with statistics and parameters of its owners.
     async fn new(table: &'static str) -> Option<Self> {
         let flights = Self::unmade(table, false).await?;
-        std::fs::create_dir_all(flights.old()).unwrap();
-        std::fs::write(flights.old().join("part-0.parquet"), "PAR1").unwrap();
+        flights.put_day("2001-01-01");
         let location = format!("file://{}", flights.old().display());
         flights.ask(&format!(
             "c.create_table(Table(tableName={table:?}, dbName='lake', owner='etl', retention=7, tableType='MANAGED_TABLE',
@@ -90,6 +89,14 @@ except AlreadyExistsException: pass",
 
     fn old(&self) -> PathBuf {
         self.dir.path().join("old")
+    }
+
+    /// A partition's folder with a file.
+    fn put_day(&self, day: &str) {
+        let folder = self.old().join(format!("day={day}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let bytes = crate::builders::parquet(vec![("id", crate::builders::ints(vec![Some(1)]))]);
+        std::fs::write(folder.join("part-0.parquet"), bytes).unwrap();
     }
 
     fn open(&self, folder: &str) -> Storage {
@@ -194,7 +201,29 @@ async fn a_table_becomes_what_engines_know_the_new_format_by_and_then_exactly_wh
     assert_eq!(storage["cols"], before["sd"]["cols"]);
     flights.pointer().point(Side::Old).await.unwrap();
     assert_eq!(flights.entry(), before);
-    assert!(flights.old().join("part-0.parquet").exists(), "no file was moved or deleted");
+    assert!(flights.old().join("day=2001-01-01/part-0.parquet").exists(), "no file was moved or deleted");
+}
+
+/// Whoever reads the old table by the Metastore after a rollback sees what the reverse mirror has added to it.
+#[tokio::test]
+async fn folders_that_came_meanwhile_are_registered_before_the_entry_goes_back() {
+    let Some(flights) = Flights::new("grown").await else { return };
+    let folder = flights.old().join("day=2001-01-01");
+    flights.ask(&format!(
+        "t = c.get_table('lake', 'grown')\nt.sd.location = 'file:{}'\nc.add_partition(Partition(['2001-01-01'], 'lake', 'grown', sd=t.sd, parameters={{'a': 'b'}}))",
+        folder.display()
+    ));
+    flights.pointer().point(Side::New).await.unwrap();
+    flights.put_day("2001-01-02");
+    std::fs::create_dir_all(flights.old().join("_temporary/day=2001-01-03")).unwrap();
+    let before = flights.ask("shown(c.get_partition_by_name('lake', 'grown', 'day=2001-01-01'))");
+    flights.pointer().point(Side::Old).await.unwrap();
+    assert_eq!(flights.ask("shown(c.get_partition_names('lake', 'grown', -1))"), r#"["day=2001-01-01", "day=2001-01-02"]"#);
+    assert_eq!(flights.ask("shown(c.get_partition_by_name('lake', 'grown', 'day=2001-01-01'))"), before);
+    let added: Value =
+        serde_json::from_str(&flights.ask("shown(c.get_partition_by_name('lake', 'grown', 'day=2001-01-02'))")).unwrap();
+    assert!(added["sd"]["location"].as_str().unwrap().ends_with("/old/day=2001-01-02"), "{added}");
+    assert_eq!(added["sd"]["inputFormat"], flights.entry()["sd"]["inputFormat"]);
 }
 
 #[tokio::test]
@@ -207,7 +236,7 @@ async fn a_rehearsal_leaves_nothing_behind_and_takes_over_what_a_killed_one_has_
     flights.pointer().rehearse(Side::New).await.unwrap();
     assert_eq!(flights.entry(), before);
     assert_eq!(flights.ask("shown(c.get_tables('lake', 'rehearsed*'))"), r#"["rehearsed"]"#);
-    assert!(flights.old().join("part-0.parquet").exists());
+    assert!(flights.old().join("day=2001-01-01/part-0.parquet").exists());
 }
 
 #[tokio::test]

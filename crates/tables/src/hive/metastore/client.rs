@@ -3,6 +3,7 @@
 //! Every call is a connection of its own, with timeouts and a bound on the bytes of the answer. Blocking: call it where
 //! blocking is allowed. SASL (Kerberos), TLS and framed transports are not spoken.
 
+use std::collections::BTreeSet;
 use std::io::{BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -18,8 +19,8 @@ use super::value::{Fields, Value, limits};
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long it may be silent in the middle of a call.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Bytes that an answer may have.
-const ANSWER_BYTES_MAX: u64 = 32 << 20;
+/// Bytes that an answer may have: the names of a million partitions.
+const ANSWER_BYTES_MAX: u64 = 128 << 20;
 /// Characters of a server's message that an error repeats.
 const MESSAGE_CHARS_MAX: usize = 300;
 
@@ -99,6 +100,31 @@ impl Client {
             Answer::Result(_) | Answer::Refused(1, _) => Ok(()),
             refused => Err(self.refusal("drop_table", refused)),
         }
+    }
+
+    /// The names of an entry's partitions, as folders are named.
+    pub fn partition_names(&self, name: &Name) -> Result<BTreeSet<String>, MetastoreError> {
+        let call = "get_partition_names";
+        let arguments = [(1, Value::text(&name.database)), (2, Value::text(&name.table)), (3, Value::I16(-1))];
+        match self.call(call, arguments)? {
+            Answer::Result(Value::List(_, names)) => {
+                Ok(names.iter().filter_map(|name| name.as_text().map(str::to_owned)).collect())
+            }
+            Answer::Result(_) => Err(self.nonsense(call, "no list".to_owned())),
+            refused => Err(self.refusal(call, refused)),
+        }
+    }
+
+    /// Adds partitions to an entry; those that it has stay as they are.
+    pub fn add_partitions(&self, name: &Name, partitions: Vec<Value>) -> Result<(), MetastoreError> {
+        let request = Value::fields([
+            (1, Value::text(&name.database)),
+            (2, Value::text(&name.table)),
+            (3, Value::List(TType::Struct, partitions)),
+            (4, Value::Bool(true)),
+            (5, Value::Bool(false)),
+        ]);
+        self.done("add_partitions_req", [(1, request)])
     }
 
     /// The number of a lock on an entry that nobody else holds; `None` when somebody does. It ends by itself after the

@@ -9,6 +9,7 @@ use lakeshift_core::table::Format;
 use sha2::{Digest, Sha256};
 use thrift::protocol::TType;
 
+use super::client::Name;
 use super::location;
 use super::value::{Fields, Value};
 
@@ -31,6 +32,9 @@ const SERDE: i16 = 7;
 const BUCKET_COLUMNS: i16 = 8;
 const SORT_COLUMNS: i16 = 9;
 const SKEWED: i16 = 11;
+/// `Partition`: storage and parameters.
+const STORAGE_OF_PARTITION: i16 = 6;
+const PARAMETERS_OF_PARTITION: i16 = 7;
 /// `SerDeInfo`: library and parameters.
 const LIBRARY: i16 = 2;
 const SERDE_PARAMETERS: i16 = 3;
@@ -139,6 +143,27 @@ impl Entry {
     pub fn mark(&self) -> Option<Mark> {
         let [migration, before] = [MIGRATION, BEFORE].map(|name| self.parameter(name).map(str::to_owned));
         Some(Mark { migration: migration?, before: before? })
+    }
+
+    /// The names of its partition columns.
+    pub fn partition_keys(&self) -> Vec<String> {
+        let Some(Value::List(_, keys)) = self.0.get(&PARTITION_KEYS) else { return Vec::new() };
+        keys.iter().filter_map(|key| key.as_fields()?.get(&1)?.as_text().map(str::to_owned)).collect()
+    }
+
+    /// A partition of its table, in a folder below its location; `None` where it has no location.
+    pub fn partition(&self, name: &Name, folder: &str, values: &[String]) -> Option<Value> {
+        let location = format!("{}/{folder}", self.location()?.trim_end_matches('/'));
+        let mut storage = self.storage()?.clone();
+        storage.insert(LOCATION, Value::text(&location));
+        let values = values.iter().map(|value| Value::text(value)).collect();
+        Some(Value::fields([
+            (1, Value::List(TType::String, values)),
+            (2, Value::text(&name.database)),
+            (3, Value::text(&name.table)),
+            (STORAGE_OF_PARTITION, Value::Struct(storage)),
+            (PARAMETERS_OF_PARTITION, Value::texts([])),
+        ]))
     }
 
     /// What it selects, as a view.

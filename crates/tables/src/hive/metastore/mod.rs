@@ -14,6 +14,7 @@ mod entry;
 mod error;
 mod kept;
 mod location;
+mod partitions;
 mod rehearsal;
 mod value;
 
@@ -196,7 +197,11 @@ impl MetastorePointer {
                 let new = self.new_table().await?;
                 Ok(entry.is_behind(&new).then(|| entry.following(&new)))
             }
-            (Side::New, Side::Old, Some(mark)) => self.kept.state(&self.entry_name(), &mark.before).await.map(Some),
+            (Side::New, Side::Old, Some(mark)) => {
+                let state = self.kept.state(&self.entry_name(), &mark.before).await?;
+                partitions::register(self, &state).await?;
+                Ok(Some(state))
+            }
             (Side::New, Side::Old, None) => {
                 let (kept, reason) = (self.kept.place(""), "the entry has no mark of this migration".to_owned());
                 Err(self.fault("move", MetastoreError::Kept { entry: self.entry_name(), kept, reason }))

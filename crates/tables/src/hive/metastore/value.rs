@@ -13,8 +13,8 @@ use thrift::{Error, ProtocolError, ProtocolErrorKind, TConfiguration};
 
 /// Bytes that one text of an answer may have.
 const TEXT_BYTES_MAX: usize = 4 << 20;
-/// Elements that one list or map of an answer may have. Columns and parameters are far fewer.
-const ELEMENTS_MAX: usize = 100_000;
+/// Elements that one list or map of an answer may have. Columns and parameters are far fewer, partitions may be that many.
+const ELEMENTS_MAX: usize = 2_000_000;
 /// How deep values may lie in each other.
 const DEPTH_MAX: usize = 24;
 
