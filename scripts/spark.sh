@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs Apache Spark with Iceberg, Delta Lake and Hudi in FOLDER, once (Spark from PyPI, the others from Maven Central), and runs
-# interop_spark.py on it. Says that it is skipped where Java 17 or Maven is absent.
+# interop_spark.py and interop_metastore.py on it. Says that it is skipped where Java 17 or Maven is absent.
 # Usage: scripts/spark.sh FOLDER LAKESHIFT_BINARY SCRATCH_FOLDER
 set -euo pipefail
 
@@ -29,4 +29,5 @@ if [ ! -e "$stamp" ]; then
   done
   touch "$stamp"
 fi
-exec "$folder/venv/bin/python" "$(dirname "$0")/interop_spark.py" "$2" "$3" "$folder/jars"
+"$folder/venv/bin/python" "$(dirname "$0")/interop_spark.py" "$2" "$3" "$folder/jars"
+exec "$folder/venv/bin/python" "$(dirname "$0")/interop_metastore.py" "$2" "$3-metastore" "$folder/jars"
