@@ -41,7 +41,7 @@ lake/flights lake/flights-daily:
 
 ## Check it
 .PHONY: test test-fast lint fmt interop bench bench-validate bench-backfill bench-graph bench-rollback venv
-test: ## Run every test; those on S3, PostgreSQL and Azure are skipped, and say so, where the server is absent
+test: ## Run every test; those on S3, PostgreSQL, Azure and a Hive Metastore are skipped, and say so, where the server is absent
 	@$(CARGO) test --workspace --locked
 
 test-fast: ## Run the tests of journal and core only: seconds, no DataFusion

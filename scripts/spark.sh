@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs Apache Spark with Iceberg, Delta Lake and Hudi in FOLDER, once (Spark from PyPI, the others from Maven Central), and runs
-# interop_spark.py on it. Says that it is skipped where Java 17 or Maven is absent.
+# interop_spark.py and interop_metastore.py on it. Says that it is skipped where Java 17 or Maven is absent.
 # Usage: scripts/spark.sh FOLDER LAKESHIFT_BINARY SCRATCH_FOLDER
 set -euo pipefail
 
@@ -18,16 +18,16 @@ artifacts=(
   org.apache.hudi:hudi-spark3.5-bundle_2.12:1.0.2
 )
 
+"$(dirname "$0")/pyspark.sh" "$folder"
 if [ ! -e "$stamp" ]; then
-  echo "Installing Spark, Iceberg, Delta Lake and Hudi into $folder …"
+  echo "Installing Iceberg, Delta Lake and Hudi into $folder …"
   rm -rf "$folder/jars"
   mkdir -p "$folder/jars"
-  [ -x "$folder/venv/bin/python" ] || python3 -m venv "$folder/venv"
-  "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check pyspark==3.5.9
   for artifact in "${artifacts[@]}"; do
     mvn --quiet --batch-mode dependency:get -Dtransitive=false "-Dartifact=$artifact"
     mvn --quiet --batch-mode dependency:copy "-Dartifact=$artifact" "-DoutputDirectory=$folder/jars"
   done
   touch "$stamp"
 fi
-exec "$folder/venv/bin/python" "$(dirname "$0")/interop_spark.py" "$2" "$3" "$folder/jars"
+"$folder/venv/bin/python" "$(dirname "$0")/interop_spark.py" "$2" "$3" "$folder/jars"
+exec "$folder/venv/bin/python" "$(dirname "$0")/interop_metastore.py" "$2" "$3-metastore" "$folder/jars"

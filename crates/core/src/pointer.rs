@@ -1,13 +1,39 @@
 //! Aliases: what readers resolve. `<control>/aliases/<name>/<n>.json`, numbered and create-only; the highest number is
 //! where the name points. Switching is creating the next number.
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use lakeshift_journal::{Create, LogError, NumberedLog};
 use serde::{Deserialize, Serialize};
 
-use crate::migration::PointerSwitch;
+use crate::migration::{PointerSwitch, Side};
 use crate::storage::Storage;
-use crate::table::{Format, MigrationId};
+use crate::table::{Format, MigrationId, TableError};
+
+/// What readers ask that do not resolve the alias: an entry of a catalogue, a view. It moves before the alias does.
+#[async_trait]
+pub trait ReaderPointer: std::fmt::Debug + Send + Sync {
+    /// What it is, for people: `the Metastore's table lake.flights`.
+    fn name(&self) -> String;
+
+    /// The table that its readers get.
+    ///
+    /// # Errors
+    /// It cannot be read, it names neither table, or somebody has changed it since it was moved.
+    async fn named(&self) -> Result<Side, TableError>;
+
+    /// Lets its readers get the table of `side`. Safe to repeat, and killed at any point finished by a repetition.
+    ///
+    /// # Errors
+    /// As [`Self::named`]; its readers get what they got before, or, after a lost answer, [`Self::named`] tells.
+    async fn point(&self, side: Side) -> Result<(), TableError>;
+
+    /// Does what [`Self::point`] would, so that no reader sees it.
+    ///
+    /// # Errors
+    /// What would keep [`Self::point`] from it.
+    async fn rehearse(&self, side: Side) -> Result<(), TableError>;
+}
 
 /// The version of the pointer object's own format.
 const FORMAT_VERSION: u32 = 1;

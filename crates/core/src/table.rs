@@ -529,6 +529,14 @@ pub trait TableFormat: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// The metadata file of the present version, as catalogues name it; `None` where the format has no such file.
+    ///
+    /// # Errors
+    /// As [`Self::snapshot`].
+    async fn metadata_file(&self) -> Result<Option<String>, TableError> {
+        Ok(None)
+    }
+
     /// What `migration` has left in the table's current metadata.
     async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError>;
 }

@@ -3,11 +3,12 @@
 //! - [`ManualClock`] and [`SeededRng`]: time and randomness that a test controls.
 //! - [`FaultStore`]: any object store, with every operation counted and one of them made to fail.
 //! - [`contract`]: the suites that a store must pass before journals and leases may live on it, and (feature `catalogs`) the
-//!   one that a table must pass before a migration may write to it.
+//!   ones that a table must pass before a migration may write to it, and whatever readers are moved by.
 //! - [`s3`] (feature `s3`): a real S3 server, with a REST catalogue.
 //! - [`azure`] (feature `azure`): the Azure Blob API.
 //! - [`kafka`] (feature `kafka`): a real Apache Kafka.
 //! - [`postgres`] and [`CutProxy`] (feature `catalogs`): a real PostgreSQL, and a proxy that loses one response.
+//! - [`metastore`] (feature `catalogs`): a real Hive Metastore.
 
 #[cfg(feature = "azure")]
 pub mod azure;
@@ -18,6 +19,8 @@ mod fault;
 pub mod kafka;
 #[cfg(any(feature = "azure", feature = "catalogs", feature = "kafka", feature = "s3"))]
 mod kept;
+#[cfg(feature = "catalogs")]
+pub mod metastore;
 #[cfg(feature = "catalogs")]
 pub mod postgres;
 #[cfg(feature = "catalogs")]

@@ -8,7 +8,7 @@ use lakeshift_core::migration::{Command, Phase, Side};
 use super::opened::Opened;
 use crate::context::Context;
 use crate::engine::mirror::{self, Round};
-use crate::engine::reverse;
+use crate::engine::{readers, reverse};
 use crate::error::Error;
 use crate::output::Answer;
 
@@ -62,7 +62,13 @@ async fn round(opened: &mut Opened) -> Result<Round, Error> {
     let Opened { session, tables, rows } = opened;
     match side {
         Side::Old => mirror::round(session, tables, rows).await,
-        Side::New => reverse::round(session, tables).await,
+        Side::New => {
+            // Readers see new rows by it; the way back does not hang on it.
+            if let Err(reason) = readers::follow(session, tables).await? {
+                session.context.progress.say(reason);
+            }
+            reverse::round(session, tables).await
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Readers that do not resolve the alias: the entries of a catalogue and a user's own command move them, and tell where they
-//! are.
+//! Readers that do not resolve the alias: the entries of a catalogue, those of a Hive Metastore and a user's own command move
+//! them, and tell where they are.
 //!
-//! Entries (`cutover.exchange_entries`) move with the last group, before the command is asked.
+//! Entries (`cutover.exchange_entries`, `cutover.metastore`) move with the last group, before the command is asked.
 //!
 //! The command gets `LAKESHIFT_ACTION` in its environment: `switch` moves the readers of `LAKESHIFT_ALIAS` to the side
 //! `LAKESHIFT_SIDE`, whose table is `LAKESHIFT_FORMAT` at `LAKESHIFT_LOCATION`, and must be safe to repeat; `check` changes
@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use lakeshift_core::migration::{PointerSwitch, Side};
-use lakeshift_tables::iceberg::EntrySwap;
+use lakeshift_core::pointer::ReaderPointer;
 
 use super::tables::Tables;
 use super::{rehearsal, tables};
@@ -60,13 +60,10 @@ async fn moved(
     switch: &PointerSwitch,
     rehearsal: bool,
 ) -> Result<Result<(), String>, Error> {
-    if let Some(entries) = entries_of(session, tables, switch, rehearsal)? {
-        let point = entries.point(switch.side, rehearsal);
+    for pointer in pointers_of(session, tables, switch, rehearsal)? {
+        let point = if rehearsal { pointer.rehearse(switch.side) } else { pointer.point(switch.side) };
         if let Err(error) = session.while_renewing(session.context.stop.or_drop(point)).await?? {
-            return Ok(Err(format!(
-                "the entries of the catalogue were not exchanged: {}",
-                with_causes(&Error::from(error))
-            )));
+            return Ok(Err(format!("{} was not moved: {}", pointer.name(), with_causes(&Error::from(error)))));
         }
     }
     if !session.spec.cutover.command.is_empty()
@@ -77,18 +74,39 @@ async fn moved(
     asked(session, tables, switch, rehearsal).await
 }
 
-/// The entries that move with a switch's alias.
-fn entries_of(
+/// What moves with a switch's alias, in its order.
+fn pointers_of(
     session: &Session,
     tables: &Tables,
     switch: &PointerSwitch,
     rehearsal: bool,
-) -> Result<Option<EntrySwap>, Error> {
+) -> Result<Vec<Box<dyn ReaderPointer>>, Error> {
     let alias = if rehearsal { rehearsal::rehearsed(&switch.alias) } else { switch.alias.as_str() };
     match alias == session.spec.cutover.alias {
-        true => tables::entries(&session.context, &session.spec, tables),
-        false => Ok(None),
+        true => tables::pointers(session, tables),
+        false => Ok(Vec::new()),
     }
+}
+
+/// Lets entries that name a metadata file of the new table name its present one, where readers are on it: who commits to the
+/// table does not know of them.
+///
+/// # Errors
+/// The lease is lost, or the runner was stopped; the inner one is what kept an entry from it.
+pub async fn follow(session: &Session, tables: &Tables) -> Result<Result<(), String>, Error> {
+    let alias = &session.spec.cutover.alias;
+    let Some(pointer) = session.state.pointers.get(alias).filter(|pointer| pointer.side == Side::New) else {
+        return Ok(Ok(()));
+    };
+    if session.spec.cutover.metastore.is_none() || session.state.pending_switch.is_some() {
+        return Ok(Ok(()));
+    }
+    for entry in pointers_of(session, tables, pointer, false)? {
+        if let Err(error) = session.while_renewing(session.context.stop.or_drop(entry.point(Side::New))).await?? {
+            return Ok(Err(format!("{} does not follow the table: {}", entry.name(), with_causes(&Error::from(error)))));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Asks whether the readers of a switch's alias are where it points.
@@ -100,16 +118,13 @@ async fn asked(
 ) -> Result<Result<(), String>, Error> {
     let (alias, side) = (&switch.alias, name(switch.side));
     // A rehearsal has taken back what it did to them.
-    let entries = entries_of(session, tables, switch, rehearsal)?.filter(|_| !rehearsal);
-    if let Some(entries) = entries {
-        match session.while_renewing(session.context.stop.or_drop(entries.named())).await?? {
+    let pointers = if rehearsal { Vec::new() } else { pointers_of(session, tables, switch, rehearsal)? };
+    for pointer in pointers {
+        let what = pointer.name();
+        match session.while_renewing(session.context.stop.or_drop(pointer.named())).await?? {
             Ok(named) if named == switch.side => {}
-            Ok(named) => {
-                return Ok(Err(format!("the catalogue's entry names the {} table, not the {side} one", name(named))));
-            }
-            Err(error) => {
-                return Ok(Err(format!("the catalogue's entry does not tell: {}", with_causes(&Error::from(error)))));
-            }
+            Ok(named) => return Ok(Err(format!("{what} names the {} table, not the {side} one", name(named)))),
+            Err(error) => return Ok(Err(format!("{what} does not tell: {}", with_causes(&Error::from(error))))),
         }
     }
     if session.spec.cutover.command.is_empty() {

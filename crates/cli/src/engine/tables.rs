@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use lakeshift_core::migration::Side;
+use lakeshift_core::pointer::ReaderPointer;
 use lakeshift_core::spec::{Int96, Place, Spec};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Disposition, Format, MigrationId, TableFormat, TableVersion};
 use lakeshift_tables::delta::DeltaTable;
+use lakeshift_tables::hive::metastore::{MetastoreEntry, MetastorePointer};
 use lakeshift_tables::hive::{HiveTable, PartitionColumn, staging};
 use lakeshift_tables::hudi::HudiTable;
 use lakeshift_tables::iceberg::{EntrySwap, IcebergTable};
@@ -16,6 +18,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::live::Live;
 use crate::paced::paced;
+use crate::session::Session;
 
 /// Old and new.
 #[derive(Debug, Clone)]
@@ -156,18 +159,27 @@ fn open_of(
     Ok(Arc::new(table))
 }
 
-/// The entries that a cutover of this spec exchanges; `None` where it exchanges none.
+/// What moves, besides the alias and by the migration itself, when readers of a spec's alias move.
 ///
 /// # Errors
 /// A variable of the catalogue's credentials that is not set.
-pub fn entries(context: &Context, spec: &Spec, tables: &Tables) -> Result<Option<EntrySwap>, Error> {
-    let (true, Some(source), Some(target)) = (spec.cutover.exchange_entries, &spec.source.catalog, &spec.target.catalog)
-    else {
-        return Ok(None);
-    };
-    let credentials = spec.catalog_credentials(Place::Source, context.env)?;
-    let folders = [tables.source_storage.clone(), tables.target_storage.clone()];
-    Ok(Some(EntrySwap::new(folders, [source, target], &credentials)))
+pub fn pointers(session: &Session, tables: &Tables) -> Result<Vec<Box<dyn ReaderPointer>>, Error> {
+    let (context, spec) = (&session.context, &session.spec);
+    let mut pointers: Vec<Box<dyn ReaderPointer>> = Vec::new();
+    if let (true, Some(source), Some(target)) = (spec.cutover.exchange_entries, &spec.source.catalog, &spec.target.catalog) {
+        let credentials = spec.catalog_credentials(Place::Source, context.env)?;
+        let folders = [tables.source_storage.clone(), tables.target_storage.clone()];
+        pointers.push(Box::new(EntrySwap::new(folders, [source, target], &credentials)));
+    }
+    if let Some(metastore) = &spec.cutover.metastore {
+        let ((host, port), (database, table)) = (metastore.address(), metastore.entry());
+        let (database, table) = (database.to_owned(), table.to_owned());
+        let entry = MetastoreEntry { host, port, database, table, query: metastore.query.clone() };
+        let both = [tables.source.clone(), tables.target.clone()];
+        let kept = session.folder.child("metastore");
+        pointers.push(Box::new(MetastorePointer::new(entry, both, kept, session.id(), context.clock.clone())));
+    }
+    Ok(pointers)
 }
 
 /// The table at `storage`. `other` is where the migration's other table lies: its files may be registered in this one.

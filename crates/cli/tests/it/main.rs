@@ -37,6 +37,8 @@ mod iceberg_source;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod metastore;
+#[cfg(test)]
 mod readers;
 #[cfg(test)]
 mod reconcile;

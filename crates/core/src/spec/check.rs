@@ -9,6 +9,7 @@ use super::columns::REST;
 use super::error::{Problem, shown};
 use super::guard::{Step, path};
 use super::locations::Location;
+use super::metastore;
 use super::model::{LAST_GROUP, Spec, Strategy, Sunset, SunsetDisposition, Target};
 use super::secret::{Secret, is_credential};
 use super::sizes::{ByteSize, Span};
@@ -64,6 +65,7 @@ pub(super) fn check(spec: &Spec) -> Checked {
     hive_only(spec)?;
     iceberg_only(spec)?;
     catalog::check(spec)?;
+    metastore::check(spec)?;
     reference(spec)?;
     partitioning(spec)?;
     sort(spec)?;

@@ -12,6 +12,7 @@ mod error;
 mod guard;
 mod hooks;
 mod locations;
+mod metastore;
 mod model;
 mod parquet;
 mod read;
@@ -26,6 +27,7 @@ pub use columns::{Literal, REST, TargetColumn};
 pub use error::{Problem, SpecError};
 pub use hooks::HookTransitions;
 pub use locations::{Location, LocationError};
+pub use metastore::Metastore;
 pub use model::{
     ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, Hook, Int96, LAST_GROUP, OnFailure,
     RuleUnit, SchemaChanges, Scope, SnapshotRule, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition,

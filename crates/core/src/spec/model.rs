@@ -9,6 +9,7 @@ use super::catalog::Catalog;
 use super::columns::{self, TargetColumn};
 use super::hooks::HookTransitions;
 use super::locations::Location;
+use super::metastore::Metastore;
 use super::parquet::ParquetOptions;
 use super::secret::Secret;
 use super::sizes::{ByteSize, Span};
@@ -427,6 +428,9 @@ pub struct Cutover {
     /// `alias` move: who asks the catalogue for the source's name gets the new table from then on, writers too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exchange_entries: bool,
+    /// A table or view of a Hive Metastore that moves when the readers of `alias` move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metastore: Option<Metastore>,
     /// A program with its arguments that holds writers off, and lets them write again (docs/playbook.md). Where there is one,
     /// the cutover holds writers off before each group moves, carries over and validates what came until then, and lets them
     /// go on when readers have moved; its failure leaves readers where they are.

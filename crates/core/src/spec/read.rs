@@ -60,7 +60,7 @@ impl Spec {
         }
         // Which groups there are is what it means; how long they are watched is how it is run.
         if let Value::Object(cutover) = &mut json["cutover"] {
-            cutover.retain(|part, _| matches!(part.as_str(), "alias" | "stages" | "exchange_entries"));
+            cutover.retain(|part, _| matches!(part.as_str(), "alias" | "stages" | "exchange_entries" | "metastore"));
             let stages = cutover.get_mut("stages").and_then(Value::as_array_mut);
             for stage in stages.into_iter().flatten().filter_map(Value::as_object_mut) {
                 stage.retain(|part, _| part == "alias");

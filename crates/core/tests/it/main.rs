@@ -16,6 +16,8 @@ mod spec;
 #[cfg(test)]
 mod spec_hooks;
 #[cfg(test)]
+mod spec_metastore;
+#[cfg(test)]
 mod stream_spec;
 #[cfg(test)]
 mod type_table;

@@ -9,6 +9,7 @@ mod commit;
 mod footers;
 mod inventory;
 mod listing;
+pub mod metastore;
 mod partition;
 mod saved;
 mod union;

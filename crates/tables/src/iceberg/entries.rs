@@ -5,7 +5,9 @@
 //! comes in between makes the exchange look again, and a writer that began before it finds its row moved, as after any lost race.
 //! REST catalogues have no request that changes two names at once.
 
+use async_trait::async_trait;
 use lakeshift_core::migration::Side;
+use lakeshift_core::pointer::ReaderPointer;
 use lakeshift_core::spec::{Catalog as CatalogSpec, CatalogCredentials};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::TableError;
@@ -38,22 +40,9 @@ impl EntrySwap {
         }
     }
 
-    /// The table that the readers' entry names.
-    ///
-    /// # Errors
-    /// The catalogue or the table cannot be read, or the entry names neither table.
-    pub async fn named(&self) -> Result<Side, TableError> {
-        let pointer = self.readers.pointer().await?;
-        let (side, _) = self.side_of(&self.readers, pointer).await?;
-        Ok(side)
-    }
-
-    /// Lets the readers' entry name the table of `side`, and the spare one the other. Safe to repeat. A rehearsal does the same
-    /// and takes it back before anybody can see it.
-    ///
-    /// # Errors
-    /// As [`Self::named`]; nothing was exchanged, or, after a lost answer of the database, [`Self::named`] tells.
-    pub async fn point(&self, side: Side, rehearsal: bool) -> Result<(), TableError> {
+    /// Lets the readers' entry name the table of `side`, and the spare one the other. A rehearsal does the same and takes it back
+    /// before anybody can see it.
+    async fn exchange(&self, side: Side, rehearsal: bool) -> Result<(), TableError> {
         for _ in 0..ATTEMPTS_MAX {
             let (now, named) = self.side_of(&self.readers, self.readers.pointer().await?).await?;
             if now == side {
@@ -96,5 +85,26 @@ impl EntrySwap {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+#[async_trait]
+impl ReaderPointer for EntrySwap {
+    fn name(&self) -> String {
+        format!("the catalogue's entry {}", self.readers.name())
+    }
+
+    async fn named(&self) -> Result<Side, TableError> {
+        let pointer = self.readers.pointer().await?;
+        let (side, _) = self.side_of(&self.readers, pointer).await?;
+        Ok(side)
+    }
+
+    async fn point(&self, side: Side) -> Result<(), TableError> {
+        self.exchange(side, false).await
+    }
+
+    async fn rehearse(&self, side: Side) -> Result<(), TableError> {
+        self.exchange(side, true).await
     }
 }

@@ -327,6 +327,10 @@ impl TableFormat for IcebergTable {
         self.commit_files(request).await
     }
 
+    async fn metadata_file(&self) -> Result<Option<String>, TableError> {
+        self.metadata_location().await.map(Some)
+    }
+
     async fn marks(&self, migration: &MigrationId) -> Result<Marks, TableError> {
         let base = self.base().await?;
         let mut marks = marks::marks(self.name(), &base.metadata, migration)?;

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use lakeshift_core::migration::Side;
+use lakeshift_core::pointer::ReaderPointer;
 use lakeshift_core::spec::{Catalog, CatalogCredentials, CatalogKind};
 use lakeshift_core::table::{
     CommitRequest, CreateOutcome, CreateRequest, MigrationId, TableError, TableFormat, TableVersion,
 };
 use lakeshift_tables::iceberg::{EntrySwap, IcebergTable};
+use lakeshift_testkit::contract::{PointerWorld, pointer_contract};
 use lakeshift_testkit::postgres::{self, DATABASE, PostgresServer, USER};
 use lakeshift_testkit::s3::{S3Server, WAREHOUSE};
 use sqlx::{Connection, Row};
@@ -317,10 +320,10 @@ async fn exchanges(old: (&Catalog, &Lake), new: (&Catalog, &Lake), secrets: &Cat
     for side in [Side::New, Side::Old, Side::New] {
         let before = swap.named().await.unwrap();
         assert_ne!(before, side);
-        swap.point(side, true).await.unwrap();
+        swap.rehearse(side).await.unwrap();
         assert_eq!(swap.named().await.unwrap(), before, "a rehearsal moves nothing");
         for _ in 0..2 {
-            swap.point(side, false).await.unwrap();
+            swap.point(side).await.unwrap();
             assert_eq!(swap.named().await.unwrap(), side);
         }
         number += 1;
@@ -348,6 +351,57 @@ async fn two_entries_of_a_postgresql_catalogue_change_places() {
     exchanges((&one, &Lake::new()), (&other, &Lake::new()), &secrets).await;
 }
 
+/// Two entries of a SQLite catalogue, by which readers ask for `a.b.flights`.
+struct Entries {
+    old: Lake,
+    new: Lake,
+}
+
+impl Entries {
+    async fn run(&self, query: &'static str) -> Option<String> {
+        select(&self.old, query).await
+    }
+}
+
+#[async_trait]
+impl PointerWorld for Entries {
+    fn pointer(&self) -> Arc<dyn ReaderPointer> {
+        let file = self.old.dir.path().join("catalog.db");
+        let [one, other] = ["a.b.flights", "a.b.next"].map(|table| sqlite_catalog(&file, table));
+        let folders = [&self.old, &self.new].map(|lake| crate::builders::open(&lake.dir.path().join("table")));
+        Arc::new(EntrySwap::new(folders, [&one, &other], &CatalogCredentials::default()))
+    }
+
+    async fn seen(&self) -> Side {
+        let location = self.run("SELECT metadata_location FROM iceberg_tables WHERE table_name = 'flights'").await;
+        let new = self.new.dir.path().display().to_string();
+        if location.is_some_and(|location| location.contains(&new)) { Side::New } else { Side::Old }
+    }
+
+    fn unreachable(&self) -> Option<Arc<dyn ReaderPointer>> {
+        None
+    }
+
+    async fn meddle(&self) {
+        let elsewhere = "UPDATE iceberg_tables SET metadata_location = 'file:///x/metadata/00000-x.metadata.json' \
+                         WHERE table_name = 'flights'";
+        self.run(elsewhere).await;
+    }
+
+    async fn remove(&self) {
+        self.run("DELETE FROM iceberg_tables WHERE table_name = 'flights'").await;
+    }
+}
+
+#[tokio::test]
+async fn entries_that_change_places_pass_the_contract_of_pointers() {
+    let entries = Entries { old: Lake::new(), new: Lake::new() };
+    let file = entries.old.dir.path().join("catalog.db");
+    let [one, other] = ["a.b.flights", "a.b.next"].map(|table| sqlite_catalog(&file, table));
+    two_tables((&one, &entries.old), (&other, &entries.new), &CatalogCredentials::default()).await;
+    pointer_contract(&entries).await;
+}
+
 /// Whoever commits by name while the names move: every commit is in the table that its writer opened, or was refused.
 #[tokio::test]
 async fn names_move_between_the_commits_of_a_writer_that_does_not_stop() {
@@ -363,7 +417,7 @@ async fn names_move_between_the_commits_of_a_writer_that_does_not_stop() {
     };
     let mover = async {
         for side in [Side::New, Side::Old, Side::New, Side::Old, Side::New] {
-            swap.point(side, false).await.unwrap();
+            swap.point(side).await.unwrap();
             assert_eq!(swap.named().await.unwrap(), side);
         }
     };

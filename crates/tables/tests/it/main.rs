@@ -24,4 +24,6 @@ mod hudi;
 #[cfg(test)]
 mod iceberg;
 #[cfg(test)]
+mod metastore;
+#[cfg(test)]
 mod storage;

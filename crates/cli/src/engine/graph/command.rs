@@ -13,6 +13,7 @@ use lakeshift_exec::query::Query;
 use lakeshift_exec::scan::{Deletes, ScanRequest, scan};
 use lakeshift_journal::RngExt;
 use lakeshift_tables::hive::HiveTable;
+use url::Url;
 
 use super::file::{GraphFile, refused};
 use super::task::Job;
@@ -65,7 +66,10 @@ pub(super) async fn run(
             "its partition was left as it was; run the unit by hand to see more",
         )
     })?;
-    let storage = file.context.stores.open(&path)?;
+    let url = Url::from_directory_path(&scratch.0).map_err(|()| {
+        refused(format!("the folder for temporary files, {path}, is no absolute path"), "set TMPDIR to one")
+    })?;
+    let storage = file.context.stores.open(url.as_str())?;
     let written = HiveTable::new(storage.clone());
     let snapshot = written.snapshot(None).await.map_err(|error| {
         let problem = format!("what the command of table {name} wrote cannot be read: {error}");

@@ -16,6 +16,18 @@ impl Toy {
     async fn unit(&self, id: &str) -> Result<Json, Error> {
         Ok(self.world.run(&["graph", "run-unit", &self.graph, id]).await?.json)
     }
+
+    /// As a scheduler runs it, with retries: whoever waits for a lease moves these tests' clock, until it has run out.
+    async fn retried(&self, id: &str) -> Json {
+        for _ in 0..100 {
+            match self.unit(id).await {
+                Ok(json) => return json,
+                Err(Error::Fenced { .. } | Error::GraphHeld { .. }) => {}
+                Err(error) => panic!("{id}: {}", lakeshift::error::with_causes(&error)),
+            }
+        }
+        panic!("{id} was fenced a hundred times");
+    }
 }
 
 #[tokio::test]
@@ -42,11 +54,9 @@ async fn units_one_after_the_other_are_a_run_and_a_second_time_nothing_is_left_t
 async fn units_of_one_table_run_at_the_same_time() {
     let toy = Toy::new(DAYS).await;
     let ids: Vec<String> = (1..=DAYS).map(|day| format!("daily 2001-01-{day:02}")).collect();
-    let all = futures::future::join_all(ids.iter().map(|id| toy.unit(id))).await;
-    for (id, outcome) in ids.iter().zip(all) {
-        assert_eq!(outcome.unwrap()["outcome"], "replaced", "{id}");
-    }
-    toy.graph("run").await;
+    futures::future::join_all(ids.iter().map(|id| toy.retried(id))).await;
+    let report = toy.graph("run").await;
+    assert_eq!(report["planned"].as_u64(), Some(15 - u64::from(DAYS)), "the days are done: {report}");
     toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
 }
 
@@ -54,10 +64,14 @@ async fn units_of_one_table_run_at_the_same_time() {
 #[tokio::test]
 async fn a_unit_that_runs_twice_at_once_is_committed_once() {
     let toy = Toy::new(1).await;
-    let (first, second) = futures::join!(toy.unit("daily 2001-01-01"), toy.unit("daily 2001-01-01"));
-    let mut outcomes = [first.unwrap()["outcome"].to_string(), second.unwrap()["outcome"].to_string()];
-    outcomes.sort();
-    assert_eq!(outcomes, ["\"replaced\"", "\"up_to_date\""]);
+    futures::join!(toy.retried("daily 2001-01-01"), toy.retried("daily 2001-01-01"));
+    let log = toy.world.list("daily/_delta_log").await;
+    let mut adding = 0;
+    for name in log.iter().filter(|name| name.ends_with(".json")) {
+        let text = toy.world.get(&format!("{}/daily/_delta_log/{name}", toy.world.root)).await;
+        adding += String::from_utf8_lossy(&text).matches("\"add\":").count();
+    }
+    assert_eq!(adding, 1, "one commit has rows");
     toy.graph("run").await;
     toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
 }
