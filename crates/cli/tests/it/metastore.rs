@@ -6,7 +6,7 @@ use lakeshift::error::{Error, with_causes};
 use lakeshift_journal::{RngExt, SystemRng};
 use lakeshift_testkit::metastore::{self, MetastoreServer};
 use lakeshift_testkit::{Counted, FaultPlan, FaultStore};
-use object_store::memory::InMemory;
+use object_store::local::LocalFileSystem;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -26,9 +26,8 @@ impl Lake {
     async fn new(name: &str, target: Target, query: Option<&str>) -> Option<Self> {
         let server = metastore::shared().await?;
         let (name, folder) = (format!("{name}_{:x}", SystemRng.nonce()), tempfile::tempdir().unwrap());
-        // Only the Metastore looks at the disk.
         let root = format!("file://{}", folder.path().display());
-        let world = World::on(Arc::new(InMemory::new()), &root, target);
+        let world = World::on(Arc::new(LocalFileSystem::new()), &root, target);
         let lake = Self { world, server, name, target, _folder: folder };
         let entry = match query {
             Some(query) => format!("view: lake.{}, query: '{query}'", lake.name),

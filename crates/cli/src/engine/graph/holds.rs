@@ -1,6 +1,6 @@
 //! [`holds`]: the tables of a graph that a migration under the same control root is filling.
 
-use lakeshift_core::graph::Hold;
+use lakeshift_core::graph::{Hold, Table};
 use lakeshift_core::migration::{Phase, State, VerdictName};
 use lakeshift_core::table::MigrationId;
 
@@ -24,7 +24,10 @@ pub async fn holds(file: &GraphFile) -> Result<Vec<Hold>, Error> {
         let (state, spec) = session::read_only(&file.context, &folder.child(name)).await?;
         let Some(spec) = spec.filter(|_| is_filling(&state)) else { continue };
         let target = spec.target.location.as_str().trim_end_matches('/');
-        let held = file.graph.ids().filter(|(_, table)| table.spec.location.trim_end_matches('/') == target);
+        // In place, the old table lies there too, in another format.
+        let is_it =
+            |table: &Table| table.spec.format == spec.target.format && table.spec.location.trim_end_matches('/') == target;
+        let held = file.graph.ids().filter(|(_, table)| is_it(table));
         let MigrationId(by) = spec.name.clone();
         holds.extend(held.map(|(table, _)| Hold { table, periods: (i32::MIN, i32::MAX), entity: None, by: by.clone() }));
     }

@@ -37,7 +37,7 @@ async fn a_month_mixes_what_it_read_and_not_what_became_of_it_since() {
     let (text, _) = toy.said(&["explain", "monthly", "2001-01"]).await;
     let mixes = "It mixes logics of daily: by the logic as it is: 2001-01-01..2001-01-03; by an earlier one: \
                  2001-01-04..2001-01-06.";
-    assert!(text.contains(mixes) && text.contains("flights              2001-01-01..2001-01-06  a source"), "{text}");
+    assert!(text.contains(mixes) && text.contains(" 2001-01-01..2001-01-06  a source"), "{text}");
     // What the rest of the days come to is read by the month, and then nothing is mixed, and the days before are what they were.
     toy.graph("run").await;
     let (text, code) = toy.said(&["logic", "monthly", "--fail-on-mixed"]).await;
@@ -111,11 +111,11 @@ async fn one_mended_entity_is_told_from_the_others_and_entities_need_no_list_whe
 async fn what_reads_a_table_that_a_migration_fills_waits_for_its_validation() {
     let toy = Toy::new(2).await;
     let root = &toy.world.root;
-    toy.world.write_spec(Target::IcebergAdopted, "");
+    toy.world.write_spec(Target::DeltaInPlace, "");
     toy.world.write_file(
         "graph.yaml",
         format!(
-            "graph: new\ncontrol: {root}/control\ntables:\n  flights: {{format: iceberg, location: {root}/flights_iceberg, \
+            "graph: new\ncontrol: {root}/control\ntables:\n  flights: {{format: delta, location: '{root}/flights', \
              time: {{column: day, grain: day}}}}\n  daily:\n    format: delta\n    location: {root}/daily\n    time: {{column: \
              day, grain: day}}\n    sql: SELECT count(*) AS flights, day FROM flights GROUP BY day\n    after: {{flights: {{}}}}\n"
         ),
