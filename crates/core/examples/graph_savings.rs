@@ -266,7 +266,7 @@ fn yaml(dice: &mut Dice, tables: usize) -> String {
             let _ = writeln!(yaml, "      t{up:02}: {rule}");
         }
         if dice.roll(20) == 0 {
-            let _ = writeln!(yaml, "      t{at:02}: {{time: {{previous: 1}}}}");
+            let _ = writeln!(yaml, "      t{at:02}: {{time: {{previous: 1}}}}\n    columns: [date DATE]");
         }
     }
     yaml

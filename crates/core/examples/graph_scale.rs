@@ -79,7 +79,7 @@ fn yaml() -> String {
             let _ = writeln!(yaml, "      t{:02}: {rule}", at / 2);
         }
         if at % 10 == 9 {
-            let _ = writeln!(yaml, "      t{at:02}: {{time: {{previous: 1}}}}");
+            let _ = writeln!(yaml, "      t{at:02}: {{time: {{previous: 1}}}}\n    columns: [date DATE]");
         }
     }
     yaml

@@ -12,6 +12,7 @@ mod page;
 mod parts;
 mod plan;
 mod remaining;
+mod span;
 mod spec;
 mod stale;
 mod time;
@@ -28,12 +29,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use affected::{Affected, affected};
-pub use build::Inferred;
+pub use build::{Inferred, Proof};
 pub use lineage::{History, Lineage, Past, Reading};
 pub use mapping::{EntityMapping, Key, Mapping, Reach, TimeMapping};
 pub use page::Page;
 pub use parts::{Part, PartSpan, parts};
 pub use plan::{Comparison, Filter, GraphPlan, Group, Read, Task, Totals, Unit};
+pub use span::Span;
 pub use spec::{EdgeSpec, EntitySpec, GraphError, GraphSpec, Previous, TableSpec, TimeRule, TimeSpec, TimeWord, Window};
 pub use stale::{Hold, Mark, Staleness};
 pub use time::{Grain, PeriodError, TIMELESS};
@@ -154,13 +156,7 @@ impl Table {
 
 impl fmt::Display for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let grains = self.upstream.zip(self.downstream);
-        match (self.time, grains) {
-            (TimeMapping::All, _) | (_, None) => f.write_str("all periods")?,
-            (TimeMapping::Offsets { first: 0, last: 0 }, Some((up, down))) if up == down => write!(f, "same {down}")?,
-            (TimeMapping::Offsets { first: 0, last: 0 }, Some((up, down))) => write!(f, "{up} to {down}")?,
-            (TimeMapping::Offsets { first, last }, Some((_, down))) => write!(f, "{down}s {first:+} to {last:+}")?,
-        }
+        f.write_str(&self.time.told((self.upstream, self.downstream)))?;
         f.write_str(match self.entity {
             EntityMapping::Same => ", same entity",
             EntityMapping::All => ", all entities",

@@ -5,6 +5,8 @@
 //! the needed files hold. Unlike [`crate::logic`] the query may join, aggregate and order; it must be repeatable all the
 //! same: `now()`, `random()` and the like are refused.
 
+mod proof;
+
 use std::sync::Arc;
 
 use arrow::datatypes::DataType as ArrowType;
@@ -20,6 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use lakeshift_core::schema::TableSchema;
 
+pub use self::proof::PartitionedBy;
 use crate::engine::Engine;
 use crate::logic::PlanTable;
 use crate::types::{self, TypeError};
@@ -90,6 +93,8 @@ pub struct Query {
     engine: Engine,
     table: String,
     sql: String,
+    /// Over upstreams without rows.
+    plan: LogicalPlan,
     output: TableSchema,
 }
 
@@ -107,7 +112,8 @@ impl Query {
         time: Option<&str>,
     ) -> Result<Self, QueryError> {
         let output = TableSchema { fields: Vec::new() };
-        let mut query = Self { engine: engine.clone(), table: table.to_owned(), sql: sql.to_owned(), output };
+        let plan = LogicalPlan::default();
+        let mut query = Self { engine: engine.clone(), table: table.to_owned(), sql: sql.to_owned(), plan, output };
         let mut tables: Vec<(String, Arc<dyn TableProvider>)> = Vec::with_capacity(upstreams.len());
         for (name, schema) in upstreams {
             let schema = types::arrow_schema(schema).map_err(|source| query.untyped(source))?;
@@ -122,6 +128,7 @@ impl Query {
                 return Err(QueryError::NoDate { table, column, found });
             }
         }
+        query.plan = plan;
         Ok(query)
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use chrono::{Days, NaiveTime};
 use lakeshift_core::graph::{
-    Cause, EntityId, Filter, Graph, GraphPlan, Group, History, Hold, Key, Link, Mark, Page, Staleness, TIMELESS, TableId,
-    Totals, Versions, why,
+    Cause, Edge, EntityId, Filter, Graph, GraphPlan, Group, History, Hold, Key, Link, Mark, Origin, Page, Staleness,
+    TIMELESS, TableId, Totals, Versions, why,
 };
 use serde_json::json;
 
@@ -41,12 +41,12 @@ pub async fn run(context: &Context, command: &GraphCommand) -> Result<Answer, Er
         GraphCommand::RunUnit { graph, unit, wait } => {
             let seen = Seen::look(context, graph).await?;
             let unit = unit_of(&seen, &unit.join(" "))?;
-            let file = GraphFile::open(context, &graph.graph)?;
+            let file = GraphFile::open(context, &graph.graph).await?;
             let report = graph::run_unit(&file, &unit, Duration::from_secs(*wait)).await?;
             Ok(Answer::done(unit_text(&report), &report))
         }
         GraphCommand::Run { graph, filter, max_tasks, max_bytes, parallel } => {
-            let file = GraphFile::open(context, &graph.graph)?;
+            let file = GraphFile::open(context, &graph.graph).await?;
             let filter = filter_of(&file.graph, filter)?;
             let bytes_max = max_bytes.map(|size| size.bytes());
             let options = RunOptions { filter, tasks_max: *max_tasks, bytes_max, parallel: *parallel };
@@ -68,7 +68,7 @@ struct Seen {
 
 impl Seen {
     async fn look(context: &Context, arg: &GraphArg) -> Result<Self, Error> {
-        let file = GraphFile::open(context, &arg.graph)?;
+        let file = GraphFile::open(context, &arg.graph).await?;
         let ledger = Ledger::open(context, &file.graph, &file.folder).await?;
         let versions = graph::current(&file, &ledger).await?;
         let holds = graph::holds(&file).await?;
@@ -117,8 +117,10 @@ fn show(seen: &Seen, html: Option<&Path>) -> Result<Answer, Error> {
     for (id, one) in seen.graph.ids() {
         let (partitions, stale) = (seen.staleness.partitions(id).count(), seen.staleness.stale(id).count());
         let known: u64 = seen.versions.partitions(id).map(|(_, state)| state.rows).sum();
-        let edge =
-            |edge: &lakeshift_core::graph::Edge| format!("{} ({})", seen.graph.table(edge.upstream).name, edge.mapping);
+        let edge = |edge: &Edge| {
+            let proven = if edge.time_from == Origin::Sql { ", by its SQL" } else { "" };
+            format!("{} ({}{proven})", seen.graph.table(edge.upstream).name, edge.mapping)
+        };
         let after: Vec<String> = one.after.iter().map(edge).collect();
         let from = if one.is_source() { "nothing: a source".to_owned() } else { after.join("; ") };
         let cells = [one.name.clone(), one.spec.format.to_string(), partitions.to_string(), stale.to_string()];

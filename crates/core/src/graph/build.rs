@@ -1,8 +1,10 @@
 //! [`Graph::build`]: from a [`GraphSpec`] to a [`Graph`], with every mapping inferred or refused.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mapping::{EntityMapping, Mapping, TimeMapping};
+use super::span::Span;
 use super::spec::{EdgeSpec, GraphError, GraphSpec, TableSpec, TimeRule, TimeWord};
 use super::time::Grain;
 use super::{Edge, Graph, Origin, Table, TableId};
@@ -11,8 +13,17 @@ use crate::spec::is_name;
 /// Periods that a window may reach in one direction.
 const WINDOW_MAX: u32 = 100_000;
 
-/// What the SQL proves of edges, by downstream and upstream. What the file states goes first.
-pub type Inferred = BTreeMap<(String, String), EdgeSpec>;
+/// What the SQL of tables proves of their edges, by downstream and upstream. An edge that is not in it nobody looked at.
+pub type Inferred = BTreeMap<(String, String), Proof>;
+
+/// What SQL proves of one edge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// Where the upstream's rows lie that a row is computed from, counted from the row's date. `None`: anywhere.
+    pub span: Option<Span>,
+    /// Whether those rows have the row's entity.
+    pub same_entity: bool,
+}
 
 impl Graph {
     /// Resolves a spec. `inferred` is what the SQL proves, empty where nobody looked.
@@ -20,6 +31,27 @@ impl Graph {
     /// # Errors
     /// [`GraphError`] for the first thing that cannot work, with its path in the file.
     pub fn build(spec: &GraphSpec, inferred: &Inferred) -> Result<Self, GraphError> {
+        let order = Self::order(spec)?;
+        let ids: BTreeMap<&str, TableId> = (0..).map(TableId).zip(&order).map(|(id, name)| (*name, id)).collect();
+        let mut tables = Vec::with_capacity(order.len());
+        for name in &order {
+            let table = &spec.tables[*name];
+            let mut after = Vec::with_capacity(table.after.len());
+            for (upstream, stated) in &table.after {
+                let proven = inferred.get(&((*name).to_owned(), upstream.clone())).copied();
+                after.push(edge(spec, name, upstream, ids[upstream.as_str()], stated, proven)?);
+            }
+            choose_drivers(name, table, ids[name], &mut after)?;
+            tables.push(Table { name: (*name).to_owned(), spec: table.clone(), logic: table.logic_digest(), after });
+        }
+        Ok(Self { name: spec.graph.clone(), pools: spec.pools.clone(), tables })
+    }
+
+    /// The names of the tables, upstreams first: all that can be told before anybody looked at the SQL.
+    ///
+    /// # Errors
+    /// [`GraphError`] for the first thing that cannot work, whatever the mappings are.
+    pub fn order(spec: &GraphSpec) -> Result<Vec<&str>, GraphError> {
         if !is_name(&spec.graph) {
             return Err(refused("graph", "is no name", "use 1 to 64 letters (A–Z, a–z), digits, `-` and `_`"));
         }
@@ -29,20 +61,7 @@ impl Graph {
         for (name, table) in &spec.tables {
             check_table(spec, name, table)?;
         }
-        let order = topological(spec)?;
-        let ids: BTreeMap<&str, TableId> = (0..).map(TableId).zip(&order).map(|(id, name)| (*name, id)).collect();
-        let mut tables = Vec::with_capacity(order.len());
-        for name in &order {
-            let table = &spec.tables[*name];
-            let mut after = Vec::with_capacity(table.after.len());
-            for (upstream, stated) in &table.after {
-                let proven = inferred.get(&((*name).to_owned(), upstream.clone())).copied().unwrap_or_default();
-                after.push(edge(spec, name, upstream, ids[upstream.as_str()], stated, proven)?);
-            }
-            choose_drivers(name, table, ids[name], &mut after)?;
-            tables.push(Table { name: (*name).to_owned(), spec: table.clone(), logic: table.logic_digest(), after });
-        }
-        Ok(Self { name: spec.graph.clone(), pools: spec.pools.clone(), tables })
+        topological(spec)
     }
 }
 
@@ -62,14 +81,14 @@ fn check_table(spec: &GraphSpec, name: &str, table: &TableSpec) -> Result<(), Gr
     if table.command.as_ref().is_some_and(Vec::is_empty) {
         return Err(refused(&format!("{path}.command"), "is empty", "write the program and its arguments"));
     }
-    if table.command.is_some() == table.columns.is_empty() {
-        let problem =
-            if table.command.is_some() { "are missing, and a command computes the table" } else { "are not a command's" };
-        return Err(refused(
-            &format!("{path}.columns"),
-            problem,
-            "write names and SQL types beside a command, and nothing beside sql",
-        ));
+    let needed = table.command.is_some() || table.after.contains_key(name);
+    if needed == table.columns.is_empty() {
+        let problem = match needed {
+            true => "are missing, and a command computes the table, or it reads itself",
+            false => "are those that the SQL gives",
+        };
+        let hint = "write names and SQL types beside a command, or where a table reads itself, and nothing elsewhere";
+        return Err(refused(&format!("{path}.columns"), problem, hint));
     }
     if let Some(column) = table.columns.iter().find(|column| !column.trim().contains(' ')) {
         return Err(refused(
@@ -148,17 +167,12 @@ fn edge(
     upstream: &str,
     id: TableId,
     stated: &EdgeSpec,
-    proven: EdgeSpec,
+    proven: Option<Proof>,
 ) -> Result<Edge, GraphError> {
     let path = format!("tables.{name}.after.{upstream}");
     let (down, up) = (&spec.tables[name], &spec.tables[upstream]);
     let grains = (up.time.as_ref().map(|time| time.grain), down.time.as_ref().map(|time| time.grain));
-    let (rule, time_from) = match (stated.time, proven.time) {
-        (Some(rule), _) => (rule, Origin::Stated),
-        (None, Some(rule)) => (rule, Origin::Sql),
-        (None, None) => (TimeRule::Word(default_time(&path, name == upstream, grains)?), Origin::Partitioning),
-    };
-    let time = resolve_time(&format!("{path}.time"), rule, grains)?;
+    let (time, time_from) = edge_time(&format!("{path}.time"), name == upstream, stated.time, proven, grains)?;
     if name == upstream && !matches!(time, TimeMapping::Offsets { last: ..=-1, .. }) {
         return Err(refused(
             &format!("{path}.time"),
@@ -166,11 +180,7 @@ fn edge(
             "a table reads itself by `time: {previous: 1}` only",
         ));
     }
-    let (entity, entity_from) = match (stated.entity, proven.entity) {
-        (Some(entity), _) => (entity, Origin::Stated),
-        (None, Some(entity)) => (entity, Origin::Sql),
-        (None, None) => (default_entity(&path, up, down)?, Origin::Partitioning),
-    };
+    let (entity, entity_from) = edge_entity(&format!("{path}.entity"), up, down, stated.entity, proven)?;
     if entity == EntityMapping::Same && (up.entity.is_none() || down.entity.is_none()) {
         let without = if up.entity.is_none() { upstream } else { name };
         let problem = format!("is `same`, and {without} has no entity");
@@ -180,33 +190,88 @@ fn edge(
     Ok(Edge { upstream: id, mapping, time_from, entity_from, drives: false })
 }
 
-/// The rule that the grains alone prove.
-fn default_time(path: &str, is_self: bool, grains: (Option<Grain>, Option<Grain>)) -> Result<TimeWord, GraphError> {
-    if is_self {
-        let hint = "a table reads itself by `time: {previous: 1}` only";
-        return Err(refused(&format!("{path}.time"), "is missing on a table that is computed from itself", hint));
+/// What the file states, if it leaves nothing out that the SQL is known to read; else what the SQL proves; where nobody looked
+/// at any SQL, what the grains say.
+fn edge_time(
+    path: &str,
+    is_self: bool,
+    stated: Option<TimeRule>,
+    proven: Option<Proof>,
+    grains: (Option<Grain>, Option<Grain>),
+) -> Result<(TimeMapping, Origin), GraphError> {
+    let (up, down) = match grains {
+        (Some(up), Some(down)) => (up, down),
+        _ => {
+            let origin = if stated.is_some() { Origin::Stated } else { Origin::Partitioning };
+            return Ok((resolve_time(path, stated.unwrap_or(TimeRule::Word(TimeWord::All)), grains)?, origin));
+        }
+    };
+    let by_sql = proven.and_then(|proof| proof.span).and_then(|span| span.rule(up, down));
+    let by_sql = by_sql.map(|rule| resolve_time(path, rule, grains)).transpose()?;
+    match (stated, by_sql) {
+        (Some(rule), by_sql) => {
+            let time = resolve_time(path, rule, grains)?;
+            match by_sql.filter(|by_sql| !time.covers(*by_sql)) {
+                None => Ok((time, Origin::Stated)),
+                Some(needed) => Err(refused(
+                    path,
+                    format!("gives {}, and the SQL reads {}", time.told(grains), needed.told(grains)),
+                    "take it out, for the SQL tells it; or narrow the SQL",
+                )),
+            }
+        }
+        (None, Some(by_sql)) => Ok((by_sql, Origin::Sql)),
+        (None, None) if is_self => Err(refused(
+            path,
+            "is missing on a table that is computed from itself, and the SQL does not tell it",
+            "a table reads itself by `time: {previous: 1}` only",
+        )),
+        (None, None) if proven.is_some() => Err(refused(
+            path,
+            "is missing, and the SQL does not tell which periods it reads",
+            "write `same`, `roll_up`, `{back: 6}` or whatever holds all that the SQL reads; `all` always does",
+        )),
+        (None, None) => {
+            let word = match up.cmp(&down) {
+                Ordering::Equal => TimeWord::Same,
+                Ordering::Less => TimeWord::RollUp,
+                Ordering::Greater => TimeWord::Split,
+            };
+            Ok((resolve_time(path, TimeRule::Word(word), grains)?, Origin::Partitioning))
+        }
     }
-    Ok(match grains {
-        (Some(up), Some(down)) if up == down => TimeWord::Same,
-        (Some(up), Some(down)) if up < down => TimeWord::RollUp,
-        (Some(_), Some(_)) => TimeWord::Split,
-        _ => TimeWord::All,
-    })
 }
 
-fn default_entity(path: &str, up: &TableSpec, down: &TableSpec) -> Result<EntityMapping, GraphError> {
-    match (&up.entity, &down.entity) {
-        (Some(up), Some(down)) if up.column == down.column => Ok(EntityMapping::Same),
-        (Some(up), Some(down)) => Err(refused(
-            &format!("{path}.entity"),
+fn edge_entity(
+    path: &str,
+    up: &TableSpec,
+    down: &TableSpec,
+    stated: Option<EntityMapping>,
+    proven: Option<Proof>,
+) -> Result<(EntityMapping, Origin), GraphError> {
+    if let Some(stated) = stated {
+        return Ok((stated, Origin::Stated));
+    }
+    let (Some(up), Some(down)) = (&up.entity, &down.entity) else {
+        return Ok((EntityMapping::All, Origin::Partitioning));
+    };
+    match proven {
+        Some(Proof { same_entity: true, .. }) => Ok((EntityMapping::Same, Origin::Sql)),
+        Some(Proof { same_entity: false, .. }) => Err(refused(
+            path,
+            "is missing, and the SQL does not tell that an entity's rows are computed from that entity's alone",
+            "write `all`, or `same` where they are",
+        )),
+        None if up.column == down.column => Ok((EntityMapping::Same, Origin::Partitioning)),
+        None => Err(refused(
+            path,
             format!("cannot be inferred from the columns {} and {}", up.column, down.column),
             "write `all`, or `same` where both columns have the same values",
         )),
-        _ => Ok(EntityMapping::All),
     }
 }
 
-fn resolve_time(path: &str, rule: TimeRule, grains: (Option<Grain>, Option<Grain>)) -> Result<TimeMapping, GraphError> {
+pub(super) fn resolve_time(path: &str, rule: TimeRule, grains: (Option<Grain>, Option<Grain>)) -> Result<TimeMapping, GraphError> {
     if rule == TimeRule::Word(TimeWord::All) {
         return Ok(TimeMapping::All);
     }

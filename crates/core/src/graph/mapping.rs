@@ -51,6 +51,29 @@ pub enum TimeMapping {
     },
 }
 
+impl TimeMapping {
+    /// Whether it leaves out nothing that another one has.
+    pub fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (Self::Offsets { .. }, Self::All) => false,
+            (Self::Offsets { first, last }, Self::Offsets { first: other_first, last: other_last }) => {
+                first <= other_first && other_last <= last
+            }
+        }
+    }
+
+    /// As people read it, between an upstream's grain and a table's: `same day`, `day to month`, `days -6 to +0`.
+    pub fn told(self, grains: (Option<Grain>, Option<Grain>)) -> String {
+        match (self, grains) {
+            (Self::Offsets { first: 0, last: 0 }, (Some(up), Some(down))) if up == down => format!("same {down}"),
+            (Self::Offsets { first: 0, last: 0 }, (Some(up), Some(down))) => format!("{up} to {down}"),
+            (Self::Offsets { first, last }, (Some(_), Some(down))) => format!("{down}s {first:+} to {last:+}"),
+            _ => "all periods".to_owned(),
+        }
+    }
+}
+
 /// How entities of two tables relate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -60,7 +60,8 @@ pub struct TableSpec {
     /// input, and writes Parquet files into the folder that `LAKESHIFT_OUTPUT` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
-    /// The columns that the command writes: names and SQL types, such as `flights BIGINT`.
+    /// The columns that the command writes, or that a table has which reads itself: names and SQL types, such as
+    /// `flights BIGINT`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
     /// The tables that it is computed from, each with its partition mapping.

@@ -166,6 +166,7 @@ fn random_graph(dice: &mut Dice) -> Graph {
             if dice.roll(4) == 0 {
                 let previous = TimeRule::Previous(Previous { previous: 1 + dice.roll(2) as u32 });
                 table.after.insert(name.clone(), EdgeSpec { time: Some(previous), entity: None });
+                table.columns = vec!["day DATE".into()];
             }
         }
         let mut tried = spec.clone();
@@ -382,13 +383,22 @@ fn a_filtered_plan_leaves_out_what_would_only_run_in_vain() {
     "after: {daily: {entity: same}}",
     "tables.monthly.after.daily.entity is `same`, and monthly has no"
 )]
-#[case("after: {daily: {}}", "after: {daily: {}, monthly: {}}", "tables.monthly.after.monthly.time is missing")]
-#[case("after: {daily: {}}", "after: {daily: {}, monthly: {time: {back: 1}}}", "lets a partition be computed from itself")]
+#[case(
+    "after: {daily: {}}",
+    "after: {daily: {}, monthly: {}}\n    columns: [month DATE]",
+    "tables.monthly.after.monthly.time is missing"
+)]
+#[case(
+    "after: {daily: {}}",
+    "after: {daily: {}, monthly: {time: {back: 1}}}\n    columns: [month DATE]",
+    "lets a partition be computed from itself"
+)]
+#[case("after: {daily: {}}", "after: {daily: {}, monthly: {time: {previous: 1}}}", "tables.monthly.columns are missing")]
 #[case("after: {daily: {}}", "after: {daily: {time: {bak: 1}}}", "expected same, roll_up, split, all, {back: N}")]
 #[case("after: {daily: {}}", "after: {daily: {time: all}}", "tables.monthly.after has no upstream that tells which periods")]
 #[case("sql: SELECT 1", "sql: SELECT 1\n    command: [run]", "tables.daily is computed in two ways")]
 #[case("sql: SELECT 1", "command: [run]", "tables.daily.columns are missing, and a command computes the table")]
-#[case("sql: SELECT 1", "sql: SELECT 1\n    columns: [a INT]", "tables.daily.columns are not a command's")]
+#[case("sql: SELECT 1", "sql: SELECT 1\n    columns: [a INT]", "tables.daily.columns are those that the SQL gives")]
 #[case("sql: SELECT 1", "command: [run]\n    columns: [a]", "tables.daily.columns has `a`; write a name and a SQL type")]
 #[case("sql: SELECT 1", "sql: SELECT 1\n    pool: heavy", "tables.daily.pool names heavy, which is no pool")]
 #[case("graph: flights", "graph: flights\npools: {heavy: 0}", "pools.heavy lets nothing run")]
@@ -414,4 +424,37 @@ fn what_the_grains_prove_is_inferred_and_marked_so() {
     assert_eq!(shown("weekly"), "days -6 to +0, same entity");
     assert_eq!(shown("monthly"), "day to month, all entities");
     assert_eq!((edge("weekly").time_from, edge("weekly").entity_from), (Origin::Stated, Origin::Partitioning));
+}
+
+/// The flights' graph, where the SQL of `down` proves this of what it reads of `up`.
+fn proven(from: &str, to: &str, down: &str, up: &str, proof: Proof) -> Result<Edge, GraphError> {
+    let spec = GraphSpec::from_yaml(&FLIGHTS.replacen(from, to, 1), "graph.yaml")?;
+    let inferred = Inferred::from([((down.to_owned(), up.to_owned()), proof)]);
+    let graph = Graph::build(&spec, &inferred)?;
+    Ok(graph.table(graph.table_id(down).unwrap()).after[0].clone())
+}
+
+#[test]
+fn what_the_sql_proves_goes_before_the_grains_and_no_statement_may_leave_it_out() {
+    let week = Proof { span: Span::DATE.days_before(-6, 0), same_entity: true };
+    let edge = proven("{time: {back: 6}}", "{}", "weekly", "daily", week).unwrap();
+    assert_eq!(edge.mapping.to_string(), "days -6 to +0, same entity");
+    assert_eq!((edge.time_from, edge.entity_from), (Origin::Sql, Origin::Sql));
+    let wider = proven("{time: {back: 6}}", "{time: {back: 9}}", "weekly", "daily", week).unwrap();
+    assert_eq!((wider.mapping.to_string().as_str(), wider.time_from), ("days -9 to +0, same entity", Origin::Stated));
+    let narrow = proven("{time: {back: 6}}", "{time: {back: 5}}", "weekly", "daily", week).unwrap_err().to_string();
+    let told = "tables.weekly.after.daily.time gives days -5 to +0, and the SQL reads days -6 to +0";
+    assert!(narrow.contains(told), "{narrow}");
+}
+
+#[test]
+fn what_the_sql_does_not_tell_has_to_be_stated() {
+    let nothing = Proof::default();
+    let error = proven("{time: {back: 6}}", "{}", "weekly", "daily", nothing).unwrap_err().to_string();
+    assert!(error.contains("tables.weekly.after.daily.time is missing, and the SQL does not tell"), "{error}");
+    let day = Proof { span: Some(Span::DATE), same_entity: false };
+    let error = proven("{time: {back: 6}}", "{}", "weekly", "daily", day).unwrap_err().to_string();
+    assert!(error.contains("tables.weekly.after.daily.entity is missing, and the SQL does not tell"), "{error}");
+    let stated = proven("{time: {back: 6}}", "{time: same, entity: same}", "weekly", "daily", nothing).unwrap();
+    assert_eq!((stated.time_from, stated.entity_from), (Origin::Stated, Origin::Stated));
 }

@@ -38,6 +38,8 @@ mod partition;
 #[cfg(test)]
 mod plan_file;
 #[cfg(test)]
+mod query_proof;
+#[cfg(test)]
 mod rewrite;
 #[cfg(test)]
 mod scan;

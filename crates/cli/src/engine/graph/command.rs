@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
-use lakeshift_core::graph::Table;
+use lakeshift_core::graph::TableSpec;
+use lakeshift_core::schema::TableSchema;
 use lakeshift_core::table::{FileEntry, Format, TableFormat};
 use lakeshift_exec::engine::Engine;
 use lakeshift_exec::query::Query;
@@ -24,15 +25,27 @@ use crate::hooks;
 const OUTPUT: &str = "output";
 
 /// The query over what a table's command writes: its columns as they are.
-pub(super) async fn query(engine: &Engine, table: &Table) -> Result<Query, Error> {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let columns = table.spec.columns.iter().filter_map(|column| column.trim().split_once(' '));
-    let (casts, names): (Vec<String>, Vec<String>) =
-        columns.map(|(name, sql)| (format!("CAST(NULL AS {sql}) AS {}", quoted(name)), quoted(name))).unzip();
-    let typed = Query::new(engine, &table.name, &format!("SELECT {}", casts.join(", ")), &[], None).await?;
-    let written = [(OUTPUT.to_owned(), typed.output_schema().clone())];
-    let time = table.spec.time.as_ref().map(|time| time.column.as_str());
-    Ok(Query::new(engine, &table.name, &format!("SELECT {} FROM {OUTPUT}", names.join(", ")), &written, time).await?)
+pub(super) async fn query(engine: &Engine, name: &str, table: &TableSpec) -> Result<Query, Error> {
+    let written = [(OUTPUT.to_owned(), declared(engine, name, table).await?)];
+    let names: Vec<String> = declared_columns(table).map(|(column, _)| quoted(column)).collect();
+    let time = table.time.as_ref().map(|time| time.column.as_str());
+    Ok(Query::new(engine, name, &format!("SELECT {} FROM {OUTPUT}", names.join(", ")), &written, time).await?)
+}
+
+/// The columns that a table is said to have.
+pub(super) async fn declared(engine: &Engine, name: &str, table: &TableSpec) -> Result<TableSchema, Error> {
+    let cast = |(column, sql): (&str, &str)| format!("CAST(NULL AS {sql}) AS {}", quoted(column));
+    let casts: Vec<String> = declared_columns(table).map(cast).collect();
+    let typed = Query::new(engine, name, &format!("SELECT {}", casts.join(", ")), &[], None).await?;
+    Ok(typed.output_schema().clone())
+}
+
+fn declared_columns(table: &TableSpec) -> impl Iterator<Item = (&str, &str)> {
+    table.columns.iter().filter_map(|column| column.trim().split_once(' '))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A folder that goes when nobody needs it.

@@ -1,15 +1,16 @@
 //! [`GraphFile`]: a `graph.yaml` read, its tables and their queries at hand.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use lakeshift_core::graph::{EntityMapping, Grain, Graph, GraphSpec, Inferred, Table, TableId};
+use lakeshift_core::graph::{EntityMapping, Grain, Graph, GraphSpec, Inferred, Table, TableId, TableSpec};
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{CreateOutcome, CreateRequest, Format, MigrationId, TableError, TableFormat};
 use lakeshift_exec::engine::{Engine, EngineSettings};
-use lakeshift_exec::query::Query;
+use lakeshift_exec::query::{PartitionedBy, Query};
 use lakeshift_tables::hive::HiveTable;
 use lakeshift_tables::hudi::HudiTable;
 
@@ -39,14 +40,17 @@ pub struct GraphFile {
     pub folder: Storage,
     pub(super) engine: Engine,
     places: Vec<Place>,
+    queries: Vec<Option<Query>>,
 }
 
 impl GraphFile {
-    /// Reads a graph: a file, or the `graph.yaml` of a folder. Reads no table and writes nothing.
+    /// Reads a graph: a file, or the `graph.yaml` of a folder; and the columns of its sources, over which the SQL is planned
+    /// and its mappings are inferred. Writes nothing.
     ///
     /// # Errors
-    /// A file that cannot be read or is no graph; a location that no store serves.
-    pub fn open(context: &Context, path: &Path) -> Result<Self, Error> {
+    /// A file that cannot be read or is no graph; a location that no store serves; a source that cannot be read; SQL that
+    /// cannot be planned, or reads what its mapping leaves out.
+    pub async fn open(context: &Context, path: &Path) -> Result<Self, Error> {
         let file = if path.is_dir() { path.join("graph.yaml") } else { path.to_owned() };
         let mut spec = read(&file)?;
         spec.resolve_locations(&file)?;
@@ -54,19 +58,22 @@ impl GraphFile {
         let Some(control) = spec.control.clone() else {
             return Err(refused(format!("{name} has no control root"), "add `control:`, the folder of the graph's journal"));
         };
-        let graph = Graph::build(&spec, &Inferred::new())?;
-        for table in graph.tables.iter().filter(|table| !table.is_source()) {
-            check_runnable(table)?;
-        }
+        let order = Graph::order(&spec)?;
         let control = context.stores.open(&control)?;
-        let folder = control.child("graphs").child(&graph.name);
-        let mut places = Vec::with_capacity(graph.tables.len());
-        for table in &graph.tables {
-            let storage = context.stores.open(&table.spec.location)?;
+        let folder = control.child("graphs").child(&spec.graph);
+        let mut places = Vec::with_capacity(order.len());
+        for name in &order {
+            let table = &spec.tables[*name];
+            let storage = context.stores.open(&table.location)?;
             places.push(Place { table: adapter(context, table, &storage, &folder), storage });
         }
         let engine = Engine::builder().with_settings(EngineSettings::default()).build()?;
-        Ok(Self { context: context.clone(), graph, control, folder, engine, places })
+        let (queries, inferred) = plan_all(&engine, &spec, &order, &places).await?;
+        let graph = Graph::build(&spec, &inferred)?;
+        for table in graph.tables.iter().filter(|table| !table.is_source()) {
+            check_runnable(table)?;
+        }
+        Ok(Self { context: context.clone(), graph, control, folder, engine, places, queries })
     }
 
     pub(super) fn place(&self, table: TableId) -> &Place {
@@ -78,41 +85,17 @@ impl GraphFile {
         MigrationId(format!("graph-{}", self.graph.name))
     }
 
-    /// The columns of every table and the query of each computed one, upstreams first. Reads sources' metadata.
-    ///
-    /// # Errors
-    /// A source that cannot be read, SQL that cannot be planned.
-    pub async fn queries(&self) -> Result<Vec<Option<Query>>, Error> {
-        let mut schemas: Vec<TableSchema> = Vec::with_capacity(self.places.len());
-        let mut queries = Vec::with_capacity(self.places.len());
-        for (id, table) in self.graph.ids() {
-            if table.is_source() {
-                schemas.push(self.place(id).table.snapshot(None).await?.schema);
-                queries.push(None);
-                continue;
-            }
-            let upstream = |edge: &lakeshift_core::graph::Edge| {
-                let schema = schemas[edge.upstream.index()].clone();
-                (self.graph.table(edge.upstream).name.clone(), schema)
-            };
-            let upstreams: Vec<_> = table.after.iter().map(upstream).collect();
-            let time = table.spec.time.as_ref().map(|time| time.column.as_str());
-            let query = match &table.spec.sql {
-                Some(sql) => Query::new(&self.engine, &table.name, sql, &upstreams, time).await?,
-                None => command::query(&self.engine, table).await?,
-            };
-            schemas.push(columns(&query));
-            queries.push(Some(query));
-        }
-        Ok(queries)
+    /// The query of a computed table.
+    pub(super) fn query(&self, table: TableId) -> Option<&Query> {
+        self.queries[table.index()].as_ref()
     }
 
     /// Creates the computed tables that are not there.
     ///
     /// # Errors
     /// [`Error::ForeignTable`]; a table that is gone though its partitions are on record, or that has other columns.
-    pub(super) async fn create(&self, ledger: &Ledger, queries: &[Option<Query>]) -> Result<(), Error> {
-        for ((id, table), query) in self.graph.ids().zip(queries) {
+    pub(super) async fn create(&self, ledger: &Ledger) -> Result<(), Error> {
+        for ((id, table), query) in self.graph.ids().zip(&self.queries) {
             let Some(query) = query else { continue };
             let place = self.place(id);
             let request = CreateRequest {
@@ -122,7 +105,7 @@ impl GraphFile {
                 partition: partitioning(table),
                 sort: Vec::new(),
                 format_version: None,
-                properties: std::collections::BTreeMap::new(),
+                properties: BTreeMap::new(),
             };
             if ledger.versions().partitions(id).next().is_some() && !self.exists(id).await? {
                 let location = place.table.location();
@@ -136,12 +119,6 @@ impl GraphFile {
                 }
             }
             let there = place.table.snapshot(None).await?.schema;
-            let shape = |schema: &TableSchema| {
-                let mut shape: Vec<_> =
-                    schema.fields.iter().map(|field| format!("{} {:?}", field.name, field.data_type)).collect();
-                shape.sort();
-                shape
-            };
             if shape(&there) != shape(&request.schema) {
                 let problem = format!(
                     "the sql of table {} gives other columns than the table at {} has",
@@ -187,6 +164,70 @@ fn read(file: &Path) -> Result<GraphSpec, Error> {
     Ok(spec)
 }
 
+/// The query of each computed table, upstreams first, and what the SQL proves of what it reads.
+async fn plan_all(
+    engine: &Engine,
+    spec: &GraphSpec,
+    order: &[&str],
+    places: &[Place],
+) -> Result<(Vec<Option<Query>>, Inferred), Error> {
+    let mut schemas: BTreeMap<&str, TableSchema> = BTreeMap::new();
+    let (mut queries, mut inferred) = (Vec::with_capacity(order.len()), Inferred::new());
+    for (name, place) in order.iter().copied().zip(places) {
+        let table = &spec.tables[name];
+        let Some(sql) = &table.sql else {
+            if table.is_source() {
+                schemas.insert(name, place.table.snapshot(None).await?.schema);
+                queries.push(None);
+            } else {
+                let query = command::query(engine, name, table).await?;
+                schemas.insert(name, columns(&query));
+                queries.push(Some(query));
+            }
+            continue;
+        };
+        if !table.columns.is_empty() {
+            // It reads itself.
+            schemas.insert(name, command::declared(engine, name, table).await?);
+        }
+        let upstreams: Vec<_> = table.after.keys().map(|up| (up.clone(), schemas[up.as_str()].clone())).collect();
+        let query = Query::new(engine, name, sql, &upstreams, partitioned_by(table).time.as_deref()).await?;
+        let by: Vec<_> = table.after.keys().map(|up| (up.clone(), partitioned_by(&spec.tables[up]))).collect();
+        for (upstream, proof) in query.proofs(&partitioned_by(table), &by) {
+            inferred.insert((name.to_owned(), upstream), proof);
+        }
+        check_declared(name, schemas.get(name), &columns(&query))?;
+        schemas.insert(name, columns(&query));
+        queries.push(Some(query));
+    }
+    Ok((queries, inferred))
+}
+
+fn partitioned_by(table: &TableSpec) -> PartitionedBy {
+    PartitionedBy {
+        time: table.time.as_ref().map(|time| time.column.clone()),
+        entity: table.entity.as_ref().map(|entity| entity.column.clone()),
+    }
+}
+
+/// The columns that a table which reads itself was said to have are those that it gets.
+fn check_declared(name: &str, declared: Option<&TableSchema>, found: &TableSchema) -> Result<(), Error> {
+    match declared {
+        Some(declared) if shape(declared) != shape(found) => {
+            let problem = format!("the sql of table {name} gives {}, and its columns are said to be", shape(found).join(", "));
+            Err(refused(format!("{problem} {}", shape(declared).join(", ")), "write under `columns` what the sql gives"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names and types, in no order.
+fn shape(schema: &TableSchema) -> Vec<String> {
+    let mut shape: Vec<_> = schema.fields.iter().map(|field| format!("{} {:?}", field.name, field.data_type)).collect();
+    shape.sort();
+    shape
+}
+
 fn check_runnable(table: &Table) -> Result<(), Error> {
     let name = &table.name;
     if matches!(table.spec.format, Format::Hive | Format::Hudi) {
@@ -207,9 +248,9 @@ fn check_runnable(table: &Table) -> Result<(), Error> {
     Ok(())
 }
 
-fn adapter(context: &Context, table: &Table, storage: &Storage, folder: &Storage) -> Arc<dyn TableFormat> {
+fn adapter(context: &Context, table: &TableSpec, storage: &Storage, folder: &Storage) -> Arc<dyn TableFormat> {
     let inventories = folder.child("inventories");
-    match table.spec.format {
+    match table.format {
         Format::Hive => Arc::new(HiveTable::new(storage.clone()).with_inventories(inventories)),
         Format::Hudi => Arc::new(HudiTable::new(storage.clone()).with_states(inventories)),
         format => tables::open(format, context, storage.clone(), storage),

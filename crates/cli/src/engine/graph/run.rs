@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use lakeshift_core::graph::{Filter, GraphPlan, Staleness, TableId, Task, Unit, WaveSummary};
-use lakeshift_exec::query::Query;
 use serde::Serialize;
 
 use super::file::GraphFile;
@@ -82,9 +81,8 @@ pub struct RunReport {
 /// is a [`Failure`] in the report.
 pub async fn run(file: &GraphFile, options: &RunOptions) -> Result<RunReport, Error> {
     let mut ledger = Ledger::open(&file.context, &file.graph, &file.folder).await?;
-    let queries = file.queries().await?;
     ledger.lock().await?;
-    let result = Box::pin(Runner::new(file, &mut ledger, &queries).run(options)).await;
+    let result = Box::pin(Runner::new(file, &mut ledger).run(options)).await;
     ledger.unlock().await;
     result
 }
@@ -93,17 +91,16 @@ pub async fn run(file: &GraphFile, options: &RunOptions) -> Result<RunReport, Er
 pub(super) struct Runner<'a> {
     pub(super) file: &'a GraphFile,
     pub(super) ledger: &'a mut Ledger,
-    pub(super) queries: &'a [Option<Query>],
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn new(file: &'a GraphFile, ledger: &'a mut Ledger, queries: &'a [Option<Query>]) -> Self {
-        Self { file, ledger, queries }
+    pub(super) fn new(file: &'a GraphFile, ledger: &'a mut Ledger) -> Self {
+        Self { file, ledger }
     }
 
     async fn run(mut self, options: &RunOptions) -> Result<RunReport, Error> {
         self.settle().await?;
-        self.file.create(self.ledger, self.queries).await?;
+        self.file.create(self.ledger).await?;
         let (sources, _, moved) = look(self.file, self.ledger).await?;
         if !moved.is_empty() {
             self.ledger.record(GraphEvent::SourcesMoved { partitions: moved }).await?;
@@ -126,7 +123,7 @@ impl<'a> Runner<'a> {
         mut listings: Listings,
         report: &mut RunReport,
     ) -> Result<(), Error> {
-        let (file, queries) = (self.file, self.queries);
+        let file = self.file;
         let mut wave = plan.wave(&file.graph);
         let mut running = FuturesUnordered::new();
         // Computed and not yet committed, with their places in the wave.
@@ -156,7 +153,7 @@ impl<'a> Runner<'a> {
                     *in_pool.entry(pool).or_default() += 1;
                 }
                 started += 1;
-                running.push(async move { (at, attempt(file, queries, &job).await, job) });
+                running.push(async move { (at, attempt(file, &job).await, job) });
             }
             // A free place says that nothing can start before what was computed is committed.
             let full = computed.iter().find(|(_, (tasks, _))| tasks.len() >= COMMIT_PARTITIONS).map(|(table, _)| *table);
@@ -214,8 +211,8 @@ impl<'a> Runner<'a> {
 }
 
 /// Computes a partition, and tries again where the store failed.
-pub(super) async fn attempt(file: &GraphFile, queries: &[Option<Query>], job: &Job) -> Result<Computed, Error> {
-    let Some(query) = &queries[job.table.index()] else {
+pub(super) async fn attempt(file: &GraphFile, job: &Job) -> Result<Computed, Error> {
+    let Some(query) = file.query(job.table) else {
         return Err(super::file::refused("a source was planned to be computed", "report this as a defect"));
     };
     let mut attempt = 1;

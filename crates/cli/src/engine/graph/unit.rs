@@ -64,23 +64,22 @@ pub struct UnitReport {
 /// stale, or is under migration; what keeps the partition from being computed.
 pub async fn run_unit(file: &GraphFile, unit: &UnitKey, wait: Duration) -> Result<UnitReport, Error> {
     let mut ledger = Ledger::open(&file.context, &file.graph, &file.folder).await?;
-    let queries = file.queries().await?;
     for _ in 0..ROUNDS_MAX {
         lock(file, &mut ledger, wait).await?;
-        let begun = Runner::new(file, &mut ledger, &queries).begin(unit).await;
+        let begun = Runner::new(file, &mut ledger).begin(unit).await;
         ledger.unlock().await;
         let (partition, job) = begun?;
         let Some(job) = job else {
             return Ok(UnitReport { partition, outcome: UnitOutcome::UpToDate, rows: 0, bytes: 0 });
         };
-        let computed = file.context.stop.or_drop(attempt(file, &queries, &job)).await??;
+        let computed = file.context.stop.or_drop(attempt(file, &job)).await??;
         if let Err(error) = lock(file, &mut ledger, wait).await {
             discard(file, unit.table, &computed.files).await;
             return Err(error);
         }
         let mut report = RunReport::default();
         let rows = computed.rows;
-        let done = Runner::new(file, &mut ledger, &queries).finish(job, computed, &mut report).await;
+        let done = Runner::new(file, &mut ledger).finish(job, computed, &mut report).await;
         ledger.unlock().await;
         if done? {
             let outcome = if report.replaced > 0 { UnitOutcome::Replaced } else { UnitOutcome::Unchanged };
@@ -116,7 +115,7 @@ impl Runner<'_> {
     /// A partition as people read it, and what it takes to compute it; `None` where it is up to date.
     async fn begin(&mut self, unit: &UnitKey) -> Result<(String, Option<Job>), Error> {
         self.settle().await?;
-        self.file.create(self.ledger, self.queries).await?;
+        self.file.create(self.ledger).await?;
         let (sources, _, moved) = look(self.file, self.ledger).await?;
         if !moved.is_empty() {
             self.ledger.record(GraphEvent::SourcesMoved { partitions: moved }).await?;
