@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use lakeshift_core::control::{Limit, Limits};
+use lakeshift_core::graph::Money;
 use lakeshift_core::migration::Gate;
 use lakeshift_core::partition::PartitionField;
 use lakeshift_core::spec::{ByteSize, parse_partition_field};
@@ -515,6 +516,9 @@ pub enum GraphCommand {
         /// Read so many bytes of data files at most, such as 10GiB; what is left stays stale.
         #[arg(long, value_name = "SIZE")]
         max_bytes: Option<ByteSize>,
+        /// Spend so much at most by the graph's `prices`, such as 12.50; what is left stays stale.
+        #[arg(long, value_name = "AMOUNT")]
+        max_cost: Option<Money>,
         /// Partitions that are computed at a time.
         #[arg(long, default_value_t = 2, value_name = "NUMBER")]
         parallel: usize,

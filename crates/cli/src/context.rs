@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use lakeshift_core::spec::{Place, Spec};
 use lakeshift_core::storage::Storage;
-use lakeshift_journal::{Clock, Journal, JournalConfig, LeaseConfig, LeaseManager, Rng, SystemClock, SystemRng};
+use lakeshift_journal::{
+    Clock, Journal, JournalConfig, LeaseConfig, LeaseManager, Position, Rng, SystemClock, SystemRng,
+};
 use lakeshift_tables::storage::Stores;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -72,14 +74,30 @@ impl Context {
 
     /// As [`Context::journal`], of the entries that lie in `folder` itself.
     pub(crate) async fn journal_at<E: Serialize + DeserializeOwned>(&self, folder: &Storage) -> Result<Journal<E>, Error> {
-        let config = JournalConfig {
+        Ok(Journal::open(self.journal_config(folder)).await?)
+    }
+
+    /// As [`Context::journal`], from the entry after `position` on.
+    pub(crate) async fn journal_after<E: Serialize + DeserializeOwned>(
+        &self,
+        folder: &Storage,
+        position: Option<Position>,
+    ) -> Result<Journal<E>, Error> {
+        let config = self.journal_config(&folder.child("journal"));
+        Ok(match position {
+            Some(position) => Journal::open_after(config, position).await?,
+            None => Journal::open(config).await?,
+        })
+    }
+
+    fn journal_config(&self, folder: &Storage) -> JournalConfig {
+        JournalConfig {
             store: folder.store().clone(),
             prefix: folder.prefix().clone(),
             clock: self.clock.clone(),
             rng: self.rng.clone(),
             writer: self.holder.clone(),
-        };
-        Ok(Journal::open(config).await?)
+        }
     }
 
     /// The leases in a folder's `leases/`, of one name.

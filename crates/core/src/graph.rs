@@ -11,6 +11,7 @@ mod mapping;
 mod page;
 mod parts;
 mod plan;
+mod reads;
 mod remaining;
 mod span;
 mod spec;
@@ -35,8 +36,9 @@ pub use mapping::{EntityMapping, Key, Mapping, Reach, TimeMapping};
 pub use page::Page;
 pub use parts::{Part, PartSpan, parts};
 pub use plan::{Comparison, Filter, GraphPlan, Group, Read, Task, Totals, Unit};
+pub use reads::Sizes;
 pub use span::Span;
-pub use spec::{EdgeSpec, EntitySpec, GraphError, GraphSpec, Previous, TableSpec, TimeRule, TimeSpec, TimeWord, Window};
+pub use spec::{EdgeSpec, EntitySpec, GraphError, GraphSpec, Money, Previous, Prices, TableSpec, TimeRule, TimeSpec, TimeWord, Window};
 pub use stale::{Hold, Mark, Staleness};
 pub use time::{Grain, PeriodError, TIMELESS};
 pub use versions::{Change, EntityId, Fingerprint, LogicId, Outcome, Series, State, Versions};
@@ -62,6 +64,8 @@ pub struct Graph {
     pub name: String,
     /// Partitions that are computed at a time, by pool.
     pub pools: BTreeMap<String, u32>,
+    /// What computing costs, where the file says so.
+    pub prices: Option<Prices>,
     /// Its tables, upstreams first.
     pub tables: Vec<Table>,
 }

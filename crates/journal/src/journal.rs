@@ -17,8 +17,8 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::log::{Create, NumberedLog};
 use crate::rng::nonce_text;
@@ -63,11 +63,32 @@ pub enum Append {
     },
 }
 
+/// A place in a journal: an entry that somebody has read and verified, with all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The entry.
+    pub sequence: Sequence,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+impl Position {
+    /// Before the first entry.
+    fn start() -> Self {
+        Self { sequence: Sequence(0), epoch: Epoch(0), digest: Digest::genesis() }
+    }
+}
+
 /// A verified journal of events `E`, as far as it was last read.
 #[derive(Debug)]
 pub struct Journal<E> {
     config: JournalConfig,
     log: NumberedLog,
+    /// The entries begin after this one.
+    after: Position,
     entries: Vec<Entry<E>>,
 }
 
@@ -77,13 +98,43 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// # Errors
     /// [`JournalError::Log`] when the store fails; any other variant names the first object that breaks the chain.
     pub async fn open(config: JournalConfig) -> Result<Self, JournalError> {
+        Self::open_at(config, Position::start()).await
+    }
+
+    /// Reads and verifies the journal from the entry after `position` on, for whoever knows what the entries up to it came to;
+    /// the entry at `position` itself must be the one that it names. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`Journal::open`]; [`JournalError::Truncated`] and [`JournalError::BrokenChain`] where the journal is not the one that
+    /// `position` is in.
+    pub async fn open_after(config: JournalConfig, position: Position) -> Result<Self, JournalError> {
         let log = NumberedLog::new(config.store.clone(), config.prefix.clone(), config.clock.clone());
-        let mut journal = Self { config, log, entries: Vec::new() };
+        let (path, sequence) = (log.path(position.sequence.0), position.sequence);
+        let Some(bytes) = log.read(sequence.0).await? else { return Err(JournalError::Truncated { path, sequence }) };
+        if Digest::of(&bytes) != position.digest {
+            return Err(JournalError::BrokenChain { previous: path.clone(), path, sequence });
+        }
+        Self::open_at(config, position).await
+    }
+
+    async fn open_at(config: JournalConfig, after: Position) -> Result<Self, JournalError> {
+        let log = NumberedLog::new(config.store.clone(), config.prefix.clone(), config.clock.clone());
+        let mut journal = Self { config, log, after, entries: Vec::new() };
         journal.refresh().await?;
         Ok(journal)
     }
 
-    /// The entries in order, as far as the journal was last read.
+    /// Where the journal ends, as far as it was last read; `None` where it is empty.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        (self.last_sequence() > Sequence(0)).then(|| Position {
+            sequence: self.last_sequence(),
+            epoch: self.last_epoch(),
+            digest: self.last_digest(),
+        })
+    }
+
+    /// The entries in order, as far as the journal was last read; those after the position that it was opened at.
     #[must_use]
     pub fn entries(&self) -> &[Entry<E>] {
         &self.entries
@@ -92,13 +143,13 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// The position of the last entry read; 0 when the journal is empty.
     #[must_use]
     pub fn last_sequence(&self) -> Sequence {
-        self.entries.last().map_or(Sequence(0), |entry| entry.sequence)
+        self.entries.last().map_or(self.after.sequence, |entry| entry.sequence)
     }
 
     /// The epoch of the last entry read; 0 when the journal is empty.
     #[must_use]
     pub fn last_epoch(&self) -> Epoch {
-        self.entries.last().map_or(Epoch(0), |entry| entry.epoch)
+        self.entries.last().map_or(self.after.epoch, |entry| entry.epoch)
     }
 
     /// Reads and verifies what others appended since. Returns the number of new entries.
@@ -188,7 +239,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     }
 
     fn last_digest(&self) -> Digest {
-        self.entries.last().map_or_else(Digest::genesis, |entry| entry.digest)
+        self.entries.last().map_or(self.after.digest, |entry| entry.digest)
     }
 
     fn path(&self, sequence: Sequence) -> Path {

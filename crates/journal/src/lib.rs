@@ -18,7 +18,7 @@ mod rng;
 
 pub use clock::{Clock, SystemClock};
 pub use ids::{Epoch, Sequence};
-pub use journal::{Append, Digest, Entry, Journal, JournalConfig, JournalError};
+pub use journal::{Append, Digest, Entry, Journal, JournalConfig, JournalError, Position};
 pub use lease::{Acquire, Lease, LeaseConfig, LeaseError, LeaseManager, LeaseStatus, Previous, Standing};
 pub use log::{Create, LogError, NumberedLog, OBJECT_BYTES_MAX};
 pub use rng::{Rng, RngExt, SystemRng};

@@ -45,11 +45,12 @@ pub async fn run(context: &Context, command: &GraphCommand) -> Result<Answer, Er
             let report = graph::run_unit(&file, &unit, Duration::from_secs(*wait)).await?;
             Ok(Answer::done(unit_text(&report), &report))
         }
-        GraphCommand::Run { graph, filter, max_tasks, max_bytes, parallel } => {
+        GraphCommand::Run { graph, filter, max_tasks, max_bytes, max_cost, parallel } => {
             let file = GraphFile::open(context, &graph.graph).await?;
             let filter = filter_of(&file.graph, filter)?;
             let bytes_max = max_bytes.map(|size| size.bytes());
-            let options = RunOptions { filter, tasks_max: *max_tasks, bytes_max, parallel: *parallel };
+            let (tasks_max, cost_max) = (*max_tasks, *max_cost);
+            let options = RunOptions { filter, tasks_max, bytes_max, cost_max, parallel: *parallel };
             let report = graph::run(&file, &options).await?;
             let code = if report.failures.is_empty() { 0 } else { 2 };
             Ok(Answer::done(run_text(&report), &report).with_exit_code(code))
@@ -271,8 +272,13 @@ fn plan(seen: &Seen, filter: &GraphFilter) -> Result<Answer, Error> {
     let mut text = format!("would recompute, upstreams first:\n{}\n", groups.join("\n"));
     let _ = write!(text, "in all {}; sizes are those of the last run", amount(&plan.totals));
     let estimate = seen.ledger.estimate(&plan.tasks);
+    let _ = write!(text, "\nreads {}", bytes(plan.read_bytes));
     if let Some(time) = estimate {
-        let _ = write!(text, "\nabout {} of computing, by the times of earlier runs", seconds(time.as_secs().max(1)));
+        let _ = write!(text, ", about {} of computing by the times of earlier runs", seconds(time.as_secs().max(1)));
+    }
+    let cost = seen.graph.prices.map(|prices| prices.cost(plan.read_bytes, estimate.unwrap_or_default()));
+    if let Some(cost) = cost {
+        let _ = write!(text, "; it costs about {cost} by the graph's prices");
     }
     for (name, others) in [
         ("the whole graph", plan.comparison.full_graph),
@@ -291,6 +297,7 @@ fn plan(seen: &Seen, filter: &GraphFilter) -> Result<Answer, Error> {
     let _ = write!(text, "\nnothing was written; `lakeshift graph run` with the same arguments runs it");
     let mut answer = Answer::done(text, &plan);
     answer.json["estimated_seconds"] = json!(estimate.map(|time| time.as_secs_f64()));
+    answer.json["estimated_cost"] = json!(cost);
     Ok(answer)
 }
 
@@ -327,6 +334,9 @@ fn run_text(report: &graph::RunReport) -> String {
             "\nthe budget ended the run: it read {}, and the next partition would go beyond it",
             bytes(report.read_bytes)
         );
+    }
+    if let Some(cost) = report.cost {
+        let _ = write!(text, "\nit cost {cost} by the graph's prices");
     }
     if report.held > 0 {
         let _ = write!(text, "\n{} wait for a migration to be validated", partitions(report.held));

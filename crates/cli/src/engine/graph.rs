@@ -4,6 +4,7 @@
 //! What is stale and in which order it runs is decided by `lakeshift_core::graph`; here tables are looked at, computed and
 //! committed to, in an order that survives being killed between any two steps.
 
+mod checkpoint;
 mod command;
 mod file;
 mod holds;

@@ -44,7 +44,7 @@ impl Graph {
             choose_drivers(name, table, ids[name], &mut after)?;
             tables.push(Table { name: (*name).to_owned(), spec: table.clone(), logic: table.logic_digest(), after });
         }
-        Ok(Self { name: spec.graph.clone(), pools: spec.pools.clone(), tables })
+        Ok(Self { name: spec.graph.clone(), pools: spec.pools.clone(), prices: spec.prices, tables })
     }
 
     /// The names of the tables, upstreams first: all that can be told before anybody looked at the SQL.

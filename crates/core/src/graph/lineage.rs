@@ -66,7 +66,8 @@ impl History {
         })
     }
 
-    fn pasts(&self, table: TableId) -> impl Iterator<Item = (Key, &[Past])> {
+    /// Every version of every partition of a table, ascending.
+    pub fn pasts(&self, table: TableId) -> impl Iterator<Item = (Key, &[Past])> {
         self.tables.get(table.index()).into_iter().flatten().map(|(key, pasts)| (*key, pasts.as_slice()))
     }
 

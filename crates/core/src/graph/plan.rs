@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::mapping::{Key, Reach};
+use super::reads::Sizes;
 use super::remaining::Lines;
 use super::spec::hex;
 use super::stale::{Mark, Staleness};
@@ -103,6 +104,8 @@ pub struct GraphPlan {
     pub groups: Vec<Group>,
     /// What the tasks come to.
     pub totals: Totals,
+    /// Bytes of data files that the tasks read, where what they read is as it was last.
+    pub read_bytes: u64,
     /// What others would run.
     pub comparison: Comparison,
 }
@@ -167,9 +170,11 @@ impl GraphPlan {
         let groups = groups(graph, versions, &planned);
         let comparison = compare(graph, versions, staleness, &planned);
         let totals = planned.iter().fold(Totals::default(), |totals, task| totals.with(task.rows, task.bytes));
+        let sizes = Sizes::new(graph, versions);
+        let read_bytes = planned.iter().map(|task| sizes.read_by(graph, task.table, task.key)).sum();
         newest_first(graph, &mut planned);
         let tasks = in_running_order(graph, planned);
-        Self { graph: graph.name.clone(), sequence: versions.sequence(), tasks, held, groups, totals, comparison }
+        Self { graph: graph.name.clone(), sequence: versions.sequence(), tasks, held, groups, totals, read_bytes, comparison }
     }
 
     /// A wave over the tasks, at its beginning.

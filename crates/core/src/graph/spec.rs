@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::spec::{Location, SPEC_BYTES_MAX};
 use crate::table::Format;
 
 /// Tables, and which is computed from which.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GraphSpec {
     /// The graph's name: 1 to 64 letters, digits, `-` and `_`.
@@ -26,8 +27,31 @@ pub struct GraphSpec {
     /// Pools by name: how many partitions of the tables that name the pool are computed at a time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pools: BTreeMap<String, u32>,
+    /// What computing costs: plans tell it, and runs can be bounded by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     /// The tables by name.
     pub tables: BTreeMap<String, TableSpec>,
+}
+
+/// What computing costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Prices {
+    /// For each tebibyte of data files that is read.
+    #[serde(default)]
+    pub tebibyte_read: Money,
+    /// For each hour that a partition is computed; two partitions at a time are two hours an hour.
+    #[serde(default)]
+    pub compute_hour: Money,
+}
+
+/// An amount of money, to the millionth; the currency is whoever writes it's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "f64", into = "f64")]
+#[schemars(with = "f64")]
+pub struct Money {
+    millionths: u64,
 }
 
 /// One table. A table with neither `sql`, `sql_file` nor `command` is a source.
@@ -50,6 +74,10 @@ pub struct TableSpec {
     /// The pool whose limit holds for this table, besides the run's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// Tables of higher priority are computed first, with what they are computed from; 0 when absent. After eight partitions
+    /// of higher ones a lower one has its turn.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
     /// The query that computes the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,
@@ -148,6 +176,11 @@ pub struct Previous {
     pub previous: u32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(priority: &i32) -> bool {
+    *priority == 0
+}
+
 /// Why a graph cannot be used. Nothing has been done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
@@ -213,6 +246,49 @@ impl GraphSpec {
     /// The JSON Schema of the file, for editors.
     pub fn json_schema() -> serde_json::Value {
         schemars::schema_for!(Self).to_value()
+    }
+}
+
+impl Prices {
+    /// What reading so many bytes and computing for so long costs.
+    pub fn cost(&self, read_bytes: u64, computed: Duration) -> Money {
+        let share = |price: Money, amount: u128, of: u128| u128::from(price.millionths) * amount / of;
+        let bytes = share(self.tebibyte_read, u128::from(read_bytes), 1 << 40);
+        let time = share(self.compute_hour, computed.as_nanos(), 3_600_000_000_000);
+        Money { millionths: u64::try_from(bytes + time).unwrap_or(u64::MAX) }
+    }
+}
+
+impl TryFrom<f64> for Money {
+    type Error = String;
+
+    fn try_from(amount: f64) -> Result<Self, String> {
+        if !(0.0..=1e12).contains(&amount) {
+            return Err(format!("{amount} is no price; write a number from 0 to a million millions"));
+        }
+        Ok(Self { millionths: (amount * 1e6).round() as u64 })
+    }
+}
+
+impl From<Money> for f64 {
+    fn from(money: Money) -> Self {
+        money.millionths as Self / 1e6
+    }
+}
+
+impl std::str::FromStr for Money {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<f64>().map_err(|_| format!("`{text}` is no amount; write a number such as 12.50"))?.try_into()
+    }
+}
+
+impl std::fmt::Display for Money {
+    /// To the hundredth, and what is less to the millionth.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = if self.millionths == 0 || self.millionths >= 10_000 { 2 } else { 6 };
+        write!(f, "{:.digits$}", f64::from(*self))
     }
 }
 

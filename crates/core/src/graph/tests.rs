@@ -152,7 +152,7 @@ fn fingerprint(value: u64) -> Fingerprint {
 
 /// Up to 8 tables; those whose mapping is refused are tried again.
 fn random_graph(dice: &mut Dice) -> Graph {
-    let mut spec = GraphSpec { graph: "toy".into(), control: None, pools: BTreeMap::new(), tables: BTreeMap::new() };
+    let mut spec = GraphSpec { graph: "toy".into(), ..GraphSpec::default() };
     let tables = 4 + dice.roll(5) as usize;
     while spec.tables.len() < tables {
         let name = format!("t{}", spec.tables.len());
@@ -188,6 +188,7 @@ fn random_table(dice: &mut Dice) -> TableSpec {
         entity: (dice.roll(2) == 0).then(|| EntitySpec { column: "region".into(), values }),
         logic: None,
         pool: None,
+        priority: dice.roll(3) as i32,
         sql: None,
         sql_file: None,
         command: None,
@@ -457,4 +458,65 @@ fn what_the_sql_does_not_tell_has_to_be_stated() {
     assert!(error.contains("tables.weekly.after.daily.entity is missing, and the SQL does not tell"), "{error}");
     let stated = proven("{time: {back: 6}}", "{time: same, entity: same}", "weekly", "daily", nothing).unwrap();
     assert_eq!((stated.time_from, stated.entity_from), (Origin::Stated, Origin::Stated));
+}
+
+#[test]
+fn a_higher_priority_goes_first_with_what_it_is_computed_from_and_a_lower_one_has_its_turn() {
+    let yaml = "graph: turns\ntables:\n  flights: {location: a, format: hive, time: {column: day, grain: day}}\n".to_owned()
+        + &["daily: flights 0", "report: daily 5", "history: flights 0"]
+            .map(|table| {
+                let [name, up, priority] = table.split(' ').collect::<Vec<_>>()[..] else { unreachable!() };
+                format!(
+                    "  {name} {{location: {up}, format: delta, time: {{column: day, grain: day}}, priority: {priority}, sql: x, \
+                     after: {{{up}: {{}}}}}}\n"
+                )
+            })
+            .concat();
+    let graph = Graph::build(&GraphSpec::from_yaml(&yaml, "graph.yaml").unwrap(), &Inferred::new()).unwrap();
+    let mut versions = Versions::new(&graph);
+    for period in 0..18 {
+        let _ = versions.moved(graph.table_id("flights").unwrap(), Key { period, entity: EntityId::NONE }, fingerprint(1), 1, 1);
+    }
+    let scan = Staleness::scan(&graph, &versions, &[]);
+    let plan = GraphPlan::new(&graph, &versions, &scan, &Filter::default());
+    let order: Vec<&str> = plan.tasks.iter().map(|task| graph.table(task.table).name.as_str()).collect();
+    assert_eq!(order[..8], ["daily", "report"].repeat(4)[..]);
+    assert_eq!(order.iter().take(45).enumerate().filter(|(_, name)| **name == "history").map(|(at, _)| at).collect::<Vec<_>>(), [
+        8, 17, 26, 35, 40, 41, 42, 43, 44
+    ]);
+}
+
+#[test]
+fn a_plan_tells_what_its_tasks_read() {
+    let world = flights();
+    let plan = world.plan();
+    assert_eq!((plan.tasks.len(), plan.read_bytes), (0, 0));
+    let mut world = flights();
+    change(&mut world, 3, "EU", 2);
+    let plan = world.plan();
+    let read = |task: &Task| -> u64 {
+        let edges = &world.graph.table(task.table).after;
+        let reached = |edge: &Edge| {
+            let reach = edge.mapping.needs(task.key);
+            let there = world.versions.partitions(edge.upstream).filter(|(key, _)| reach.contains(*key));
+            there.map(|(_, state)| state.bytes).sum::<u64>()
+        };
+        edges.iter().map(reached).sum()
+    };
+    let expected: u64 = plan.tasks.iter().map(read).sum();
+    assert!(expected > 0 && plan.read_bytes == expected, "{} {expected}", plan.read_bytes);
+}
+
+#[rstest]
+#[case("{tebibyte_read: 5, compute_hour: 0.4}", 1 << 39, 1800, "2.70")]
+#[case("{tebibyte_read: 5}", 1 << 30, 1800, "0.004883")]
+#[case("{}", 1 << 50, 1800, "0.00")]
+fn money_is_bytes_and_hours_by_their_prices(
+    #[case] yaml: &str,
+    #[case] bytes: u64,
+    #[case] seconds: u64,
+    #[case] cost: &str,
+) {
+    let prices: Prices = serde_yaml::from_str(yaml).unwrap();
+    assert_eq!(prices.cost(bytes, std::time::Duration::from_secs(seconds)).to_string(), cost);
 }

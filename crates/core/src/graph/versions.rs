@@ -126,6 +126,11 @@ impl Versions {
         self.sequence
     }
 
+    /// Lets the sequence go on after `version`: numbers that stand elsewhere are not drawn twice.
+    pub fn advance(&mut self, version: u64) {
+        self.sequence = self.sequence.max(version);
+    }
+
     /// The id of an entity's name; the empty name is [`EntityId::NONE`].
     pub fn entity(&mut self, name: &str) -> EntityId {
         EntityId(self.entities.intern(name))

@@ -1,6 +1,7 @@
 //! [`Wave`]: which tasks of a plan may run now. It knows no clock and no runner.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,10 +33,22 @@ struct Need {
     next_watching: u32,
 }
 
+/// The runnable tasks of one priority.
+#[derive(Debug, Clone, Default)]
+struct Level {
+    tasks: BTreeSet<u32>,
+    /// Tasks of higher priority that started since one of these last did.
+    passed: u32,
+}
+
+/// Starts of higher priorities that a lower one lets pass before it has a turn.
+const AGE: u32 = 8;
+
 /// No task, or no need.
 const NOBODY: u32 = u32::MAX;
 
-/// Drives the tasks of a plan. Tasks are named by their index in the plan; a lower index goes first.
+/// Drives the tasks of a plan. Tasks are named by their index in the plan; a lower index goes first among those of one priority.
+/// A higher priority goes before a lower one, which ages: after eight starts of higher ones it has a turn.
 #[derive(Debug, Clone)]
 pub struct Wave {
     tasks: Vec<Task>,
@@ -52,7 +65,8 @@ pub struct Wave {
     waiters_from: Vec<u32>,
     /// The first need that waits for this task first, by task.
     watching: Vec<u32>,
-    ready: BTreeSet<u32>,
+    priorities: Vec<i32>,
+    ready: BTreeMap<Reverse<i32>, Level>,
 }
 
 /// How far a wave is, in tasks.
@@ -68,6 +82,18 @@ pub struct WaveSummary {
     pub failed: u64,
     /// Did not run, for something that they read failed.
     pub skipped: u64,
+}
+
+/// By table: its own priority, or that of what is computed from it, where that is higher.
+fn priorities(graph: &Graph) -> Vec<i32> {
+    let mut priorities: Vec<i32> = graph.tables.iter().map(|table| table.spec.priority).collect();
+    for (id, table) in graph.ids().rev() {
+        for edge in &table.after {
+            let upstream = edge.upstream.index();
+            priorities[upstream] = priorities[upstream].max(priorities[id.index()]);
+        }
+    }
+    priorities
 }
 
 impl Wave {
@@ -88,7 +114,8 @@ impl Wave {
             waiters: Vec::new(),
             waiters_from: Vec::new(),
             watching: vec![NOBODY; count],
-            ready: BTreeSet::new(),
+            priorities: priorities(graph),
+            ready: BTreeMap::new(),
         };
         wave.connect(graph);
         wave
@@ -101,15 +128,34 @@ impl Wave {
 
     /// Takes the first runnable task of a table that may run now.
     pub fn start_where(&mut self, may_run: impl Fn(TableId) -> bool) -> Option<usize> {
-        let next = self.ready.iter().copied().find(|task| may_run(self.tasks[*task as usize].table))?;
-        self.ready.remove(&next);
+        let mut order: Vec<Reverse<i32>> = self.ready.keys().copied().collect();
+        // The oldest of those that have waited long enough; a stable sort keeps the rest by priority.
+        order.sort_by_key(|priority| Reverse(self.ready[priority].passed.max(AGE - 1)));
+        let allowed = |priority: &Reverse<i32>| {
+            let mut tasks = self.ready[priority].tasks.iter().copied();
+            Some((*priority, tasks.find(|task| may_run(self.tasks[*task as usize].table))?))
+        };
+        let (priority, next) = order.iter().find_map(allowed)?;
+        for (lower, level) in self.ready.range_mut(priority..) {
+            level.passed = if *lower == priority { 0 } else { level.passed + 1 };
+        }
+        if let Some(level) = self.ready.get_mut(&priority) {
+            level.tasks.remove(&next);
+        }
+        self.ready.retain(|_, level| !level.tasks.is_empty());
         self.standing[next as usize] = Standing::Running;
         Some(next as usize)
     }
 
-    /// The runnable tasks that nobody has taken, in order.
+    /// The runnable tasks that nobody has taken, by priority and in order.
     pub fn ready(&self) -> impl Iterator<Item = usize> + '_ {
-        self.ready.iter().map(|task| *task as usize)
+        self.ready.values().flat_map(|level| level.tasks.iter().map(|task| *task as usize))
+    }
+
+    fn make_ready(&mut self, task: u32) {
+        self.standing[task as usize] = Standing::Ready;
+        let priority = self.priorities[self.tasks[task as usize].table.index()];
+        self.ready.entry(Reverse(priority)).or_default().tasks.insert(task);
     }
 
     /// A running task succeeded. Where it came out as it was, what has no other cause to run becomes up to date.
@@ -175,10 +221,9 @@ impl Wave {
             let first = self.lines[table.index()].line(order).tasks[from];
             self.watch(need, first);
         }
-        for (at, pending) in (0_u32..).zip(&self.pending) {
-            if *pending == 0 {
-                self.standing[at as usize] = Standing::Ready;
-                self.ready.insert(at);
+        for at in (0_u32..).take(self.tasks.len()) {
+            if self.pending[at as usize] == 0 {
+                self.make_ready(at);
             }
         }
     }
@@ -267,8 +312,7 @@ impl Wave {
             return;
         }
         if self.touched[at] || self.tasks[at].mark.must_run() {
-            self.standing[at] = Standing::Ready;
-            self.ready.insert(task);
+            self.make_ready(task);
         } else {
             self.standing[at] = Standing::UpToDate;
             settled.push((at, false));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lakeshift_journal::{Append, Epoch, JournalError, LogError, OBJECT_BYTES_MAX, Sequence};
+use lakeshift_journal::{Append, Epoch, JournalError, LogError, OBJECT_BYTES_MAX, Position, Sequence};
 use lakeshift_testkit::ManualClock;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -181,4 +181,32 @@ async fn an_event_that_does_not_read_back_is_refused_before_it_is_written() {
     let error = journal.append(Epoch(1), &f64::NAN).await.unwrap_err();
     assert!(matches!(error, JournalError::Encode { .. }), "{error}");
     assert_eq!(process.open().await.unwrap().last_sequence(), Sequence(0));
+}
+
+#[tokio::test]
+async fn a_journal_opened_at_a_position_has_what_came_after_and_goes_on_from_there() {
+    let process = journal_of_four().await;
+    let whole = process.open().await.unwrap();
+    let two = &whole.entries()[1];
+    let position = Position { sequence: two.sequence, epoch: two.epoch, digest: two.digest };
+    let mut journal = process.open_after(position).await.unwrap();
+    assert_eq!(journal.entries(), &whole.entries()[2..]);
+    assert_eq!((journal.last_epoch(), journal.position()), (Epoch(2), whole.position()));
+    assert_eq!(append(&mut journal, 2, "event 5").await, Append::Appended(Sequence(5)));
+
+    let mut at_end = process.open_after(journal.position().unwrap()).await.unwrap();
+    assert_eq!((at_end.entries().len(), at_end.last_sequence(), at_end.last_epoch()), (0, Sequence(5), Epoch(2)));
+    assert_eq!(append(&mut at_end, 1, "too late").await, Append::Fenced { current: Epoch(2) });
+    assert_eq!(append(&mut at_end, 3, "event 6").await, Append::Appended(Sequence(6)));
+    assert_eq!(process.open().await.unwrap().last_sequence(), Sequence(6));
+}
+
+#[tokio::test]
+async fn a_position_in_another_journal_or_past_the_end_is_refused() {
+    let process = journal_of_four().await;
+    let last = process.open().await.unwrap().position().unwrap();
+    let past = Position { sequence: Sequence(5), ..last };
+    assert!(matches!(process.open_after(past).await, Err(JournalError::Truncated { sequence: Sequence(5), .. })));
+    damage(&process, 4, "event 4", "event X").await;
+    assert!(matches!(process.open_after(last).await, Err(JournalError::BrokenChain { sequence: Sequence(4), .. })));
 }

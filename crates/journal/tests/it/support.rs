@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakeshift_journal::{Append, Epoch, Journal, JournalConfig, JournalError, LeaseConfig, LeaseManager};
+use lakeshift_journal::{Append, Epoch, Journal, JournalConfig, JournalError, LeaseConfig, LeaseManager, Position};
 use lakeshift_testkit::{ManualClock, SeededRng};
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -26,14 +26,21 @@ impl Process {
     }
 
     pub async fn open(&self) -> Result<Journal<String>, JournalError> {
-        Journal::open(JournalConfig {
+        Journal::open(self.journal()).await
+    }
+
+    pub async fn open_after(&self, position: Position) -> Result<Journal<String>, JournalError> {
+        Journal::open_after(self.journal(), position).await
+    }
+
+    fn journal(&self) -> JournalConfig {
+        JournalConfig {
             store: self.store.clone(),
             prefix: Path::from("m/journal"),
             clock: self.clock.clone(),
             rng: self.rng.clone(),
             writer: self.name.to_owned(),
-        })
-        .await
+        }
     }
 
     pub fn leases(&self) -> LeaseManager {

@@ -1,24 +1,27 @@
 //! [`Ledger`]: the versions of a graph's partitions as a journal, and the lease of whoever runs it.
 //!
 //! Every change is an entry of the hash-chained, fenced journal under `<control>/graphs/<name>/journal`; [`Versions`] are
-//! the fold over it. Partitions stand in it by table name and period as people write them, so that tables may come and go.
+//! the fold over it, from the newest [`Checkpoint`] on. Partitions stand in it by table name and period as people write them, so that tables may come and go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
 use lakeshift_core::equivalence::ValidationKey;
-use lakeshift_core::graph::{EntityId, Fingerprint, Graph, History, Key, State, TIMELESS, TableId, Task, Versions};
+use lakeshift_core::graph::{EntityId, Fingerprint, Graph, History, Key, Past, State, TIMELESS, TableId, Task, Versions};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::CommitNumber;
 use lakeshift_journal::{Acquire, Append, Epoch, Journal, Lease, RngExt};
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::{Checkpoint, Row};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 use crate::lease;
 
 const LEASE_TTL: Duration = Duration::from_secs(60);
+/// Partitions of one entry at most: an entry is an object of limited size.
+const ENTRY_PARTITIONS: usize = 10_000;
 
 /// The state of one partition as the journal has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,17 +29,17 @@ const LEASE_TTL: Duration = Duration::from_secs(60);
 pub(super) struct Stored {
     pub(super) table: String,
     /// `None` where the table has no time.
-    period: Option<String>,
-    entity: Option<String>,
-    version: u64,
-    read_at: u64,
-    logic: String,
-    fingerprint: String,
-    rows: u64,
-    bytes: u64,
+    pub(super) period: Option<String>,
+    pub(super) entity: Option<String>,
+    pub(super) version: u64,
+    pub(super) read_at: u64,
+    pub(super) logic: String,
+    pub(super) fingerprint: String,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
     /// Milliseconds that computing it took; of whoever computed it, and nothing that a decision rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    took_ms: Option<u64>,
+    pub(super) took_ms: Option<u64>,
 }
 
 impl Stored {
@@ -81,6 +84,10 @@ pub struct Ledger {
     history: History,
     last_run: Vec<(TableId, Key)>,
     took: HashMap<(TableId, Key), Duration>,
+    /// What the graph's file has no place for any more: it may come back.
+    aside: Vec<Stored>,
+    /// Entries with states since the last checkpoint.
+    unwritten: u64,
     /// A runner took the lease, and nothing was computed since.
     new_run: bool,
     key: Option<ValidationKey>,
@@ -95,24 +102,87 @@ impl Ledger {
     /// # Errors
     /// It cannot be read, or an entry is missing or was altered.
     pub async fn open(context: &Context, graph: &Graph, folder: &Storage) -> Result<Self, Error> {
+        let checkpoint = Checkpoint::newest(folder).await?;
+        let after = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
         let mut ledger = Self {
             context: context.clone(),
             folder: folder.clone(),
             graph: graph.clone(),
-            journal: context.journal(folder).await?,
+            journal: context.journal_after(folder, after).await?,
             folded: 0,
             versions: Versions::new(graph),
             history: History::default(),
             last_run: Vec::new(),
             took: HashMap::new(),
+            aside: Vec::new(),
+            unwritten: 0,
             new_run: false,
             key: None,
             last_number: CommitNumber(0),
             pending: None,
             lease: None,
         };
+        if let Some(checkpoint) = checkpoint {
+            ledger.resume(checkpoint);
+        }
         ledger.fold();
         Ok(ledger)
+    }
+
+    /// Goes on from what the journal came to.
+    fn resume(&mut self, checkpoint: Checkpoint) {
+        self.key = checkpoint.key;
+        self.last_number = checkpoint.last_number;
+        let mut ran = BTreeMap::new();
+        for row in &checkpoint.rows {
+            let Some(partition) = self.restore(&row.stored) else { continue };
+            if let Some(took) = row.stored.took_ms {
+                self.took.insert(partition, Duration::from_millis(took));
+            }
+            if let Some(at) = row.ran {
+                ran.insert(at, partition);
+            }
+        }
+        self.last_run = ran.into_values().collect();
+    }
+
+    /// Writes the versions as they are into a file that any engine reads, if `entries` or more told of states since the last.
+    /// Where that fails nothing is lost.
+    pub(super) async fn checkpoint(&mut self, entries: u64) {
+        let Some(position) = self.journal.position() else { return };
+        if self.unwritten < entries.max(1) || self.pending.is_some() {
+            return;
+        }
+        let (key, last_number) = (self.key, self.last_number);
+        match (Checkpoint { position, key, last_number, rows: self.rows() }).write(&self.folder).await {
+            Ok(()) => self.unwritten = 0,
+            Err(error) => tracing::warn!(error = with_causes(&error), "could not write the graph's versions; the journal has them"),
+        }
+    }
+
+    /// Every version of every partition, oldest first.
+    fn rows(&self) -> Vec<Row> {
+        let ran: HashMap<_, u64> = self.last_run.iter().copied().zip(0..).collect();
+        let mut rows = Vec::new();
+        for (id, _) in self.graph.ids() {
+            for (key, pasts) in self.history.pasts(id) {
+                let Some((_, earlier)) = pasts.split_last() else { continue };
+                let entity = self.versions.entity_name(key.entity);
+                for past in earlier {
+                    let Past { version, read_at, logic } = *past;
+                    let state = State { version, read_at, logic, fingerprint: Fingerprint([0; 32]), rows: 0, bytes: 0 };
+                    let stored = self.stored(id, key.period, entity, &state, self.versions.logic_digest(logic));
+                    rows.push(Row { stored, is_latest: false, ran: None });
+                }
+                let Some(state) = self.versions.get(id, key) else { continue };
+                let stored = self.stored(id, key.period, entity, state, self.versions.logic_digest(state.logic));
+                let took = self.took.get(&(id, key)).copied();
+                let stored = took.map_or(stored.clone(), |took| stored.taking(took));
+                rows.push(Row { stored, is_latest: true, ran: ran.get(&(id, key)).copied() });
+            }
+        }
+        rows.extend(self.aside.iter().map(|stored| Row { stored: stored.clone(), is_latest: true, ran: None }));
+        rows
     }
 
     /// What every partition was computed from.
@@ -197,6 +267,17 @@ impl Ledger {
         lease::while_renewing(&self.context.clock, lease, work).await
     }
 
+    /// Records what was found of the sources; as many entries as it takes.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub(super) async fn record_sources(&mut self, moved: Vec<Stored>) -> Result<(), Error> {
+        for partitions in moved.chunks(ENTRY_PARTITIONS) {
+            self.record(GraphEvent::SourcesMoved { partitions: partitions.to_vec() }).await?;
+        }
+        Ok(())
+    }
+
     /// Appends an event and folds it in.
     ///
     /// # Errors
@@ -217,6 +298,12 @@ impl Ledger {
             self.journal.entries()[self.folded..].iter().map(|entry| entry.event.clone()).collect();
         self.folded += events.len();
         for event in events {
+            let tells = match &event {
+                GraphEvent::SourcesMoved { .. } | GraphEvent::Computed { .. } => true,
+                GraphEvent::CommitSettled { done, .. } => *done,
+                GraphEvent::LeaseTaken { .. } | GraphEvent::CommitIntended { .. } => false,
+            };
+            self.unwritten += u64::from(tells);
             match event {
                 GraphEvent::LeaseTaken { key } => {
                     self.key = self.key.or(key);
@@ -253,8 +340,18 @@ impl Ledger {
         self.last_run.extend(restored);
     }
 
-    /// What the graph's file no longer has, or has in another grain, is left out: it is not on record then.
+    /// What the graph's file no longer has, or has in another grain, is put aside: it is not on record then, and its version is not
+    /// drawn again.
     fn restore(&mut self, stored: &Stored) -> Option<(TableId, Key)> {
+        self.versions.advance(stored.version);
+        let placed = self.placed(stored);
+        if placed.is_none() {
+            self.aside.push(stored.clone());
+        }
+        placed
+    }
+
+    fn placed(&mut self, stored: &Stored) -> Option<(TableId, Key)> {
         let table = self.graph.table_id(&stored.table)?;
         let period = match (self.graph.table(table).grain(), &stored.period) {
             (Some(grain), Some(period)) => grain.parse(period).ok(),

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use lakeshift_core::graph::{Filter, GraphPlan, Staleness, TableId, Task, Unit, WaveSummary};
+use lakeshift_core::graph::{Filter, GraphPlan, Money, Staleness, TableId, Task, Unit, WaveSummary};
 use serde::Serialize;
 
-use super::file::GraphFile;
+use super::file::{GraphFile, refused};
 use super::holds::holds;
 use super::ledger::{GraphEvent, Ledger};
 use super::listing::look;
@@ -34,6 +34,8 @@ pub struct RunOptions {
     pub tasks_max: Option<u64>,
     /// Bytes of data files that are read at most; no limit when absent. A partition that would go beyond it ends the run.
     pub bytes_max: Option<u64>,
+    /// What is spent at most by the graph's prices; no limit when absent. As with bytes, and what runs already is paid for.
+    pub cost_max: Option<Money>,
     /// Partitions that are computed at the same time.
     pub parallel: usize,
 }
@@ -62,6 +64,11 @@ pub struct RunReport {
     pub wave: WaveSummary,
     /// Bytes of the data files that were read.
     pub read_bytes: u64,
+    /// How long partitions were computed, all together.
+    #[serde(serialize_with = "as_seconds", rename = "computed_seconds")]
+    pub computed: Duration,
+    /// What that and the bytes come to by the graph's prices.
+    pub cost: Option<Money>,
     /// Whether the budget ended the run.
     pub budget_spent: bool,
     /// Rows that were written to tables.
@@ -74,12 +81,26 @@ pub struct RunReport {
     pub failures: Vec<Failure>,
 }
 
+impl RunOptions {
+    fn is_beyond(&self, read_bytes: u64, cost: Option<Money>) -> bool {
+        self.bytes_max.is_some_and(|most| read_bytes > most) || self.cost_max.zip(cost).is_some_and(|(most, cost)| cost > most)
+    }
+}
+
+fn as_seconds<S: serde::Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(time.as_secs_f64())
+}
+
 /// Runs what is stale and the filter takes.
 ///
 /// # Errors
 /// [`Error::GraphHeld`], [`Error::Fenced`], [`Error::Conflict`]; sources that cannot be read. A partition that cannot be computed
 /// is a [`Failure`] in the report.
 pub async fn run(file: &GraphFile, options: &RunOptions) -> Result<RunReport, Error> {
+    if options.cost_max.is_some() && file.graph.prices.is_none() {
+        let problem = format!("graph {} has no prices, by which its cost could be told; nothing was run", file.graph.name);
+        return Err(refused(problem, "add `prices:` to its file, or bound the run by --max-bytes"));
+    }
     let mut ledger = Ledger::open(&file.context, &file.graph, &file.folder).await?;
     ledger.lock().await?;
     let result = Box::pin(Runner::new(file, &mut ledger).run(options)).await;
@@ -102,9 +123,7 @@ impl<'a> Runner<'a> {
         self.settle().await?;
         self.file.create(self.ledger).await?;
         let (sources, _, moved) = look(self.file, self.ledger).await?;
-        if !moved.is_empty() {
-            self.ledger.record(GraphEvent::SourcesMoved { partitions: moved }).await?;
-        }
+        self.ledger.record_sources(moved).await?;
         let graph = &self.file.graph;
         let holds = holds(self.file).await?;
         let staleness = Staleness::scan(graph, self.ledger.versions(), &holds);
@@ -113,6 +132,7 @@ impl<'a> Runner<'a> {
         self.wave(&plan, options, Listings::new(sources), &mut report).await?;
         let after = Staleness::scan(graph, self.ledger.versions(), &holds);
         report.stale = graph.ids().map(|(id, _)| after.stale(id).count() as u64).sum();
+        self.ledger.checkpoint(1).await;
         Ok(report)
     }
 
@@ -144,11 +164,12 @@ impl<'a> Runner<'a> {
                 let Some(at) = wave.start_where(has_room) else { break };
                 let task = wave.tasks()[at];
                 let job = self.job(&task, started, &mut listings).await?;
-                report.budget_spent = options.bytes_max.is_some_and(|most| report.read_bytes + job.input_bytes > most);
+                let read_bytes = report.read_bytes + job.input_bytes;
+                report.budget_spent = options.is_beyond(read_bytes, file.graph.prices.map(|prices| prices.cost(read_bytes, report.computed)));
                 if report.budget_spent {
                     break;
                 }
-                report.read_bytes += job.input_bytes;
+                report.read_bytes = read_bytes;
                 if let Some(pool) = pool_of(task.table) {
                     *in_pool.entry(pool).or_default() += 1;
                 }
@@ -171,6 +192,7 @@ impl<'a> Runner<'a> {
             }
             match result {
                 Ok(done) => {
+                    report.computed += done.took;
                     let (tasks, batch) = computed.entry(job.table).or_default();
                     tasks.push(at);
                     batch.push((job, done));
@@ -184,6 +206,7 @@ impl<'a> Runner<'a> {
             }
         };
         report.wave = wave.summary();
+        report.cost = file.graph.prices.map(|prices| prices.cost(report.read_bytes, report.computed));
         result?;
         file.context.stop.check()
     }
@@ -213,7 +236,7 @@ impl<'a> Runner<'a> {
 /// Computes a partition, and tries again where the store failed.
 pub(super) async fn attempt(file: &GraphFile, job: &Job) -> Result<Computed, Error> {
     let Some(query) = file.query(job.table) else {
-        return Err(super::file::refused("a source was planned to be computed", "report this as a defect"));
+        return Err(refused("a source was planned to be computed", "report this as a defect"));
     };
     let mut attempt = 1;
     loop {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::file::{GraphFile, refused};
 use super::holds::holds;
-use super::ledger::{GraphEvent, Ledger};
+use super::ledger::Ledger;
 use super::listing::look;
 use super::run::{RunReport, Runner, attempt};
 use super::task::{Computed, Job, Listings, discard};
@@ -18,6 +18,8 @@ use crate::error::Error;
 
 /// How often a partition is computed before others who move what it reads are let be.
 const ROUNDS_MAX: u32 = 5;
+/// Units that commit before one of them writes the graph's versions anew: each is a process of its own, and reads them.
+const CHECKPOINT_ENTRIES: u64 = 64;
 /// The wait between two looks at a lease that another holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -117,9 +119,7 @@ impl Runner<'_> {
         self.settle().await?;
         self.file.create(self.ledger).await?;
         let (sources, _, moved) = look(self.file, self.ledger).await?;
-        if !moved.is_empty() {
-            self.ledger.record(GraphEvent::SourcesMoved { partitions: moved }).await?;
-        }
+        self.ledger.record_sources(moved).await?;
         let graph = &self.file.graph;
         let versions = self.ledger.versions();
         let Some(entity) = versions.entity_id(&unit.entity) else {
@@ -165,6 +165,7 @@ impl Runner<'_> {
             return Ok(false);
         }
         self.settle_batch(vec![(job, computed)], &mut Listings::default(), report).await?;
+        self.ledger.checkpoint(CHECKPOINT_ENTRIES).await;
         Ok(true)
     }
 }
