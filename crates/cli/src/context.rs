@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use lakeshift_core::spec::{Place, Spec};
 use lakeshift_core::storage::Storage;
-use lakeshift_journal::{
-    Clock, Journal, JournalConfig, LeaseConfig, LeaseManager, Position, Rng, SystemClock, SystemRng,
-};
+use lakeshift_journal::{Clock, Journal, JournalConfig, LeaseConfig, LeaseManager, Position, Rng, SystemClock, SystemRng};
 use lakeshift_tables::storage::Stores;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -38,7 +38,9 @@ pub use parts::{Part, PartSpan, parts};
 pub use plan::{Comparison, Filter, GraphPlan, Group, Read, Task, Totals, Unit};
 pub use reads::Sizes;
 pub use span::Span;
-pub use spec::{EdgeSpec, EntitySpec, GraphError, GraphSpec, Money, Previous, Prices, TableSpec, TimeRule, TimeSpec, TimeWord, Window};
+pub use spec::{
+    EdgeSpec, EntitySpec, GraphError, GraphSpec, Money, Previous, Prices, TableSpec, TimeRule, TimeSpec, TimeWord, Window,
+};
 pub use stale::{Hold, Mark, Staleness};
 pub use time::{Grain, PeriodError, TIMELESS};
 pub use versions::{Change, EntityId, Fingerprint, LogicId, Outcome, Series, State, Versions};

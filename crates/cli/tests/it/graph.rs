@@ -1,5 +1,7 @@
 //! Graphs: what a run leaves is what the same SQL gives over all rows at once, whatever changed, crashed or raced before.
 
+mod inferred;
+mod kept;
 mod lineage;
 mod units;
 
@@ -36,7 +38,8 @@ const TABLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "iceberg",
         "day",
         "day",
-        "{daily: {time: {back: 2}}}",
+        // The look-back of two days is in the SQL.
+        "{daily: {}}",
         "SELECT d.origin, sum(w.flights) AS flights, d.day FROM daily d JOIN daily w ON w.origin = d.origin AND w.day \
          BETWEEN d.day - INTERVAL '2' DAY AND d.day GROUP BY d.origin, d.day",
     ),

@@ -271,7 +271,11 @@ fn edge_entity(
     }
 }
 
-pub(super) fn resolve_time(path: &str, rule: TimeRule, grains: (Option<Grain>, Option<Grain>)) -> Result<TimeMapping, GraphError> {
+pub(super) fn resolve_time(
+    path: &str,
+    rule: TimeRule,
+    grains: (Option<Grain>, Option<Grain>),
+) -> Result<TimeMapping, GraphError> {
     if rule == TimeRule::Word(TimeWord::All) {
         return Ok(TimeMapping::All);
     }

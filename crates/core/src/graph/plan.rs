@@ -174,7 +174,16 @@ impl GraphPlan {
         let read_bytes = planned.iter().map(|task| sizes.read_by(graph, task.table, task.key)).sum();
         newest_first(graph, &mut planned);
         let tasks = in_running_order(graph, planned);
-        Self { graph: graph.name.clone(), sequence: versions.sequence(), tasks, held, groups, totals, read_bytes, comparison }
+        Self {
+            graph: graph.name.clone(),
+            sequence: versions.sequence(),
+            tasks,
+            held,
+            groups,
+            totals,
+            read_bytes,
+            comparison,
+        }
     }
 
     /// A wave over the tasks, at its beginning.

@@ -168,9 +168,7 @@ mod tests {
 
     fn taken(step: Step, date: NaiveDate, span: Span, pick: i64) -> Option<(NaiveDate, Span)> {
         Some(match step {
-            Step::Truncate(grain) => {
-                (grain.start(period(grain, date)).unwrap().date(), span.truncated(grain)?)
-            }
+            Step::Truncate(grain) => (grain.start(period(grain, date)).unwrap().date(), span.truncated(grain)?),
             Step::AddDays(days) => (moved(date, days), span.days_before(-days, -days)?),
             Step::AddMonths(months) => {
                 let by = Months::new(months.unsigned_abs());

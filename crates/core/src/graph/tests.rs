@@ -475,15 +475,17 @@ fn a_higher_priority_goes_first_with_what_it_is_computed_from_and_a_lower_one_ha
     let graph = Graph::build(&GraphSpec::from_yaml(&yaml, "graph.yaml").unwrap(), &Inferred::new()).unwrap();
     let mut versions = Versions::new(&graph);
     for period in 0..18 {
-        let _ = versions.moved(graph.table_id("flights").unwrap(), Key { period, entity: EntityId::NONE }, fingerprint(1), 1, 1);
+        let _ =
+            versions.moved(graph.table_id("flights").unwrap(), Key { period, entity: EntityId::NONE }, fingerprint(1), 1, 1);
     }
     let scan = Staleness::scan(&graph, &versions, &[]);
     let plan = GraphPlan::new(&graph, &versions, &scan, &Filter::default());
     let order: Vec<&str> = plan.tasks.iter().map(|task| graph.table(task.table).name.as_str()).collect();
     assert_eq!(order[..8], ["daily", "report"].repeat(4)[..]);
-    assert_eq!(order.iter().take(45).enumerate().filter(|(_, name)| **name == "history").map(|(at, _)| at).collect::<Vec<_>>(), [
-        8, 17, 26, 35, 40, 41, 42, 43, 44
-    ]);
+    assert_eq!(
+        order.iter().take(45).enumerate().filter(|(_, name)| **name == "history").map(|(at, _)| at).collect::<Vec<_>>(),
+        [8, 17, 26, 35, 40, 41, 42, 43, 44]
+    );
 }
 
 #[test]

@@ -21,8 +21,10 @@ const REGIONS: [&str; 2] = ["EU", "NA"];
 
 /// Rows of every region: of every day, of `seen` days after it, and a value, without those of one day and region.
 fn rows(seed: i64, without: Option<(i32, &str)>) -> RecordBatch {
-    let keys: Vec<(i32, &str)> =
-        (FIRST..FIRST + DAYS).flat_map(|day| REGIONS.map(|region| (day, region))).filter(|key| Some(*key) != without).collect();
+    let keys: Vec<(i32, &str)> = (FIRST..FIRST + DAYS)
+        .flat_map(|day| REGIONS.map(|region| (day, region)))
+        .filter(|key| Some(*key) != without)
+        .collect();
     let days: ArrayRef = Arc::new(keys.iter().map(|(day, _)| Some(*day)).collect::<Date32Array>());
     let seen: ArrayRef = Arc::new(keys.iter().map(|(day, _)| Some(day + day % 5)).collect::<Date32Array>());
     let regions: ArrayRef = Arc::new(keys.iter().map(|(_, region)| Some(*region)).collect::<StringArray>());
@@ -143,11 +145,7 @@ fn told(proof: Option<&Proof>) -> String {
     "day +0 +0 same",
     "anywhere"
 )]
-#[case(
-    "SELECT day AS t, region AS e, v FROM a WHERE v > (SELECT avg(v) FROM a)",
-    "anywhere",
-    "not read"
-)]
+#[case("SELECT day AS t, region AS e, v FROM a WHERE v > (SELECT avg(v) FROM a)", "anywhere", "not read")]
 #[case(
     "SELECT x.t, x.e, x.v - y.v AS v FROM (SELECT CAST(date_trunc('month', day) AS DATE) AS t, region AS e, sum(v) AS v FROM a \
      GROUP BY 1, 2) x JOIN (SELECT CAST(date_trunc('month', day) AS DATE) AS t, region AS e, sum(v) AS v FROM b GROUP BY 1, 2) y \
@@ -178,11 +176,7 @@ fn told(proof: Option<&Proof>) -> String {
     "anywhere same",
     "not read"
 )]
-#[case(
-    "SELECT day AS t, region AS e, rank() OVER (PARTITION BY day ORDER BY v) AS v FROM a",
-    "day +0 +0",
-    "not read"
-)]
+#[case("SELECT day AS t, region AS e, rank() OVER (PARTITION BY day ORDER BY v) AS v FROM a", "day +0 +0", "not read")]
 #[case(
     "SELECT m AS t, region AS e, v - avg(v) OVER (PARTITION BY m, region) AS v FROM (SELECT CAST(date_trunc('month', day) AS \
      DATE) AS m, region, v FROM a)",

@@ -72,10 +72,14 @@ impl Checkpoint {
         let folder = folder.child("versions");
         for path in listed(&folder).await? {
             match folder.store().get(&path).await {
-                Ok(found) => match found.bytes().await.map_err(|error| error.to_string()).and_then(|bytes| decode(&path, &bytes)) {
-                    Ok(checkpoint) => return Ok(Some(checkpoint)),
-                    Err(error) => tracing::warn!(%path, error, "passed over; the journal has all that it held: delete it"),
-                },
+                Ok(found) => {
+                    match found.bytes().await.map_err(|error| error.to_string()).and_then(|bytes| decode(&path, &bytes)) {
+                        Ok(checkpoint) => return Ok(Some(checkpoint)),
+                        Err(error) => {
+                            tracing::warn!(%path, error, "passed over; the journal has all that it held: delete it")
+                        }
+                    }
+                }
                 Err(object_store::Error::NotFound { .. }) => {}
                 Err(source) => return Err(Error::Store { action: "read", object: path.to_string(), source }),
             }

@@ -214,7 +214,8 @@ fn partitioned_by(table: &TableSpec) -> PartitionedBy {
 fn check_declared(name: &str, declared: Option<&TableSchema>, found: &TableSchema) -> Result<(), Error> {
     match declared {
         Some(declared) if shape(declared) != shape(found) => {
-            let problem = format!("the sql of table {name} gives {}, and its columns are said to be", shape(found).join(", "));
+            let problem =
+                format!("the sql of table {name} gives {}, and its columns are said to be", shape(found).join(", "));
             Err(refused(format!("{problem} {}", shape(declared).join(", ")), "write under `columns` what the sql gives"))
         }
         _ => Ok(()),

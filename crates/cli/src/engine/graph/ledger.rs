@@ -156,7 +156,9 @@ impl Ledger {
         let (key, last_number) = (self.key, self.last_number);
         match (Checkpoint { position, key, last_number, rows: self.rows() }).write(&self.folder).await {
             Ok(()) => self.unwritten = 0,
-            Err(error) => tracing::warn!(error = with_causes(&error), "could not write the graph's versions; the journal has them"),
+            Err(error) => {
+                tracing::warn!(error = with_causes(&error), "could not write the graph's versions; the journal has them")
+            }
         }
     }
 

@@ -83,7 +83,8 @@ pub struct RunReport {
 
 impl RunOptions {
     fn is_beyond(&self, read_bytes: u64, cost: Option<Money>) -> bool {
-        self.bytes_max.is_some_and(|most| read_bytes > most) || self.cost_max.zip(cost).is_some_and(|(most, cost)| cost > most)
+        self.bytes_max.is_some_and(|most| read_bytes > most)
+            || self.cost_max.zip(cost).is_some_and(|(most, cost)| cost > most)
     }
 }
 
@@ -165,7 +166,8 @@ impl<'a> Runner<'a> {
                 let task = wave.tasks()[at];
                 let job = self.job(&task, started, &mut listings).await?;
                 let read_bytes = report.read_bytes + job.input_bytes;
-                report.budget_spent = options.is_beyond(read_bytes, file.graph.prices.map(|prices| prices.cost(read_bytes, report.computed)));
+                report.budget_spent =
+                    options.is_beyond(read_bytes, file.graph.prices.map(|prices| prices.cost(read_bytes, report.computed)));
                 if report.budget_spent {
                     break;
                 }

@@ -98,7 +98,8 @@ impl Conditions {
         // A chain of equalities takes as many rounds as it has links.
         for _ in 0..=self.equal.len() + self.days.len() {
             for (x, y, relation) in self.relations() {
-                let (about_x, about_y) = (relation.about_first(&value(y, columns)), relation.about_second(&value(x, columns)));
+                let (about_x, about_y) =
+                    (relation.about_first(&value(y, columns)), relation.about_second(&value(x, columns)));
                 put(x, about_x, columns, |_| true);
                 put(y, about_y, columns, |_| true);
             }
