@@ -22,6 +22,8 @@ pub(super) struct Lines {
 pub(super) struct Line {
     /// Entity and period, or period and entity; ascending.
     keys: Vec<(i64, i64)>,
+    /// The first halves of the keys, and where the keys with each begin.
+    groups: Vec<(i64, usize)>,
     /// The tasks, as the keys.
     pub(super) tasks: Vec<u32>,
     /// Positions whose tasks have not succeeded.
@@ -55,13 +57,14 @@ impl Lines {
             }
             None => (Order::ByPeriod, &self.by_period, (from, i64::MIN), (to, i64::MAX)),
         };
-        (order, line.keys.partition_point(|key| *key < first), line.keys.partition_point(|key| *key <= last))
+        (order, line.first_at(first), line.first_after(last))
     }
 
     /// Takes a task that succeeded out.
     pub(super) fn finish(&mut self, key: Key, changed: bool) {
         for (line, key) in [(&mut self.by_entity, by_entity(key)), (&mut self.by_period, by_period(key))] {
-            if let Ok(at) = line.keys.binary_search(&key) {
+            let at = line.first_at(key);
+            if line.keys.get(at) == Some(&key) {
                 line.unfinished.remove(at);
                 if !changed {
                     line.moved.remove(at);
@@ -75,7 +78,49 @@ impl Line {
     fn new(mut tasks: Vec<((i64, i64), u32)>) -> Self {
         tasks.sort_unstable();
         let (keys, tasks): (Vec<_>, Vec<_>) = tasks.into_iter().unzip();
-        Self { unfinished: Remaining::new(keys.len()), moved: Remaining::new(keys.len()), keys, tasks }
+        let mut groups: Vec<(i64, usize)> = Vec::new();
+        for (at, (major, _)) in keys.iter().enumerate() {
+            if groups.last().is_none_or(|(last, _)| last != major) {
+                groups.push((*major, at));
+            }
+        }
+        Self { unfinished: Remaining::new(keys.len()), moved: Remaining::new(keys.len()), keys, groups, tasks }
+    }
+
+    /// The first position whose key is not less.
+    fn first_at(&self, (major, minor): (i64, i64)) -> usize {
+        let group = first_at(&self.groups, |(found, _)| *found, major);
+        match self.groups.get(group) {
+            None => self.keys.len(),
+            Some((found, start)) if *found > major => *start,
+            Some((_, start)) => {
+                let end = self.groups.get(group + 1).map_or(self.keys.len(), |(_, end)| *end);
+                start + first_at(&self.keys[*start..end], |(_, found)| *found, minor)
+            }
+        }
+    }
+
+    /// The first position whose key is greater.
+    fn first_after(&self, (major, minor): (i64, i64)) -> usize {
+        match (major.checked_add(1), minor.checked_add(1)) {
+            (_, Some(minor)) => self.first_at((major, minor)),
+            (Some(major), None) => self.first_at((major, i64::MIN)),
+            (None, None) => self.keys.len(),
+        }
+    }
+}
+
+/// The first position of ascending, distinct numbers that is not less. Periods and entities are mostly without gaps: then it is
+/// where it would be without any, else one search away.
+fn first_at<T>(sorted: &[T], number: impl Fn(&T) -> i64, wanted: i64) -> usize {
+    let Some(first) = sorted.first().map(&number) else { return 0 };
+    if wanted <= first {
+        return 0;
+    }
+    let guess = wanted.checked_sub(first).and_then(|guess| usize::try_from(guess).ok()).unwrap_or(usize::MAX);
+    match sorted.get(guess) {
+        Some(found) if number(found) == wanted => guess,
+        _ => sorted.partition_point(|found| number(found) < wanted),
     }
 }
 
@@ -110,5 +155,34 @@ impl Remaining {
 
     fn remove(&mut self, at: usize) {
         self.next[at] = at + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::versions::EntityId;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_range_has_what_the_reach_has_whatever_gaps_there_are(
+            keys in prop::collection::btree_set((-20_i32..20, 0_u32..6), 0..60),
+            from in prop_oneof![Just(i32::MIN), -25_i32..25],
+            to in prop_oneof![Just(i32::MAX), -25_i32..25],
+            entity in prop::option::of(0_u32..7),
+        ) {
+            let tasks: Vec<(Key, u32)> =
+                keys.iter().map(|(period, entity)| Key { period: *period, entity: EntityId(*entity) }).zip(0..).collect();
+            let reach = Reach { from, to, entity: entity.map(EntityId) };
+            let mut lines = Lines::new(&tasks);
+            let (order, first, last) = lines.range(reach);
+            let mut found: Vec<u32> = lines.line(order).tasks[first..last.max(first)].to_vec();
+            found.sort_unstable();
+            let expected: Vec<u32> =
+                tasks.iter().filter(|(key, _)| reach.contains(*key)).map(|(_, task)| *task).collect();
+            prop_assert_eq!(found, expected);
+        }
     }
 }

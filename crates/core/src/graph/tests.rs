@@ -511,7 +511,7 @@ fn a_plan_tells_what_its_tasks_read() {
 
 #[rstest]
 #[case("{tebibyte_read: 5, compute_hour: 0.4}", 1 << 39, 1800, "2.70")]
-#[case("{tebibyte_read: 5}", 1 << 30, 1800, "0.004883")]
+#[case("{tebibyte_read: 5}", 1 << 30, 1800, "0.004882")]
 #[case("{}", 1 << 50, 1800, "0.00")]
 fn money_is_bytes_and_hours_by_their_prices(
     #[case] yaml: &str,
