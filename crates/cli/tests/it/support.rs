@@ -328,7 +328,7 @@ impl World {
     }
 
     /// A new process.
-    fn context(&self, store: Arc<dyn ObjectStore>, stop: Stop) -> Context {
+    pub fn context(&self, store: Arc<dyn ObjectStore>, stop: Stop) -> Context {
         let seed = self.seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Context {
             stores: Stores::new().with_store(self.root.clone(), store),
