@@ -35,6 +35,18 @@ impl Live {
         live
     }
 
+    /// So many at once and no limit, and nobody who would change that.
+    pub fn fixed(concurrency: u32, clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            bytes: Throttle::new(clock.clone(), None),
+            requests: Throttle::new(clock.clone(), None),
+            meter: Meter::default(),
+            spec_rate: None,
+            spec_concurrency: concurrency,
+            controls: Arc::default(),
+        }
+    }
+
     /// Honours one more request.
     pub fn apply(&self, entry: &ControlEntry) {
         let mut controls = self.lock().clone();
@@ -62,7 +74,7 @@ impl Live {
         self.lock().paused.clone()
     }
 
-    /// Units that run at once.
+    /// Units that run, or files of a side that are compared, at once.
     pub fn concurrency(&self) -> u32 {
         self.lock().limits.concurrency.unwrap_or(self.spec_concurrency).max(1)
     }

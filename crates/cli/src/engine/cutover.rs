@@ -42,6 +42,10 @@ pub struct Force {
 pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows, force: &Force) -> Result<(), Error> {
     for group in session.spec.cutover.groups() {
         if !session.state.on_new().any(|alias| alias == group.alias) {
+            if fence::holds_writers(session).await? {
+                // Rows would stand still while nobody may write.
+                session.wait_while_paused().await?;
+            }
             catch_up(session, tables, rows).await?;
             fence::held(session, tables, ("cutover", Unheld::Refuse), async |session| {
                 drain(session, tables, rows, force).await?;
