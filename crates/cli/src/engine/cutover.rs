@@ -110,7 +110,9 @@ async fn watch(session: &mut Session, tables: &Tables, rows: &Rows, group: &Stag
         return Ok(());
     }
     session.context.progress.say(format!("watching the readers of {} for {}", group.alias, group.bake));
-    match bake(session, tables, rows, group).await? {
+    let well = bake(session, tables, rows, group).await?;
+    session.record_idle().await?;
+    match well {
         Ok(()) => session.record(Event::StagePassed { alias: group.alias.clone() }).await,
         Err(reason) => {
             let (alias, why) = (group.alias.clone(), reason.clone());

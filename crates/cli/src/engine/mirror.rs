@@ -20,7 +20,7 @@ use super::rows::Rows;
 use super::tables::Tables;
 use super::{carry, ownership, plans, reverse};
 use crate::error::Error;
-use crate::meter::Usage;
+use crate::meter::Used;
 use crate::session::Session;
 
 /// How often a round is begun anew because a writer replaced or deleted a file between the look and the reading.
@@ -66,7 +66,7 @@ pub struct Found {
     /// What it means for the other side.
     pub meaning: Meaning,
     /// What the runner had used before the look.
-    used: Usage,
+    used: Used,
 }
 
 /// The tail of a side for this migration.
@@ -104,7 +104,7 @@ pub async fn is_another_table(session: &Session, tables: &Tables) -> Result<bool
 /// A table or a plan that cannot be read.
 pub async fn look(session: &Session, tables: &Tables, side: Side) -> Result<Option<Found>, Error> {
     let Some(applied) = applied(session, side) else { return Ok(None) };
-    let used = session.live().meter().usage();
+    let used = session.live().used();
     if side == Side::Old && is_another_table(session, tables).await? {
         return Err(Error::AnotherTable { location: tables.source.location().to_owned() });
     }
@@ -138,9 +138,13 @@ pub async fn round(session: &mut Session, tables: &Tables, rows: &Rows) -> Resul
 }
 
 async fn round_once(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<Round, Error> {
+    let used = session.live().used();
     match look(session, tables, Side::Old).await? {
         Some(found) => carry(session, Way { from: Side::Old, tables, rows }, found).await,
-        None => Ok(Round::InStep),
+        None => {
+            session.live().idled(1, used);
+            Ok(Round::InStep)
+        }
     }
 }
 

@@ -96,8 +96,10 @@ pub async fn round(session: &mut Session, tables: &Tables) -> Result<Round, Erro
     if session.state.reverse.is_none() {
         return Err(Error::Irreversible { reason: NO_BASE.to_owned() });
     }
+    let used = session.live().used();
     let Some(found) = mirror::look(session, tables, Side::New).await? else {
         follow(session, tables).await?;
+        session.live().idled(1, used);
         return Ok(Round::InStep);
     };
     let turned = tables.turned(session.id());

@@ -41,6 +41,9 @@ impl Event {
             Self::Followed { side, to } => {
                 format!("the {} table is at {} by this migration's own commits", side_name(*side), version(to))
             }
+            Self::Looked { looks, cost } => {
+                format!("{} found nothing, with {}", plural(*looks, "look"), plural(cost.requests + cost.control.total(), "request"))
+            }
             Self::Validated(record) => format!(
                 "{}{}, certificate {}, {}",
                 verdict(record.verdict),
