@@ -209,8 +209,15 @@ async fn follow_columns(session: &mut Session, way: Way<'_>, batch: &Batch) -> R
     let mut before = Box::pin(target_columns(&spec, way.rows, &batch.from)).await?.schema;
     let now = Box::pin(target_columns(&spec, way.rows, &batch.to)).await?.schema;
     if spec.source.format == Format::Hive {
-        // A directory has the columns of the files that are in it: one goes with the last file that has it.
+        // A directory has the columns of the files that are in it: one goes with the last file that has it, and so does a wider
+        // type. The new table keeps both.
         before.fields.retain(|field| now.field(&field.name).is_some());
+        for field in &mut before.fields {
+            let narrower = now.field(&field.name).filter(|now| evolution::is_wider(&now.data_type, &field.data_type));
+            if let Some(narrower) = narrower {
+                field.data_type = narrower.data_type.clone();
+            }
+        }
     }
     let stopped = |changes: Vec<String>, advice| Error::ColumnsChanged {
         location: way.tables.source.location().to_owned(),

@@ -126,6 +126,12 @@ impl World {
         self.store.put(&path, renamed_day_file(day, flights).into()).await.unwrap();
     }
 
+    /// As [`put_day`](Self::put_day), with `delay` in 32 bits.
+    pub async fn put_narrow_day(&self, day: u32, file: &str, flights: &[Flight]) {
+        let path = self.source_path(day, file);
+        self.store.put(&path, narrow_day_file(day, flights).into()).await.unwrap();
+    }
+
     /// As [`put_day`](Self::put_day), with a column `gate` more that has one value.
     pub async fn put_wide_day(&self, day: u32, file: &str, flights: &[Flight], gate: &str) {
         let path = self.source_path(day, file);
@@ -251,6 +257,13 @@ impl World {
         };
         let outcome = table.commit(&request).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+    }
+
+    /// The type of one of the new table's columns.
+    pub async fn target_type(&self, target: Target, column: &str) -> String {
+        let (table, ..) = self.open_target(target);
+        let schema = table.snapshot(None).await.unwrap().schema;
+        schema.field(column).unwrap().data_type.to_string()
     }
 
     /// The names of the new table's columns.
@@ -417,6 +430,16 @@ pub fn wide_day_file(day: u32, flights: &[Flight], gate: &str) -> Vec<u8> {
     let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
     fields.push(Arc::new(arrow::datatypes::Field::new("gate", arrow::datatypes::DataType::Utf8, true)));
     columns.push(Arc::new(StringArray::from_iter_values(flights.iter().map(|_| gate))));
+    written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
+}
+
+/// As [`day_file`], with `delay` in 32 bits.
+pub fn narrow_day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
+    let batch = batch_of(day, flights, "origin");
+    let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
+    let delays = flights.iter().map(|(.., delay)| delay.map(|delay| i32::try_from(delay).unwrap()));
+    fields[2] = Arc::new(arrow::datatypes::Field::new("delay", arrow::datatypes::DataType::Int32, true));
+    columns[2] = Arc::new(arrow::array::Int32Array::from_iter(delays));
     written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
 }
 

@@ -253,7 +253,7 @@ pub enum Work {
         /// The versions that they were added in.
         versions: Vec<TableVersion>,
     },
-    /// The new table gets columns that the old one has got; no row moves.
+    /// The new table gets columns that the old one has got, or wider types of some; no row moves.
     Evolve {
         /// Their names.
         columns: Vec<String>,

@@ -151,7 +151,7 @@ fn of_work(work: &Work) -> String {
                 plural(versions.len() as u64, "commit")
             )
         }
-        Work::Evolve { columns } => format!("the new table gets the new columns {}", word(&columns.join(", "))),
+        Work::Evolve { columns } => format!("the new table follows the old one's columns {}", word(&columns.join(", "))),
     }
 }
 
