@@ -1,7 +1,8 @@
 //! The way back: what makes rows of the new table rows of the old one again, or why nothing can.
 //!
 //! Only what loses nothing is taken. Renamed columns get their names back and widened ones their types, each value exactly or
-//! not at all. Where the spec computes, filters, fills or leaves out, the old rows cannot be told from the new ones.
+//! not at all; a column that the spec adds stays behind, because the old table never had it. Where the spec computes, filters,
+//! fills or leaves out, the old rows cannot be told from the new ones.
 
 use crate::plan::same_type;
 use crate::projection::{Projection, ProjectionSpec, is_castable};
@@ -9,11 +10,33 @@ use crate::schema::TableSchema;
 use crate::spec::{Spec, TargetColumn};
 use crate::table::Format;
 
-/// The old table's columns made from the new one's, in the old order.
+/// How rows of the new table become rows of the old one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Back {
+    /// The old table's columns made from the new one's, in the old order.
+    pub columns: Vec<TargetColumn>,
+    /// Columns that the spec has added and the old table never had: their values are the new table's alone.
+    pub left_out: Vec<String>,
+}
+
+impl Back {
+    /// What a rollback leaves behind, as the end of a sentence.
+    pub fn told(&self) -> String {
+        match self.left_out.as_slice() {
+            [] => "a rollback loses nothing".to_owned(),
+            added => format!(
+                "a rollback loses nothing but the values of {}, which the old table has no column for",
+                added.join(", ")
+            ),
+        }
+    }
+}
+
+/// What makes the old table's rows from the new one's.
 ///
 /// # Errors
 /// Why the rows cannot be carried back, in words.
-pub fn columns_back(spec: &Spec, old: &TableSchema, new: &TableSchema) -> Result<Vec<TargetColumn>, String> {
+pub fn columns_back(spec: &Spec, old: &TableSchema, new: &TableSchema) -> Result<Back, String> {
     possible(spec)?;
     let asked = ProjectionSpec { columns: &spec.target.columns, drop: &spec.target.drop };
     let there = Projection::settle(asked, old).map_err(|reasons| reasons.join("; "))?;
@@ -41,11 +64,16 @@ pub fn columns_back(spec: &Spec, old: &TableSchema, new: &TableSchema) -> Result
         }
         back.push(column);
     }
-    let known = |name: &str| there.columns.iter().any(|column| column.name == name && column.from.is_some());
-    match new.fields.iter().find(|field| !known(&field.name)) {
-        Some(added) => Err(format!("the old table has no place for the new one's column {}", added.name)),
-        None => Ok(back),
+    let mut left_out = Vec::new();
+    for field in &new.fields {
+        match there.columns.iter().find(|column| column.name == field.name) {
+            Some(column) if column.from.is_some() => {}
+            Some(_) => left_out.push(field.name.clone()),
+            // Of others, who mean something by it.
+            None => return Err(format!("the old table has no place for the new one's column {}", field.name)),
+        }
     }
+    Ok(Back { columns: back, left_out })
 }
 
 /// What the spec alone forbids.
@@ -96,10 +124,20 @@ mod tests {
     fn names_and_types_come_back() {
         let spec = spec("hive", ", columns: [{name: key, from: id}, '*']", "");
         let new = schema(&[("key", DataType::Int64), ("n", DataType::Int32)]);
-        let back = columns_back(&spec, &old(), &new).unwrap();
+        let Back { columns: back, left_out } = columns_back(&spec, &old(), &new).unwrap();
+        assert!(left_out.is_empty());
         let told: Vec<_> = back.iter().map(|column| (column.name.as_str(), column.from.as_deref())).collect();
         assert_eq!(told, [("id", Some("key")), ("n", None)]);
         assert_eq!((&back[0].data_type, &back[1].data_type), (&None, &Some(DataType::Int8)));
+    }
+
+    #[test]
+    fn a_column_that_the_spec_adds_stays_behind_and_is_told() {
+        let spec = spec("hive", ", columns: ['*', {name: one, default: 1}]", "");
+        let new = schema(&[("id", DataType::Int64), ("n", DataType::Int8), ("one", DataType::Int64)]);
+        let back = columns_back(&spec, &old(), &new).unwrap();
+        assert_eq!((back.columns.len(), back.left_out.as_slice()), (2, &["one".to_owned()][..]));
+        assert!(back.told().contains("but the values of one"), "{}", back.told());
     }
 
     #[rstest]
@@ -109,7 +147,6 @@ mod tests {
     #[case::dropped("hive", ", drop: [n]", "", &[], "column n (target.drop)")]
     #[case::filled("hive", ", columns: [{name: n, default: 0}, '*']", "", &[("n", DataType::Int8)], "default in place of NULL")]
     #[case::added("hive", "", "", &[("n", DataType::Int8), ("more", DataType::String)], "no place for the new one's column more")]
-    #[case::constant("hive", ", columns: ['*', {name: one, default: 1}]", "", &[("n", DataType::Int8), ("one", DataType::Int64)], "column one")]
     #[case::gone("hive", "", "", &[], "no column n any more")]
     #[case::other_type("hive", "", "", &[("n", DataType::Boolean)], "cannot be made int8")]
     fn what_would_lose_something_is_refused(

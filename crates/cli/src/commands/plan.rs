@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lakeshift_core::migration::{Command, Event};
+use lakeshift_core::reverse::{Back, columns_back};
 use serde_json::json;
 
 use super::opened::Opened;
@@ -17,29 +18,32 @@ use crate::session::Session;
 /// Quarantined objects that the text names; the JSON has all.
 const QUARANTINE_SHOWN: usize = 10;
 
+/// What follows for a rollback where the old table cannot follow the new one.
+const NO_WAY_BACK: &str = "After the cutover nothing that others write to the new table reaches the old one: from their first write \
+                           on `rollback` wants `--accept-loss`, which gives up all that they wrote";
+
 pub async fn run(context: &Context, path: &Path, dry_run: bool) -> Result<Answer, Error> {
     let mut opened = Opened::new(context, path).await?;
     if dry_run {
-        let (planning, quarantine) = plan(&opened).await?;
-        return Ok(answer(&opened, &planning, &quarantine, "dry run: nothing was written"));
+        return Ok(answer(&opened, &plan(&opened).await?, "dry run: nothing was written"));
     }
     let planned = opened
         .act(
             Command::Plan,
             |evidence| evidence,
             async |opened| {
-                let (planning, quarantine) = plan(opened).await?;
-                let session = &mut opened.session;
-                plans::write(session, &planning.plan.digest, &planning.files).await?;
+                let planned = plan(opened).await?;
+                let (session, Planning { plan, files, .. }) = (&mut opened.session, &planned.planning);
+                plans::write(session, &plan.digest, files).await?;
                 let spec = canonical(session)?;
                 let spec_digest = session.spec.digest();
-                session.record(Event::Planned { plan: planning.plan.clone(), spec_digest, spec }).await?;
-                Ok((planning, quarantine))
+                session.record(Event::Planned { plan: plan.clone(), spec_digest, spec }).await?;
+                Ok(planned)
             },
         )
         .await?;
     match planned {
-        Some((planning, quarantine)) => Ok(answer(&opened, &planning, &quarantine, "saved; read it, then approve it")),
+        Some(planned) => Ok(answer(&opened, &planned, "saved; read it, then approve it")),
         None => super::status::answer(&opened, "planned before").await,
     }
 }
@@ -49,13 +53,23 @@ fn canonical(session: &Session) -> Result<serde_json::Value, Error> {
     serde_json::from_str(&text).map_err(|source| Error::Json { object: "the canonical spec".to_owned(), source })
 }
 
-async fn plan(opened: &Opened) -> Result<(Planning, Vec<Quarantined>), Error> {
-    let source = opened.tables.source.snapshot(None).await?;
-    let planning = planning::plan(&opened.session.spec, &opened.tables, &opened.rows, &source).await?;
-    Ok((planning, opened.tables.quarantine(&source.version).await?))
+/// A plan, and what else people look at before they approve it.
+struct Planned {
+    planning: Planning,
+    quarantine: Vec<Quarantined>,
+    /// How rows of the new table come to the old one after the cutover; or why they cannot.
+    way_back: Result<Back, String>,
 }
 
-fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], closing: &str) -> Answer {
+async fn plan(opened: &Opened) -> Result<Planned, Error> {
+    let (spec, source) = (&opened.session.spec, opened.tables.source.snapshot(None).await?);
+    let planning = planning::plan(spec, &opened.tables, &opened.rows, &source).await?;
+    let way_back = columns_back(spec, &source.schema, &planning.target_schema);
+    Ok(Planned { way_back, planning, quarantine: opened.tables.quarantine(&source.version).await? })
+}
+
+fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
+    let Planned { planning, quarantine, way_back } = planned;
     let Planning { plan, mappings, assumptions, .. } = planning;
     let (spec, summary) = (&opened.session.spec, &plan.summary);
     let mut text = format!(
@@ -93,6 +107,10 @@ fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], clos
         "cost: ${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written\n",
         summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,
     ));
+    text.push_str(&match way_back {
+        Ok(back) => format!("way back: after the cutover the old table follows the new one, and {}\n", back.told()),
+        Err(reason) => format!("way back: none without loss. {reason}. {NO_WAY_BACK}\n"),
+    });
     if !quarantine.is_empty() {
         text.push_str(&format!("not carried over, {} unreadable object(s):\n", quarantine.len()));
         for one in quarantine.iter().take(QUARANTINE_SHOWN) {
@@ -107,6 +125,10 @@ fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], clos
     let json = json!({
         "migration": spec.name, "plan": plan, "columns": columns, "dropped_columns": planning.dropped,
         "quarantine": quarantine,
+        "way_back": {
+            "possible": way_back.is_ok(), "reason": way_back.as_ref().err(),
+            "left_out": way_back.as_ref().map(|back| back.left_out.clone()).unwrap_or_default(),
+        },
         "assumptions": assumptions, "saved": closing.starts_with("saved"),
         "next_steps": opened.next_steps(),
     });

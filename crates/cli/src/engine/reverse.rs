@@ -9,7 +9,7 @@ use futures::StreamExt;
 use lakeshift_core::migration::{Event, Reconcile, Side};
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::plan::{Assumptions, PlanRef, PlannedFile, Strategy, UnitLimits, into_units, summarize};
-use lakeshift_core::reverse::{columns_back, possible};
+use lakeshift_core::reverse::{Back, columns_back, possible};
 use lakeshift_core::spec::Spec;
 use lakeshift_core::table::{FileEntry, Snapshot, UnitId};
 
@@ -125,7 +125,8 @@ async fn follow(session: &mut Session, tables: &Tables) -> Result<(), Error> {
 /// The spec of the way back: into the old table's partitioning and columns, every file rewritten.
 async fn spec_back(session: &Session, tables: &Tables, new: &Snapshot) -> Result<Spec, Error> {
     let old = tables.source.snapshot(None).await?;
-    let columns = columns_back(&session.spec, &old.schema, &new.schema).map_err(|reason| Error::Irreversible { reason })?;
+    let back = columns_back(&session.spec, &old.schema, &new.schema).map_err(|reason| Error::Irreversible { reason })?;
+    let Back { columns, left_out } = back;
     let mut spec = session.spec.clone();
     (spec.source.format, spec.target.format) = (spec.target.format, spec.source.format);
     spec.target.partitioning = PartitionSpec { fields: old.partition.fields };
@@ -135,7 +136,7 @@ async fn spec_back(session: &Session, tables: &Tables, new: &Snapshot) -> Result
     let names = old.schema.fields.iter().map(|field| &field.name).eq(new.schema.fields.iter().map(|field| &field.name));
     let changed = columns.iter().any(|column| column.from.is_some() || column.data_type.is_some());
     spec.target.columns = if names && !changed { Vec::new() } else { columns };
-    spec.target.drop = Vec::new();
+    spec.target.drop = left_out;
     Ok(spec)
 }
 
