@@ -34,7 +34,10 @@ pub fn followable(earlier: &TableSchema, later: &TableSchema) -> Result<Vec<Fiel
 pub fn renamed(earlier: &TableSchema, later: &TableSchema) -> Vec<(String, String)> {
     let now = |before: &Field| later.fields.iter().find(|field| field.id.is_some() && field.id == before.id);
     let pairs = earlier.fields.iter().filter_map(|before| Some((before, now(before)?)));
-    pairs.filter(|(before, now)| before.name != now.name).map(|(before, now)| (before.name.clone(), now.name.clone())).collect()
+    pairs
+        .filter(|(before, now)| before.name != now.name)
+        .map(|(before, now)| (before.name.clone(), now.name.clone()))
+        .collect()
 }
 
 /// Those of the columns `wanted` that `table` does not have, or has narrower.
@@ -155,7 +158,8 @@ mod tests {
         assert!(missing(&now, &now.fields).unwrap().is_empty(), "what it has already it does not get again");
         // Rows that are there would have to be looked at for null.
         let nullable = |field: &Field| Field { nullable: true, ..field.clone() };
-        let strict = TableSchema { fields: before.fields.iter().map(|field| Field { nullable: false, ..field.clone() }).collect() };
+        let strict =
+            TableSchema { fields: before.fields.iter().map(|field| Field { nullable: false, ..field.clone() }).collect() };
         let loose = TableSchema { fields: now.fields.iter().map(nullable).collect() };
         assert!(followable(&strict, &loose).unwrap_err()[0].contains("may be null now"));
     }

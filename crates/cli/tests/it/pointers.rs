@@ -116,10 +116,7 @@ impl Process {
     }
 
     /// Under the lease, for which it waits.
-    async fn locked<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut Session, &Tables) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    async fn locked<T>(&self, work: impl AsyncFnOnce(&mut Session, &Tables) -> Result<T, Error>) -> Result<T, Error> {
         let (mut session, tables) = self.open().await?;
         while let Err(error) = session.lock(Command::Cutover).await {
             match error {

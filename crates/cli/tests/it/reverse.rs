@@ -202,7 +202,11 @@ async fn a_column_that_the_spec_adds_stays_in_the_new_table_when_rows_are_carrie
     std::fs::write(world.spec(), spec.replace("partitioning: [origin]", columns)).unwrap();
     world.live(before("plan")).await;
     let plan = world.run(&["plan", "SPEC", "--dry-run"]).await.unwrap();
-    assert!(plan.text.contains("way back: after the cutover") && plan.text.contains("but the values of one"), "{}", plan.text);
+    assert!(
+        plan.text.contains("way back: after the cutover") && plan.text.contains("but the values of one"),
+        "{}",
+        plan.text
+    );
     assert_eq!(plan.json["way_back"], serde_json::json!({"possible": true, "reason": null, "left_out": ["one"]}));
     world.live(&before("rollback")[before("plan").len()..]).await;
     let at_first = world.source_rows().await;
@@ -221,8 +225,16 @@ async fn a_column_that_the_spec_adds_stays_in_the_new_table_when_rows_are_carrie
 #[rstest]
 #[case::off("cutover: {alias: flights}", "cutover: {alias: flights, reverse: false}", "cutover.reverse is off")]
 #[case::dropped("partitioning: [origin]", "partitioning: [origin]\n  drop: [delay]", "column delay (target.drop)")]
-#[case::filled("partitioning: [origin]", "partitioning: [origin]\n  columns: [{name: delay, default: 0}, '*']", "default in place of NULL in delay")]
-#[case::computed("apiVersion", "transform: {sql: 'SELECT at, origin, delay, day FROM source'}\napiVersion", "transform.sql computes")]
+#[case::filled(
+    "partitioning: [origin]",
+    "partitioning: [origin]\n  columns: [{name: delay, default: 0}, '*']",
+    "default in place of NULL in delay"
+)]
+#[case::computed(
+    "apiVersion",
+    "transform: {sql: 'SELECT at, origin, delay, day FROM source'}\napiVersion",
+    "transform.sql computes"
+)]
 #[case::scoped("apiVersion", "scope: {where: 'delay > 0'}\napiVersion", "scope.where moves a part of the rows")]
 #[tokio::test]
 async fn a_plan_tells_that_there_is_no_way_back_and_what_a_rollback_then_loses(

@@ -70,7 +70,8 @@ impl AddAssign for Requests {
 
 impl std::fmt::Display for Requests {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kinds = [("PUT", self.puts), ("GET", self.gets), ("LIST", self.lists), ("HEAD", self.heads), ("DELETE", self.deletes)];
+        let kinds =
+            [("PUT", self.puts), ("GET", self.gets), ("LIST", self.lists), ("HEAD", self.heads), ("DELETE", self.deletes)];
         let told: Vec<String> =
             kinds.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| format!("{count} {kind}")).collect();
         if told.is_empty() { f.write_str("none") } else { f.write_str(&told.join(", ")) }

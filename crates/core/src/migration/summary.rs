@@ -42,7 +42,11 @@ impl Event {
                 format!("the {} table is at {} by this migration's own commits", side_name(*side), version(to))
             }
             Self::Looked { looks, cost } => {
-                format!("{} found nothing, with {}", plural(*looks, "look"), plural(cost.requests + cost.control.total(), "request"))
+                format!(
+                    "{} found nothing, with {}",
+                    plural(*looks, "look"),
+                    plural(cost.requests + cost.control.total(), "request")
+                )
             }
             Self::Validated(record) => format!(
                 "{}{}, certificate {}, {}",

@@ -101,10 +101,11 @@ impl Evolved {
         let mut next = used.last().copied().unwrap_or(last);
         assign(&mut columns.iter_mut().collect::<Vec<_>>(), &mut next);
         let new = columns.iter().map(|field| to_field(table, &field.name, field)).collect::<Result<Vec<_>, _>>()?;
-        let kept = current.as_struct().fields().iter().map(|field| match wider.iter().find(|wide| wide.name == field.name) {
-            Some(wide) => widened(table, metadata, field, wide),
-            None => Ok(Arc::clone(field)),
-        });
+        let kept =
+            current.as_struct().fields().iter().map(|field| match wider.iter().find(|wide| wide.name == field.name) {
+                Some(wide) => widened(table, metadata, field, wide),
+                None => Ok(Arc::clone(field)),
+            });
         let kept = kept.collect::<Result<Vec<_>, _>>()?;
         let schema = Schema::builder()
             .with_schema_id(metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or_default() + 1)

@@ -264,7 +264,10 @@ async fn an_entry_that_changes_between_look_and_exchange_is_looked_at_anew_and_k
     flights.alter("t.parameters['comment'] = 'changed meanwhile'");
     flights.ask(&format!("c.unlock(UnlockRequest({lock}))"));
     mover.await.unwrap().unwrap();
-    assert_eq!((flights.seen().await, &flights.entry()["parameters"]["comment"]), (Some(Side::New), &json!("changed meanwhile")));
+    assert_eq!(
+        (flights.seen().await, &flights.entry()["parameters"]["comment"]),
+        (Some(Side::New), &json!("changed meanwhile"))
+    );
     flights.pointer().point(Side::Old).await.unwrap();
     assert_eq!(flights.entry()["parameters"]["comment"], json!("changed meanwhile"));
 }
