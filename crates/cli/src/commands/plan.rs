@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lakeshift_core::migration::{Command, Event};
+use lakeshift_core::plan::{Assumptions, RequestForecast};
 use lakeshift_core::reverse::{Back, columns_back};
 use serde_json::json;
 
@@ -107,6 +108,7 @@ fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
         "cost: ${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written\n",
         summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,
     ));
+    text.extend(summary.requests.as_ref().map(|requests| requests_text(requests, assumptions)));
     text.push_str(&match way_back {
         Ok(back) => format!("way back: after the cutover the old table follows the new one, and {}\n", back.told()),
         Err(reason) => format!("way back: none without loss. {reason}. {NO_WAY_BACK}\n"),
@@ -133,6 +135,18 @@ fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
         "next_steps": opened.next_steps(),
     });
     Answer::done(text, json)
+}
+
+/// What dual writing asks of stores.
+fn requests_text(requests: &RequestForecast, assumptions: &Assumptions) -> String {
+    let RequestForecast { round, file, look, looks_per_day, control_per_day, idle_usd_per_day, usd_per_round } = requests;
+    let Assumptions { put_usd_per_1000: put, get_usd_per_1000: get, .. } = assumptions;
+    format!(
+        "requests: a round of one file {round} (${:.2} for a thousand), each further file {file}; a look that finds nothing {look}\n\
+         \x20 mirror --follow: {looks_per_day} looks a day and {control_per_day} at the control root, ${idle_usd_per_day:.2} a day (at \
+         ${put} for a thousand PUT or LIST, ${get} GET or HEAD)\n",
+        usd_per_round * 1000.0,
+    )
 }
 
 /// Every column that does not come over as it is, and why.

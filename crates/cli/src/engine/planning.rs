@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 use lakeshift_core::mapping::{ColumnMapping, check_partition, check_sort, keep_ids, map_schema};
 use lakeshift_core::plan::{
-    Assumptions, ChooseContext, PlanRef, PlannedFile, Strategy, UnitLimits, choose, into_units, summarize,
+    Assumptions, ChooseContext, DualWriteShape, PlanRef, PlannedFile, Strategy, UnitLimits, choose, forecast, into_units,
+    summarize,
 };
 use lakeshift_core::projection::Projection;
 use lakeshift_core::schema::{DataType, TableSchema};
@@ -94,7 +95,16 @@ fn is_single(data_type: &DataType) -> bool {
 /// What the target cannot have; a source that cannot be read.
 pub async fn plan(spec: &Spec, tables: &Tables, rows: &Rows, source: &Snapshot) -> Result<Planning, Error> {
     let files: Vec<FileEntry> = tables.source.files(source).try_collect().await?;
-    plan_files(spec, tables, rows, source, files, "b").await
+    let mut planning = plan_files(spec, tables, rows, source, files, "b").await?;
+    planning.plan.summary.requests = Some(forecast(&DualWriteShape {
+        source: spec.source.format,
+        target: spec.target.format,
+        strategy: planning.plan.summary.main_strategy(),
+        interval_s: spec.dual_write.interval.duration().as_secs(),
+        put_usd_per_1000: planning.assumptions.put_usd_per_1000,
+        get_usd_per_1000: planning.assumptions.get_usd_per_1000,
+    }));
+    Ok(planning)
 }
 
 /// Plans some files of `source`; `prefix` begins the units' ids.

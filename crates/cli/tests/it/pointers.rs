@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use lakeshift::engine::tables::Tables;
 use lakeshift::engine::{readers, rehearsal, switch};
 use lakeshift::error::{Error, with_causes};
@@ -48,6 +49,7 @@ struct Readers {
 }
 
 /// One process's view of them.
+#[derive(Clone)]
 struct Process {
     world: Arc<World>,
     store: Arc<dyn ObjectStore>,
@@ -58,6 +60,12 @@ impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Process")
     }
+}
+
+/// Does `work` on a thread of its own, as a process would: a command's future stays where it began.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> LocalBoxFuture<'static, T> + Send + 'static) -> T {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work());
+    tokio::task::spawn_blocking(run).await.unwrap()
 }
 
 impl Readers {
@@ -115,8 +123,8 @@ impl Process {
         Ok((session, tables))
     }
 
-    /// Under the lease, for which it waits.
-    async fn locked<T>(&self, work: impl AsyncFnOnce(&mut Session, &Tables) -> Result<T, Error>) -> Result<T, Error> {
+    /// Under the lease, for which it waits; with what a killed process has left settled first.
+    async fn locked(&self) -> Result<(Session, Tables), Error> {
         let (mut session, tables) = self.open().await?;
         while let Err(error) = session.lock(Command::Cutover).await {
             match error {
@@ -124,13 +132,28 @@ impl Process {
                 error => return Err(error),
             }
         }
-        let result = async {
+        Ok((session, tables))
+    }
+
+    async fn moved(&self, side: Side) -> Result<(), Error> {
+        let (mut session, tables) = self.locked().await?;
+        let moved = async {
             switch::settle_pending(&mut session, &tables).await?;
-            work(&mut session, &tables).await
+            match self.look().await.is_ok_and(|there| there == side) {
+                true => Ok(()),
+                false => switch::switch(&mut session, &tables, "flights", side, false).await,
+            }
         };
-        let result = result.await;
+        let moved = moved.await;
         session.unlock().await?;
-        result
+        moved
+    }
+
+    async fn rehearsed(&self, side: Side) -> Result<(), Error> {
+        let (mut session, tables) = self.locked().await?;
+        let rehearsed = rehearsal::step(&session, &tables, "flights", side).await;
+        session.unlock().await?;
+        rehearsed
     }
 
     /// Where the alias points, and the command says that readers are.
@@ -159,21 +182,18 @@ impl ReaderPointer for Process {
     }
 
     async fn named(&self) -> Result<Side, TableError> {
-        self.look().await.map_err(failed)
+        let process = self.clone();
+        apart(move || async move { process.look().await }.boxed_local()).await.map_err(failed)
     }
 
     async fn point(&self, side: Side) -> Result<(), TableError> {
-        let moved = self.locked(async |session, tables| {
-            if self.look().await.is_ok_and(|there| there == side) {
-                return Ok(());
-            }
-            switch::switch(session, tables, "flights", side, false).await
-        });
-        moved.await.map_err(failed)
+        let process = self.clone();
+        apart(move || async move { process.moved(side).await }.boxed_local()).await.map_err(failed)
     }
 
     async fn rehearse(&self, side: Side) -> Result<(), TableError> {
-        self.locked(async |session, tables| rehearsal::step(session, tables, "flights", side).await).await.map_err(failed)
+        let process = self.clone();
+        apart(move || async move { process.rehearsed(side).await }.boxed_local()).await.map_err(failed)
     }
 }
 
