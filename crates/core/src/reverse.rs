@@ -1,14 +1,26 @@
 //! The way back: what makes rows of the new table rows of the old one again, or why nothing can.
 //!
 //! Only what loses nothing is taken. Renamed columns get their names back and widened ones their types, each value exactly or
-//! not at all; a column that the spec adds stays behind, because the old table never had it. Where the spec computes, filters,
-//! fills or leaves out, the old rows cannot be told from the new ones.
+//! not at all; a column that the spec adds stays behind, because the old table never had it; files of partitions outside of the
+//! scope are not touched. Where the spec computes, filters row by row, fills or leaves out, the old rows cannot be told from the
+//! new ones.
 
 use crate::plan::same_type;
 use crate::projection::{Projection, ProjectionSpec, is_castable};
 use crate::schema::TableSchema;
 use crate::spec::{Spec, TargetColumn};
 use crate::table::Format;
+
+/// What tells which rows of the old table are inside of `scope.where`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopedBy {
+    /// There is no scope: all are.
+    Nothing,
+    /// Partitions: every file is inside or outside as a whole, and units are made of files inside alone.
+    Partitions,
+    /// The rows themselves: a file may hold some of both.
+    Rows,
+}
 
 /// How rows of the new table become rows of the old one.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +48,8 @@ impl Back {
 ///
 /// # Errors
 /// Why the rows cannot be carried back, in words.
-pub fn columns_back(spec: &Spec, old: &TableSchema, new: &TableSchema) -> Result<Back, String> {
-    possible(spec)?;
+pub fn columns_back(spec: &Spec, scope: ScopedBy, old: &TableSchema, new: &TableSchema) -> Result<Back, String> {
+    possible(spec, scope)?;
     let asked = ProjectionSpec { columns: &spec.target.columns, drop: &spec.target.drop };
     let there = Projection::settle(asked, old).map_err(|reasons| reasons.join("; "))?;
     if let Some(dropped) = there.dropped.first() {
@@ -80,14 +92,18 @@ pub fn columns_back(spec: &Spec, old: &TableSchema, new: &TableSchema) -> Result
 ///
 /// # Errors
 /// As [`columns_back`].
-pub fn possible(spec: &Spec) -> Result<(), String> {
+pub fn possible(spec: &Spec, scope: ScopedBy) -> Result<(), String> {
     let forbidden = [
         (!spec.cutover.reverse, "cutover.reverse is off"),
         (spec.source.location == spec.target.location, "both tables share one folder and its files"),
         (spec.source.format == Format::Hudi, "Hudi tables are only read"),
         (spec.source.reference.is_some(), "source.ref names a branch or tag, which is only read"),
         (spec.transform.is_some(), "transform.sql computes the new rows, and nothing computes the old ones from them"),
-        (spec.scope.is_some(), "scope.where moves a part of the rows, and files of the old table hold the others too"),
+        (
+            scope == ScopedBy::Rows,
+            "scope.where moves a part of the rows, and files of the old table hold the others too (a condition of partition columns \
+             alone would leave whole files)",
+        ),
     ];
     match forbidden.iter().find(|(applies, _)| *applies) {
         Some((_, why)) => Err((*why).to_owned()),
@@ -120,11 +136,25 @@ mod tests {
         schema(&[("id", DataType::Int64), ("n", DataType::Int8)])
     }
 
+    fn scope_of(spec: &Spec) -> ScopedBy {
+        if spec.scope.is_some() { ScopedBy::Rows } else { ScopedBy::Nothing }
+    }
+
+    fn back_of(spec: &Spec, new: &TableSchema) -> Result<Back, String> {
+        columns_back(spec, scope_of(spec), &old(), new)
+    }
+
+    #[test]
+    fn a_scope_of_whole_partitions_has_a_way_back() {
+        let spec = spec("hive", "", "scope: {where: 'n > 1'}");
+        assert!(columns_back(&spec, ScopedBy::Partitions, &old(), &old()).is_ok());
+    }
+
     #[test]
     fn names_and_types_come_back() {
         let spec = spec("hive", ", columns: [{name: key, from: id}, '*']", "");
         let new = schema(&[("key", DataType::Int64), ("n", DataType::Int32)]);
-        let Back { columns: back, left_out } = columns_back(&spec, &old(), &new).unwrap();
+        let Back { columns: back, left_out } = columns_back(&spec, scope_of(&spec), &old(), &new).unwrap();
         assert!(left_out.is_empty());
         let told: Vec<_> = back.iter().map(|column| (column.name.as_str(), column.from.as_deref())).collect();
         assert_eq!(told, [("id", Some("key")), ("n", None)]);
@@ -135,7 +165,7 @@ mod tests {
     fn a_column_that_the_spec_adds_stays_behind_and_is_told() {
         let spec = spec("hive", ", columns: ['*', {name: one, default: 1}]", "");
         let new = schema(&[("id", DataType::Int64), ("n", DataType::Int8), ("one", DataType::Int64)]);
-        let back = columns_back(&spec, &old(), &new).unwrap();
+        let back = columns_back(&spec, scope_of(&spec), &old(), &new).unwrap();
         assert_eq!((back.columns.len(), back.left_out.as_slice()), (2, &["one".to_owned()][..]));
         assert!(back.told().contains("but the values of one"), "{}", back.told());
     }
@@ -157,7 +187,7 @@ mod tests {
         #[case] why: &str,
     ) {
         let fields: Vec<_> = [("id", DataType::Int64)].into_iter().chain(new.iter().cloned()).collect();
-        let refused = columns_back(&spec(source, target, rest), &old(), &schema(&fields)).unwrap_err();
+        let refused = back_of(&spec(source, target, rest), &schema(&fields)).unwrap_err();
         assert!(refused.contains(why), "{refused}");
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lakeshift_core::migration::{Command, Event};
-use lakeshift_core::plan::{Assumptions, RequestForecast};
-use lakeshift_core::reverse::{Back, columns_back};
+use lakeshift_core::plan::{Assumptions, RequestForecast, StrategyTotals};
+use lakeshift_core::reverse::{Back, ScopedBy, columns_back};
 use serde_json::json;
 
 use super::opened::Opened;
@@ -65,7 +65,12 @@ struct Planned {
 async fn plan(opened: &Opened) -> Result<Planned, Error> {
     let (spec, source) = (&opened.session.spec, opened.tables.source.snapshot(None).await?);
     let planning = planning::plan(spec, &opened.tables, &opened.rows, &source).await?;
-    let way_back = columns_back(spec, &source.schema, &planning.target_schema);
+    let scope = match (&spec.scope, planning.plan.summary.scoped_by_partitions) {
+        (None, _) => ScopedBy::Nothing,
+        (Some(_), true) => ScopedBy::Partitions,
+        (Some(_), false) => ScopedBy::Rows,
+    };
+    let way_back = columns_back(spec, scope, &source.schema, &planning.target_schema);
     Ok(Planned { way_back, planning, quarantine: opened.tables.quarantine(&source.version).await? })
 }
 
@@ -104,6 +109,13 @@ fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
         bytes(summary.write_bytes),
         seconds(summary.duration_s),
     ));
+    if summary.outside.files > 0 {
+        let StrategyTotals { files, bytes: size, .. } = &summary.outside;
+        let size = bytes(*size);
+        text.push_str(&format!(
+            "outside of the scope: {files} file(s), {size}, by their partitions; they are not read, and no sunset deletes them\n"
+        ));
+    }
     text.push_str(&format!(
         "cost: ${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written\n",
         summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 use lakeshift_core::mapping::{ColumnMapping, check_partition, check_sort, keep_ids, map_schema};
 use lakeshift_core::plan::{
-    Assumptions, ChooseContext, DualWriteShape, PlanRef, PlannedFile, Strategy, UnitLimits, choose, forecast, into_units,
-    summarize,
+    Assumptions, ChooseContext, DualWriteShape, PlanRef, PlanSummary, PlannedFile, Strategy, StrategyTotals, UnitLimits,
+    choose, forecast, into_units, summarize,
 };
 use lakeshift_core::projection::Projection;
+use lakeshift_core::reverse::ScopedBy;
 use lakeshift_core::schema::{DataType, TableSchema};
 use lakeshift_core::spec::{self, BackfillOrder, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
 
 use super::plans;
 use super::rows::Rows;
+use super::scope::{self, Divided};
 use super::tables::Tables;
 use crate::error::Error;
 
@@ -122,7 +124,8 @@ pub async fn plan_files(
     let TargetColumns { schema: target_schema, mappings, projection } = Box::pin(target_columns(spec, rows, source)).await?;
     let columns_change = projection.as_ref().and_then(Projection::change);
     let context = ChooseContext { columns_change, ..choose_context(spec, tables, source, target_schema.clone()) };
-    let planned = decide_files(&context, tables, files).await?;
+    let Divided { inside, outside, by } = scope::divide(rows, spec, source, files).await?;
+    let planned = decide_files(&context, tables, inside).await?;
     // In place, new files would count as the source's.
     let in_place = tables.source.location() == tables.target.location();
     match spec.backfill.strategy {
@@ -139,11 +142,17 @@ pub async fn plan_files(
         throttle_bytes_per_second: spec.backfill.bytes_per_second.map(|rate| rate.bytes()),
         ..Assumptions::default()
     };
-    let plan = PlanRef {
-        digest: plans::digest(&spec.digest(), &source.version, &files),
-        source: source.version.clone(),
-        summary: summarize(&files, &assumptions),
+    let summary = PlanSummary {
+        scoped_by_partitions: by == ScopedBy::Partitions,
+        outside: StrategyTotals {
+            files: outside.len() as u64,
+            rows: outside.iter().filter_map(|file| file.rows).sum(),
+            bytes: outside.iter().map(|file| file.size_bytes).sum(),
+        },
+        ..summarize(&files, &assumptions)
     };
+    let plan =
+        PlanRef { digest: plans::digest(&spec.digest(), &source.version, &files), source: source.version.clone(), summary };
     let dropped = projection.map(|projection| projection.dropped).unwrap_or_default();
     Ok(Planning { plan, files, target_schema, mappings, dropped, assumptions })
 }

@@ -16,7 +16,7 @@ use lakeshift_core::table::{FileEntry, Snapshot, UnitId};
 use super::mirror::{self, Round, Way};
 use super::rows::Rows;
 use super::tables::Tables;
-use super::{plans, switch};
+use super::{plans, scope, switch};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -34,11 +34,12 @@ pub const NO_BASE: &str = "readers moved without any validation, so that nothing
 /// # Errors
 /// A table that cannot be read.
 pub async fn impossible(session: &Session, tables: &Tables) -> Result<Option<String>, Error> {
-    if let Err(reason) = possible(&session.spec) {
+    let scope = scope::of(session);
+    if let Err(reason) = possible(&session.spec, scope) {
         return Ok(Some(reason));
     }
     let (old, new) = (tables.source.snapshot(None).await?, tables.target.snapshot(None).await?);
-    Ok(columns_back(&session.spec, &old.schema, &new.schema).err())
+    Ok(columns_back(&session.spec, scope, &old.schema, &new.schema).err())
 }
 
 /// What [`catch_up`] came to.
@@ -125,8 +126,8 @@ async fn follow(session: &mut Session, tables: &Tables) -> Result<(), Error> {
 /// The spec of the way back: into the old table's partitioning and columns, every file rewritten.
 async fn spec_back(session: &Session, tables: &Tables, new: &Snapshot) -> Result<Spec, Error> {
     let old = tables.source.snapshot(None).await?;
-    let back = columns_back(&session.spec, &old.schema, &new.schema).map_err(|reason| Error::Irreversible { reason })?;
-    let Back { columns, left_out } = back;
+    let back = columns_back(&session.spec, scope::of(session), &old.schema, &new.schema);
+    let Back { columns, left_out } = back.map_err(|reason| Error::Irreversible { reason })?;
     let mut spec = session.spec.clone();
     (spec.source.format, spec.target.format) = (spec.target.format, spec.source.format);
     spec.target.partitioning = PartitionSpec { fields: old.partition.fields };
@@ -137,6 +138,8 @@ async fn spec_back(session: &Session, tables: &Tables, new: &Snapshot) -> Result
     let changed = columns.iter().any(|column| column.from.is_some() || column.data_type.is_some());
     spec.target.columns = if names && !changed { Vec::new() } else { columns };
     spec.target.drop = left_out;
+    // What others have written outside of the scope is theirs to have again, too.
+    spec.scope = None;
     Ok(spec)
 }
 

@@ -221,6 +221,43 @@ async fn a_column_that_the_spec_adds_stays_in_the_new_table_when_rows_are_carrie
     world.live(&[command(&["mirror", "SPEC"])]).await;
 }
 
+/// Partitions outside of the scope are in no unit: whatever becomes of the new table, their files stay as they are.
+#[rstest]
+#[tokio::test]
+async fn a_scope_of_partitions_has_a_way_back_that_does_not_touch_the_other_partitions(
+    #[values(Target::Delta, Target::Iceberg)] target: Target,
+) {
+    let world = World::in_memory(target);
+    world.write_spec(target, "scope: {where: \"day >= DATE '2001-01-02'\"}\n");
+    world.live(before("plan")).await;
+    let plan = world.run(&["plan", "SPEC", "--dry-run"]).await.unwrap();
+    assert!(plan.text.contains("outside of the scope: 2 file(s)"), "{}", plan.text);
+    assert!(plan.text.contains("way back: after the cutover the old table follows"), "{}", plan.text);
+    world.live(&before("rollback")[before("plan").len()..]).await;
+    let outside = async || {
+        let rows = world.source_rows().await;
+        rows.into_iter().filter(|row| row.ends_with("2001-01-01")).collect::<Vec<_>>()
+    };
+    let files = async || {
+        let mut files = world.objects_below("flights/day=2001-01-01").await;
+        files.sort();
+        files
+    };
+    let (rows_before, files_before) = (outside().await, files().await);
+    assert_eq!(rows_before.len(), 4, "{rows_before:?}");
+    // Others compact all that the migration wrote, and write what no scope asks of them.
+    let all = world.target_files(target).await;
+    world.write_new(target, 1, 21, NEWER, &all).await;
+    world.write_new(target, 2, 1, NEW, &[]).await;
+    world.live(&[command(&["rollback", "SPEC"])]).await;
+    let (old, new) = (world.source_rows().await, world.target_rows(target).await);
+    let mut expected: Vec<String> = [new, rows_before.clone()].concat();
+    expected.sort_unstable();
+    assert_eq!(old, expected, "every row of the new table, and those that were never in it");
+    let still = files().await;
+    assert!(files_before.iter().all(|file| still.contains(file)), "{files_before:?} {still:?}");
+}
+
 /// Before anybody approves: nobody shall believe in a way back that there is not.
 #[rstest]
 #[case::off("cutover: {alias: flights}", "cutover: {alias: flights, reverse: false}", "cutover.reverse is off")]

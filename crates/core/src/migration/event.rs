@@ -171,7 +171,7 @@ pub enum Event {
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// Files of the old table that are kept because another table refers to them.
+        /// Files of the old table that are kept because another table refers to them, or for their rows outside of the scope.
         kept: u64,
     },
     /// The old table stays after all: nothing of what was listed has been deleted.

@@ -54,6 +54,12 @@ pub struct StrategyTotals {
     pub bytes: u64,
 }
 
+impl StrategyTotals {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A plan in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanSummary {
@@ -75,6 +81,12 @@ pub struct PlanSummary {
     pub storage_usd_per_month: f64,
     /// Bytes that dual writing writes for each 100 bytes written to the old table alone.
     pub dual_write_percent: f64,
+    /// Whether `scope.where` is of partition columns alone, so that files outside of it are in no unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scoped_by_partitions: bool,
+    /// Files of partitions that `scope.where` leaves out.
+    #[serde(default, skip_serializing_if = "StrategyTotals::is_none")]
+    pub outside: StrategyTotals,
     /// Requests that dual writing makes; absent from plans of older builds and of a mirror's rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<RequestForecast>,
