@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lakeshift_testkit::{FaultPlan, FaultStore, OperationKind};
+use rstest::rstest;
 
 use crate::life::{LIFE, Step};
 use crate::support::{Flight, Target, World};
