@@ -16,6 +16,9 @@ use crate::error::Error;
 use crate::output::Answer;
 use crate::session::Session;
 
+/// A day's last second.
+const LAST_SECOND: u32 = 86_399;
+
 pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let round = opened
@@ -69,7 +72,7 @@ async fn wait(opened: &mut Opened) -> Result<Waited, Error> {
     loop {
         let (used, looks) = (session.live().used(), tail.looks());
         let wait = async {
-            match select(Box::pin(tail.wait(&applied)), session.context.clock.sleep(until_tomorrow(session))).await {
+            match select(Box::pin(tail.wait(&applied)), session.context.clock.sleep(until_evening(session))).await {
                 Either::Left((batch, _)) => Some(batch.map(drop)),
                 Either::Right(_) => None,
             }
@@ -87,11 +90,13 @@ async fn wait(opened: &mut Opened) -> Result<Waited, Error> {
     }
 }
 
-/// Until the next day (UTC) begins.
-fn until_tomorrow(session: &Session) -> Duration {
-    let now = session.context.clock.now();
-    let seconds = i64::from(now.num_seconds_from_midnight());
-    Duration::from_secs(u64::try_from(86_400 - seconds).unwrap_or(86_400))
+/// Until the day's (UTC) last second, so that what is recorded then is that day's.
+fn until_evening(session: &Session) -> Duration {
+    let now = session.context.clock.now().num_seconds_from_midnight();
+    match LAST_SECOND.saturating_sub(now) {
+        0 => Duration::from_secs(86_400),
+        left => Duration::from_secs(left.into()),
+    }
 }
 
 async fn round(opened: &mut Opened) -> Result<Round, Error> {
