@@ -125,3 +125,69 @@ async fn measured(world: &World, spec: &str, write: impl AsyncFnOnce(&World)) ->
     assert_eq!((day["rounds"].as_u64(), day["looks"].as_u64()), (Some(1), Some(1)), "{day}");
     [requests(&day["carried"]["by_kind"]), requests(&day["idle"]["by_kind"])]
 }
+
+/// Whether each kind is as forecast, but for one request or a fourth: how many a round asks hangs on how much a table has behind it.
+fn close(measured: Requests, planned: Requests) -> bool {
+    let kinds = |requests: Requests| [requests.puts, requests.gets, requests.lists, requests.heads, requests.deletes];
+    let pairs = kinds(measured).into_iter().zip(kinds(planned));
+    pairs.into_iter().all(|(measured, planned)| measured.abs_diff(planned) <= 1 + planned / 4)
+}
+
+async fn as_forecast(world: &World, spec: &str, write: impl AsyncFnOnce(&World)) {
+    let [round, look] = measured(world, spec, write).await;
+    let plan = status(world, spec).await["dual_write_forecast"].clone();
+    let (planned_round, planned_look) = (requests(&plan["round"]), requests(&plan["look"]));
+    if std::env::var_os("LAKESHIFT_PRINT_REQUESTS").is_some() {
+        eprintln!("MEASURED {spec} round {round} (plan {planned_round}), look {look} (plan {planned_look})");
+        return;
+    }
+    assert!(close(round, planned_round), "a round: {round}, planned {planned_round}");
+    assert!(close(look, planned_look), "a look: {look}, planned {planned_look}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_round_and_a_look_at_a_directory_ask_what_the_plan_has_said(
+    #[values(Target::Iceberg, Target::IcebergAdopted, Target::IcebergSpliced, Target::Delta, Target::DeltaInPlace)]
+    target: Target,
+) {
+    let world = World::in_memory(target);
+    world.live(before("validate")).await;
+    as_forecast(&world, "SPEC", async |world| world.put_day(20, "one.parquet", ROWS).await).await;
+}
+
+#[rstest]
+#[case::delta_adopted(
+    Target::Delta,
+    "delta",
+    "flights_delta",
+    "{format: iceberg, location: ROOT/onward, partitioning: [origin]}"
+)]
+#[case::delta_rewritten(
+    Target::Delta,
+    "delta",
+    "flights_delta",
+    "{format: iceberg, location: ROOT/onward, partitioning: [month(at)]}"
+)]
+#[case::iceberg_rewritten(
+    Target::IcebergSpliced,
+    "iceberg",
+    "flights_iceberg",
+    "{format: delta, location: ROOT/onward, partitioning: [origin]}"
+)]
+#[tokio::test]
+async fn a_round_and_a_look_at_a_table_with_a_log_ask_what_the_plan_has_said(
+    #[case] first: Target,
+    #[case] format: &str,
+    #[case] folder: &str,
+    #[case] target: &str,
+) {
+    let world = World::in_memory(first);
+    world.live(before("validate")).await;
+    let source = format!("{{format: {format}, location: {}/{folder}}}", world.root);
+    let spec = onward(&world, &source, &target.replace("ROOT", &world.root));
+    for command in ["plan", "approve", "dual-write", "backfill", "mirror"] {
+        world.run(&[command, &spec]).await.unwrap_or_else(|error| panic!("{}", lakeshift::error::with_causes(&error)));
+    }
+    as_forecast(&world, &spec, async |world| world.write_new(first, 1, 20, ROWS, &[]).await).await;
+}
