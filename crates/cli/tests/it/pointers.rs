@@ -20,7 +20,7 @@ use lakeshift_core::spec::Spec;
 use lakeshift_core::table::TableError;
 use lakeshift_testkit::contract::{Over, PointerWorld, pointer_contract, pointer_race_contract};
 use lakeshift_testkit::{Counted, FaultPlan, FaultStore, OperationKind};
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStore;
 
 use crate::life::before;
 use crate::support::{Target, World, real_moment};
