@@ -22,6 +22,7 @@ pub mod reconcile;
 pub mod rehearsal;
 pub mod reverse;
 pub mod rows;
+pub mod scope;
 pub mod shadow;
 pub mod stream;
 pub mod sunset;

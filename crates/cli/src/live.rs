@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::meter::Meter;
+use crate::meter::{Meter, Used};
 use lakeshift_core::control::{ControlEntry, Controls, Hold, Limit};
+use lakeshift_core::migration::RoundCost;
 use lakeshift_core::spec::Spec;
 use lakeshift_exec::throttle::Throttle;
 use lakeshift_journal::Clock;
@@ -14,9 +15,20 @@ pub struct Live {
     bytes: Throttle,
     requests: Throttle,
     meter: Meter,
+    control_meter: Meter,
+    idle: Arc<Mutex<Idle>>,
     spec_rate: Option<u64>,
     spec_concurrency: u32,
     controls: Arc<Mutex<Controls>>,
+}
+
+/// Looks of a mirror that found nothing, and what they cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// How many.
+    pub looks: u64,
+    /// What they cost, with the waits between them.
+    pub cost: RoundCost,
 }
 
 impl Live {
@@ -27,12 +39,52 @@ impl Live {
             bytes: Throttle::new(clock.clone(), spec_rate),
             requests: Throttle::new(clock.clone(), None),
             meter: Meter::default(),
+            control_meter: Meter::default(),
+            idle: Arc::default(),
             spec_rate,
             spec_concurrency: spec.backfill.concurrency,
             controls: Arc::default(),
         };
         live.set(controls.clone());
         live
+    }
+
+    /// So many at once and no limit, and nobody who would change that.
+    pub fn fixed(concurrency: u32, clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            bytes: Throttle::new(clock.clone(), None),
+            requests: Throttle::new(clock.clone(), None),
+            meter: Meter::default(),
+            control_meter: Meter::default(),
+            idle: Arc::default(),
+            spec_rate: None,
+            spec_concurrency: concurrency,
+            controls: Arc::default(),
+        }
+    }
+
+    /// The same, with what is asked of the control root counted by `meter`.
+    #[must_use]
+    pub fn with_control_meter(self, meter: Meter) -> Self {
+        Self { control_meter: meter, ..self }
+    }
+
+    /// What the runner has used until now.
+    pub fn used(&self) -> Used {
+        Used { tables: self.meter.usage(), control: self.control_meter.usage() }
+    }
+
+    /// Counts looks that have found nothing, which have used all since `before`.
+    pub fn idled(&self, looks: u64, before: Used) {
+        let cost = self.used().since(before);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.looks += looks;
+        idle.cost += cost;
+    }
+
+    /// What was counted by [`Self::idled`], which begins anew.
+    pub fn take_idle(&self) -> Idle {
+        std::mem::take(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Honours one more request.
@@ -62,7 +114,7 @@ impl Live {
         self.lock().paused.clone()
     }
 
-    /// Units that run at once.
+    /// Units that run, or files of a side that are compared, at once.
     pub fn concurrency(&self) -> u32 {
         self.lock().limits.concurrency.unwrap_or(self.spec_concurrency).max(1)
     }

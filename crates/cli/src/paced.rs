@@ -17,12 +17,20 @@ use object_store::{
 };
 
 use crate::live::Live;
-use crate::meter::Meter;
+use crate::meter::{Kind, Meter};
 
-/// The same place, with its store's requests paced. A call counts as one request: what a store makes of it (a listing's
-/// pages, an upload's parts) is not seen from here.
+/// The same place, with its store's requests paced and counted. A call is one request: what a store makes of it (a listing's
+/// pages, several ranges of an object) is not seen from here. An upload waits for one turn; its parts are counted.
 pub fn paced(storage: &Storage, live: &Live) -> Storage {
-    let turn = Turn { throttle: live.requests().clone(), meter: live.meter().clone() };
+    through(storage, Turn { throttle: Some(live.requests().clone()), meter: live.meter().clone() })
+}
+
+/// The same place, with its store's requests counted and never held.
+pub fn counted(storage: &Storage, meter: &Meter) -> Storage {
+    through(storage, Turn { throttle: None, meter: meter.clone() })
+}
+
+fn through(storage: &Storage, turn: Turn) -> Storage {
     let store = PacedStore { inner: storage.store().clone(), turn };
     let paced = Storage::new(storage.url().clone(), Arc::new(store), storage.prefix().clone());
     if storage.is_on_disk() { paced.on_disk() } else { paced }
@@ -37,14 +45,16 @@ struct PacedStore {
 /// Waits for a request's turn, and counts it.
 #[derive(Debug, Clone)]
 struct Turn {
-    throttle: Throttle,
+    throttle: Option<Throttle>,
     meter: Meter,
 }
 
 impl Turn {
-    async fn take(&self) {
-        self.throttle.take(1).await;
-        self.meter.request();
+    async fn take(&self, kind: Kind) {
+        if let Some(throttle) = &self.throttle {
+            throttle.take(1).await;
+        }
+        self.meter.request(kind);
     }
 }
 
@@ -58,11 +68,13 @@ struct CountedUpload {
 #[async_trait]
 impl MultipartUpload for CountedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.meter.request(Kind::Put);
         self.meter.written(data.content_length() as u64);
         self.inner.put_part(data)
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
+        self.meter.request(Kind::Put);
         self.inner.complete().await
     }
 
@@ -78,7 +90,7 @@ impl PacedStore {
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         let (inner, turn) = (self.inner.clone(), self.turn.clone());
         let listing = async move {
-            turn.take().await;
+            turn.take(Kind::List).await;
             Ok::<_, object_store::Error>(list(inner.as_ref()))
         };
         futures::stream::once(listing).try_flatten().boxed()
@@ -94,20 +106,20 @@ impl fmt::Display for PacedStore {
 #[async_trait]
 impl ObjectStore for PacedStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.turn.take().await;
+        self.turn.take(Kind::Put).await;
         self.turn.meter.written(payload.content_length() as u64);
         self.inner.put_opts(location, payload, opts).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.turn.take().await;
+        self.turn.take(Kind::Put).await;
         let inner = self.inner.put_multipart_opts(location, opts).await?;
         Ok(Box::new(CountedUpload { inner, meter: self.turn.meter.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.turn.take().await;
         let is_head = options.head;
+        self.turn.take(if is_head { Kind::Head } else { Kind::Get }).await;
         let result = self.inner.get_opts(location, options).await?;
         if !is_head {
             self.turn.meter.read(result.range.end - result.range.start);
@@ -116,7 +128,7 @@ impl ObjectStore for PacedStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.turn.take().await;
+        self.turn.take(Kind::Get).await;
         let read = self.inner.get_ranges(location, ranges).await?;
         self.turn.meter.read(read.iter().map(|bytes| bytes.len() as u64).sum());
         Ok(read)
@@ -127,7 +139,7 @@ impl ObjectStore for PacedStore {
         let paced = locations.then(move |location| {
             let turn = turn.clone();
             async move {
-                turn.take().await;
+                turn.take(Kind::Delete).await;
                 location
             }
         });
@@ -145,17 +157,17 @@ impl ObjectStore for PacedStore {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.turn.take().await;
+        self.turn.take(Kind::List).await;
         self.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.turn.take().await;
+        self.turn.take(Kind::Put).await;
         self.inner.copy_opts(from, to, options).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.turn.take().await;
+        self.turn.take(Kind::Put).await;
         self.inner.rename_opts(from, to, options).await
     }
 }

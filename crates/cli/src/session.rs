@@ -16,7 +16,9 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::hooks;
 use crate::lease;
-use crate::live::Live;
+use crate::live::{Idle, Live};
+use crate::meter::Meter;
+use crate::paced::counted;
 
 /// How long a runner may be silent before another may take over.
 const LEASE_TTL: Duration = Duration::from_secs(60);
@@ -51,11 +53,12 @@ impl Session {
     /// # Errors
     /// The control root or the journal cannot be read.
     pub async fn open(context: &Context, spec: Spec) -> Result<Self, Error> {
-        let control = context.open(&spec, Place::Control)?;
+        let meter = Meter::default();
+        let control = counted(&context.open(&spec, Place::Control)?, &meter);
         let folder = control.child("migrations").child(&spec.name.0);
         let journal = context.journal::<Event>(&folder).await?;
         let state = State::fold(journal.entries());
-        let live = Live::new(&spec, &state.controls, &context.clock);
+        let live = Live::new(&spec, &state.controls, &context.clock).with_control_meter(meter);
         let folded = journal.entries().len();
         let journal = Mutex::new(journal);
         Ok(Self { context: context.clone(), spec, control, folder, state, journal, folded, live, lease: None })
@@ -151,6 +154,19 @@ impl Session {
         self.append(&event).await?;
         self.fold_in();
         Ok(())
+    }
+
+    /// Records what looks that found nothing have cost since this was done last, if there were any.
+    ///
+    /// # Errors
+    /// As [`Session::record`].
+    pub async fn record_idle(&mut self) -> Result<(), Error> {
+        let idle = self.live.take_idle();
+        if idle == Idle::default() {
+            return Ok(());
+        }
+        let Idle { looks, cost } = idle;
+        self.record(Event::Looked { looks, cost }).await
     }
 
     /// Appends an event, to be folded in later.

@@ -1,6 +1,7 @@
 //! A migration's life: [`Event`]s in the journal, [`State`] as their fold, and [`decide`], which says whether a command
 //! may run now. No I/O: the caller brings [`Evidence`].
 
+mod cost;
 mod decide;
 mod event;
 mod gates;
@@ -11,8 +12,9 @@ mod state;
 mod summary;
 mod transition;
 
+pub use cost::{DayCost, Requests, RoundCost};
 pub use decide::{Command, Decision, Evidence, Refusal, decide, may_switch, next_steps};
-pub use event::{Event, PointerSwitch, Polled, Reconcile, RoundCost, Settled, Side, ValidationRecord, VerdictName, Work};
+pub use event::{Event, PointerSwitch, Polled, Reconcile, Settled, Side, ValidationRecord, VerdictName, Work};
 pub use gates::{Gate, GateCheck, cutover_gates};
 pub use history::{Moment, Timeline};
 pub use hook::{HOOK_FORMAT_VERSION, HookMoment, HookPayload, Owed};

@@ -5,10 +5,12 @@
 
 mod choose;
 mod estimate;
+mod requests;
 mod unit;
 
 pub use choose::{ChooseContext, choose, same_type};
 pub use estimate::{Assumptions, PlanSummary, StrategyTotals, summarize};
+pub use requests::{DualWriteShape, RequestForecast, forecast};
 pub use unit::{UnitLimits, data_file_stem, into_units, unit_of_path};
 
 use serde::{Deserialize, Serialize};

@@ -323,8 +323,9 @@ pub struct CommitRequest {
     /// the migration's own go on under the one that the table was created with. An adapter whose format cannot do that answers
     /// [`TableError::Unsupported`].
     pub repartition: Option<PartitionSpec>,
-    /// Top-level columns that may be null, which the table gets after its own; what it has already it does not get again. An
-    /// adapter whose format cannot do that answers [`TableError::Unsupported`].
+    /// Top-level columns that may be null, which the table gets after its own, and columns that it has, which get a wider type
+    /// ([`crate::evolution::is_wider`]); what it has already it does not get again. An adapter whose format cannot do that answers
+    /// [`TableError::Unsupported`].
     pub evolve: Vec<Field>,
     /// Where each source of a stream is read on from after this commit, by name: written into the same commit, for whoever looks
     /// at the table alone (Delta's `txn`, Iceberg's properties). Empty where there is no stream;

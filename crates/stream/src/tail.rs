@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lakeshift_core::table::{Changes, Format, Snapshot, TableError, TableFormat, TableVersion};
@@ -16,6 +17,7 @@ pub struct Tail {
     table: Arc<dyn TableFormat>,
     clock: Arc<dyn Clock>,
     interval: Duration,
+    looks: Arc<AtomicU64>,
 }
 
 /// What changed between two versions.
@@ -54,7 +56,12 @@ impl fmt::Display for Lag {
 impl Tail {
     /// A tail of `table` that looks every `interval` when it waits.
     pub fn new(table: Arc<dyn TableFormat>, clock: Arc<dyn Clock>, interval: Duration) -> Self {
-        Self { table, clock, interval }
+        Self { table, clock, interval, looks: Arc::default() }
+    }
+
+    /// How often it has looked; clones count together.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// Looks once: what has changed since `applied`, or nothing.
@@ -62,6 +69,7 @@ impl Tail {
     /// # Errors
     /// The table, or its version `applied`, cannot be read.
     pub async fn look(&self, applied: &TableVersion) -> Result<Option<Batch>, TableError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let known = match self.table.format() {
             // The footers of files that a version in memory has are not read again.
             Format::Hive => Some(self.table.snapshot(Some(applied)).await?),

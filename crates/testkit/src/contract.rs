@@ -23,7 +23,7 @@ pub use journal::journal_contract;
 pub use lease::lease_contract;
 pub use log::log_contract;
 #[cfg(feature = "catalogs")]
-pub use pointer::{PointerWorld, pointer_contract};
+pub use pointer::{BehindProxy, Over, PointerWorld, pointer_contract, pointer_race_contract};
 #[cfg(feature = "catalogs")]
 pub use table::{Deaf, TableWorld, table_contract};
 

@@ -19,6 +19,7 @@ use crate::engine::compare::{About, Request, compare_sides, conclude, in_memory}
 use crate::engine::tables;
 use crate::engine::validation::{pin, write};
 use crate::error::Error;
+use crate::live::Live;
 use crate::output::Answer;
 
 /// Memory for the row difference, in bytes.
@@ -49,7 +50,7 @@ pub async fn run(context: &Context, args: &DiffArgs) -> Result<Answer, Error> {
         settings: &settings,
         rng: context.rng.as_ref(),
         today: started_at.date_naive(),
-        parallel: args.parallel.max(1),
+        live: &Live::fixed(u32::try_from(args.parallel).unwrap_or(u32::MAX), &context.clock),
         memory_bytes: MEMORY_BYTES,
         readings: &memory,
         read_all: false,

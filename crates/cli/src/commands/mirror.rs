@@ -2,7 +2,10 @@
 //! after it the new one drives the old.
 
 use std::path::Path;
+use std::time::Duration;
 
+use chrono::Timelike;
+use futures::future::{Either, select};
 use lakeshift_core::migration::{Command, Phase, Side};
 
 use super::opened::Opened;
@@ -11,6 +14,10 @@ use crate::engine::mirror::{self, Round};
 use crate::engine::{readers, reverse};
 use crate::error::Error;
 use crate::output::Answer;
+use crate::session::Session;
+
+/// A day's last second.
+const LAST_SECOND: u32 = 86_399;
 
 pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
@@ -25,23 +32,13 @@ pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer,
                     opened.session.refuse_while_paused()?;
                 }
                 let mut last = round(opened).await?;
-                if !follow {
-                    return Ok(last);
-                }
-                loop {
-                    let side = driving(opened);
-                    let Opened { session, tables, .. } = &mut *opened;
-                    let Some(applied) = mirror::applied(session, side) else { break };
-                    let tail = mirror::tail(session, tables, side);
-                    let waited = session.while_renewing(session.context.stop.or_drop(tail.wait(&applied))).await?;
-                    match waited {
-                        Ok(batch) => drop(batch?),
-                        Err(Error::Interrupted) => break,
-                        Err(error) => return Err(error),
+                if follow {
+                    while wait(opened).await? == Waited::Changed {
+                        opened.session.wait_while_paused().await?;
+                        last = round(opened).await?;
                     }
-                    session.wait_while_paused().await?;
-                    last = round(opened).await?;
                 }
+                opened.session.record_idle().await?;
                 Ok(last)
             },
         )
@@ -55,6 +52,51 @@ pub async fn run(context: &Context, path: &Path, follow: bool) -> Result<Answer,
         Some(Round::InStep) | None => format!("in step with {driving}"),
     };
     super::status::answer(&opened, &headline).await
+}
+
+/// What a follower's wait came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    /// The driving table has changed.
+    Changed,
+    /// Somebody wants it to end.
+    Stopped,
+}
+
+/// Looks until the driving table has changed. What the looks have cost is recorded by the day.
+async fn wait(opened: &mut Opened) -> Result<Waited, Error> {
+    let side = driving(opened);
+    let Opened { session, tables, .. } = opened;
+    let Some(applied) = mirror::applied(session, side) else { return Ok(Waited::Stopped) };
+    let tail = mirror::tail(session, tables, side);
+    loop {
+        let (used, looks) = (session.live().used(), tail.looks());
+        let wait = async {
+            match select(Box::pin(tail.wait(&applied)), session.context.clock.sleep(until_evening(session))).await {
+                Either::Left((batch, _)) => Some(batch.map(drop)),
+                Either::Right(_) => None,
+            }
+        };
+        let waited = session.while_renewing(session.context.stop.or_drop(wait)).await?;
+        // The look that has found something is the round's.
+        let found = u64::from(matches!(waited, Ok(Some(Ok(())))));
+        session.live().idled((tail.looks() - looks).saturating_sub(found), used);
+        match waited {
+            Ok(Some(changed)) => return changed.map(|()| Waited::Changed).map_err(Error::from),
+            Ok(None) => session.record_idle().await?,
+            Err(Error::Interrupted) => return Ok(Waited::Stopped),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Until the day's (UTC) last second, so that what is recorded then is that day's.
+fn until_evening(session: &Session) -> Duration {
+    let now = session.context.clock.now().num_seconds_from_midnight();
+    match LAST_SECOND.saturating_sub(now) {
+        0 => Duration::from_secs(86_400),
+        left => Duration::from_secs(left.into()),
+    }
 }
 
 async fn round(opened: &mut Opened) -> Result<Round, Error> {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use lakeshift_core::migration::{Command, Event};
+use lakeshift_core::plan::{Assumptions, RequestForecast, StrategyTotals};
+use lakeshift_core::reverse::{Back, ScopedBy, columns_back};
 use serde_json::json;
 
 use super::opened::Opened;
@@ -17,29 +19,32 @@ use crate::session::Session;
 /// Quarantined objects that the text names; the JSON has all.
 const QUARANTINE_SHOWN: usize = 10;
 
+/// What follows for a rollback where the old table cannot follow the new one.
+const NO_WAY_BACK: &str = "After the cutover nothing that others write to the new table reaches the old one: from their first write \
+                           on `rollback` wants `--accept-loss`, which gives up all that they wrote";
+
 pub async fn run(context: &Context, path: &Path, dry_run: bool) -> Result<Answer, Error> {
     let mut opened = Opened::new(context, path).await?;
     if dry_run {
-        let (planning, quarantine) = plan(&opened).await?;
-        return Ok(answer(&opened, &planning, &quarantine, "dry run: nothing was written"));
+        return Ok(answer(&opened, &plan(&opened).await?, "dry run: nothing was written"));
     }
     let planned = opened
         .act(
             Command::Plan,
             |evidence| evidence,
             async |opened| {
-                let (planning, quarantine) = plan(opened).await?;
-                let session = &mut opened.session;
-                plans::write(session, &planning.plan.digest, &planning.files).await?;
+                let planned = plan(opened).await?;
+                let (session, Planning { plan, files, .. }) = (&mut opened.session, &planned.planning);
+                plans::write(session, &plan.digest, files).await?;
                 let spec = canonical(session)?;
                 let spec_digest = session.spec.digest();
-                session.record(Event::Planned { plan: planning.plan.clone(), spec_digest, spec }).await?;
-                Ok((planning, quarantine))
+                session.record(Event::Planned { plan: plan.clone(), spec_digest, spec }).await?;
+                Ok(planned)
             },
         )
         .await?;
     match planned {
-        Some((planning, quarantine)) => Ok(answer(&opened, &planning, &quarantine, "saved; read it, then approve it")),
+        Some(planned) => Ok(answer(&opened, &planned, "saved; read it, then approve it")),
         None => super::status::answer(&opened, "planned before").await,
     }
 }
@@ -49,13 +54,28 @@ fn canonical(session: &Session) -> Result<serde_json::Value, Error> {
     serde_json::from_str(&text).map_err(|source| Error::Json { object: "the canonical spec".to_owned(), source })
 }
 
-async fn plan(opened: &Opened) -> Result<(Planning, Vec<Quarantined>), Error> {
-    let source = opened.tables.source.snapshot(None).await?;
-    let planning = planning::plan(&opened.session.spec, &opened.tables, &opened.rows, &source).await?;
-    Ok((planning, opened.tables.quarantine(&source.version).await?))
+/// A plan, and what else people look at before they approve it.
+struct Planned {
+    planning: Planning,
+    quarantine: Vec<Quarantined>,
+    /// How rows of the new table come to the old one after the cutover; or why they cannot.
+    way_back: Result<Back, String>,
 }
 
-fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], closing: &str) -> Answer {
+async fn plan(opened: &Opened) -> Result<Planned, Error> {
+    let (spec, source) = (&opened.session.spec, opened.tables.source.snapshot(None).await?);
+    let planning = planning::plan(spec, &opened.tables, &opened.rows, &source).await?;
+    let scope = match (&spec.scope, planning.plan.summary.scoped_by_partitions) {
+        (None, _) => ScopedBy::Nothing,
+        (Some(_), true) => ScopedBy::Partitions,
+        (Some(_), false) => ScopedBy::Rows,
+    };
+    let way_back = columns_back(spec, scope, &source.schema, &planning.target_schema);
+    Ok(Planned { way_back, planning, quarantine: opened.tables.quarantine(&source.version).await? })
+}
+
+fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
+    let Planned { planning, quarantine, way_back } = planned;
     let Planning { plan, mappings, assumptions, .. } = planning;
     let (spec, summary) = (&opened.session.spec, &plan.summary);
     let mut text = format!(
@@ -89,10 +109,22 @@ fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], clos
         bytes(summary.write_bytes),
         seconds(summary.duration_s),
     ));
+    if summary.outside.files > 0 {
+        let StrategyTotals { files, bytes: size, .. } = &summary.outside;
+        let size = bytes(*size);
+        text.push_str(&format!(
+            "outside of the scope: {files} file(s), {size}, by their partitions; they are not read, and no sunset deletes them\n"
+        ));
+    }
     text.push_str(&format!(
         "cost: ${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written\n",
         summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,
     ));
+    text.extend(summary.requests.as_ref().map(|requests| requests_text(requests, assumptions)));
+    text.push_str(&match way_back {
+        Ok(back) => format!("way back: after the cutover the old table follows the new one, and {}\n", back.told()),
+        Err(reason) => format!("way back: none without loss. {reason}. {NO_WAY_BACK}\n"),
+    });
     if !quarantine.is_empty() {
         text.push_str(&format!("not carried over, {} unreadable object(s):\n", quarantine.len()));
         for one in quarantine.iter().take(QUARANTINE_SHOWN) {
@@ -107,10 +139,26 @@ fn answer(opened: &Opened, planning: &Planning, quarantine: &[Quarantined], clos
     let json = json!({
         "migration": spec.name, "plan": plan, "columns": columns, "dropped_columns": planning.dropped,
         "quarantine": quarantine,
+        "way_back": {
+            "possible": way_back.is_ok(), "reason": way_back.as_ref().err(),
+            "left_out": way_back.as_ref().map(|back| back.left_out.clone()).unwrap_or_default(),
+        },
         "assumptions": assumptions, "saved": closing.starts_with("saved"),
         "next_steps": opened.next_steps(),
     });
     Answer::done(text, json)
+}
+
+/// What dual writing asks of stores.
+fn requests_text(requests: &RequestForecast, assumptions: &Assumptions) -> String {
+    let RequestForecast { round, file, look, looks_per_day, control_per_day, idle_usd_per_day, usd_per_round } = requests;
+    let Assumptions { put_usd_per_1000: put, get_usd_per_1000: get, .. } = assumptions;
+    format!(
+        "requests: a round of one file {round} (${:.2} for a thousand), each further file {file}; a look that finds nothing {look}\n\
+         \x20 mirror --follow: {looks_per_day} looks a day and {control_per_day} at the control root, ${idle_usd_per_day:.2} a day (at \
+         ${put} for a thousand PUT or LIST, ${get} GET or HEAD)\n",
+        usd_per_round * 1000.0,
+    )
 }
 
 /// Every column that does not come over as it is, and why.

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use lakeshift_core::control::{Controls, Hold};
-use lakeshift_core::migration::{Command, Phase, Polled, Side, State};
+use lakeshift_core::migration::{Command, Phase, Polled, Requests, Side, State};
+use lakeshift_core::plan::RequestForecast;
 use lakeshift_core::spec::Stage;
 use serde_json::json;
 
@@ -75,15 +76,7 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
         let rounds = mirror.rounds(Side::Old);
         rows.push(row("mirror", format!("{rounds} round(s), in step at {}", mirror.at.format("%Y-%m-%d %H:%M:%S UTC"))));
     }
-    if let Some((day, cost)) = state.costs.last_key_value() {
-        let percent =
-            cost.percent().map_or_else(String::new, |percent| format!(", {percent:.1} % of what its writers wrote"));
-        let (read, written) = (bytes(cost.bytes_read), bytes(cost.bytes_written));
-        rows.push(row(
-            "dual write",
-            format!("{day}: {} request(s), {read} read, {written} written{percent}", cost.requests),
-        ));
-    }
+    rows.extend(cost_rows(state));
     if let Some(reverse) = state.reverse.as_ref().filter(|_| state.live_side() == Side::New) {
         let rounds = state.mirror.as_ref().map_or(0, |mirror| mirror.rounds(Side::New));
         let at = reverse.at.format("%Y-%m-%d %H:%M:%S UTC");
@@ -143,10 +136,16 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
             "name": group.name, "alias": group.alias, "side": side_of(state, &group.alias),
             "watched": state.baked.contains(&group.alias),
         })).collect::<Vec<_>>(),
-        "dual_write_cost": state.costs.iter().map(|(day, cost)| json!({
-            "day": day, "requests": cost.requests, "bytes_read": cost.bytes_read, "bytes_written": cost.bytes_written,
-            "source_bytes": cost.source_bytes, "rows": cost.rows, "percent": cost.percent(),
-        })).collect::<Vec<_>>(),
+        "dual_write_cost": state.costs.iter().map(|(day, cost)| {
+            let total = cost.total();
+            json!({
+                "day": day, "requests": total.requests, "bytes_read": total.bytes_read, "bytes_written": total.bytes_written,
+                "source_bytes": total.source_bytes, "rows": total.rows, "percent": total.percent(),
+                "by_kind": total.by_kind, "control": total.control, "rounds": cost.rounds, "looks": cost.looks,
+                "carried": cost.carried, "idle": cost.idle,
+            })
+        }).collect::<Vec<_>>(),
+        "dual_write_forecast": forecast(state),
         "writers_held": state.writers_held, "pause": state.polled,
         "stage_failed": state.stage_failed, "rogues": rogues,
         "runner": held.map(|runner| json!({"holder": runner.holder, "since": runner.since})),
@@ -154,6 +153,38 @@ async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answ
         "next_steps": next,
     });
     Ok(Answer::done(text, json))
+}
+
+/// What the plan of S0 expects dual writing to ask of stores.
+fn forecast(state: &State) -> Option<&RequestForecast> {
+    state.boundary.as_ref().map(|boundary| &boundary.plan).or(state.plan.as_ref())?.summary.requests.as_ref()
+}
+
+/// The last day's dual writing, and beside it what the plan has said.
+fn cost_rows(state: &State) -> Vec<Vec<String>> {
+    let Some((day, cost)) = state.costs.last_key_value() else { return Vec::new() };
+    let total = cost.total();
+    let percent = total.percent().map_or_else(String::new, |percent| format!(", {percent:.1} % of what its writers wrote"));
+    let (read, written) = (bytes(total.bytes_read), bytes(total.bytes_written));
+    let requests = total.requests;
+    let mut rows = vec![row("dual write", format!("{day}: {requests} request(s), {read} read, {written} written{percent}"))];
+    let forecast = forecast(state);
+    let planned = |requests: Option<Requests>| match requests {
+        Some(requests) => format!(" (plan: {})", requests.total()),
+        None => String::new(),
+    };
+    if let Some(each) = cost.carried.requests.checked_div(cost.rounds) {
+        let planned = planned(forecast.map(|forecast| forecast.round));
+        rows.push(row("", format!("{} round(s), {each} request(s) each{planned}", cost.rounds)));
+    }
+    if let Some(each) = cost.idle.requests.checked_div(cost.looks) {
+        let planned = planned(forecast.map(|forecast| forecast.look));
+        rows.push(row("", format!("{} look(s) found nothing, {each} request(s) each{planned}", cost.looks)));
+    }
+    if !total.control.is_none() {
+        rows.push(row("", format!("and at the control root {}", total.control)));
+    }
+    rows
 }
 
 /// What operators have asked for and not taken back.

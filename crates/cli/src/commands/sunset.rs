@@ -14,12 +14,17 @@ use crate::output::{Answer, bytes};
 pub async fn run(context: &Context, path: &Path) -> Result<Answer, Error> {
     let mut opened = Opened::existing(context, path).await?;
     let stage = opened
-        .act(Command::Sunset, |evidence| evidence, async |opened| sunset::run(&mut opened.session, &opened.tables).await)
+        .act(
+            Command::Sunset,
+            |evidence| evidence,
+            async |opened| sunset::run(&mut opened.session, &opened.tables, &opened.rows).await,
+        )
         .await?;
     let record = opened.session.folder.url_of(RECORD_NAME);
     let headline = match stage {
         Some(Stage::Quarantined { files, bytes: size, kept }) => format!(
-            "listed {files} file(s), {}, for deletion; {kept} kept, because another table refers to them",
+            "listed {files} file(s), {}, for deletion; {kept} kept, because another table refers to them or rows of them are outside \
+             of the scope",
             bytes(size)
         ),
         Some(Stage::Completed { files: 0, .. }) => format!("completed; no file was deleted; {record} says what was done"),

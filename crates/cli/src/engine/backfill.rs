@@ -97,7 +97,7 @@ pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<
         mirror::round(session, tables, rows).await?;
     }
     meter.finish();
-    Ok(())
+    session.record_idle().await
 }
 
 struct Wave {

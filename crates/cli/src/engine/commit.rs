@@ -15,7 +15,7 @@ use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, DeletedR
 use super::reconcile;
 use super::tables::Tables;
 use crate::error::Error;
-use crate::meter::Usage;
+use crate::meter::Used;
 use crate::session::Session;
 
 /// Files to add and to remove in one commit.
@@ -41,7 +41,7 @@ pub struct Delta {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Begun {
     /// What the runner had used until then.
-    pub used: Usage,
+    pub used: Used,
     /// Bytes of the files that came to the table that is followed.
     pub source_bytes: u64,
     /// Their rows, as far as they are known.
@@ -50,14 +50,7 @@ pub struct Begun {
 
 fn cost(session: &Session, begun: Option<Begun>) -> Option<RoundCost> {
     let Begun { used, source_bytes, rows } = begun?;
-    let Usage { requests, bytes_read, bytes_written } = session.live().meter().usage();
-    Some(RoundCost {
-        requests: requests.saturating_sub(used.requests),
-        bytes_read: bytes_read.saturating_sub(used.bytes_read),
-        bytes_written: bytes_written.saturating_sub(used.bytes_written),
-        source_bytes,
-        rows,
-    })
+    Some(RoundCost { source_bytes, rows, ..session.live().used().since(used) })
 }
 
 /// Makes one commit to the target of `tables`, which for work on the old table are turned.

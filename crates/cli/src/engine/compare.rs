@@ -34,6 +34,7 @@ use url::Url;
 use super::rows::Rows;
 use super::tables::Tables;
 use crate::error::Error;
+use crate::live::Live;
 use crate::session::Session;
 use read::SideReading;
 use readings::Kept;
@@ -75,8 +76,8 @@ pub struct Request<'a> {
     pub rng: &'a dyn Rng,
     /// The day on which the ledger's entries must hold.
     pub today: NaiveDate,
-    /// Files of a side that are read at a time.
-    pub parallel: usize,
+    /// Files of a side that are read at a time, and how fast.
+    pub live: &'a Live,
     /// Memory for the row difference, in bytes.
     pub memory_bytes: u64,
     /// Where the sums of files are kept.
@@ -117,8 +118,8 @@ pub async fn compare_sides(request: &Request<'_>, old: &Pinned<'_>, new: &Pinned
         Kept::open(request.readings, request.read_all, || draw_key(request.rng), |key| columns.shape(request.settings, key))
             .await?;
     let (old_side, new_side) = (
-        SideReading::new(request.engine, old.table, old, Side::Old, columns.old.clone()).await?,
-        SideReading::new(request.engine, new.table, new, Side::New, columns.new.clone()).await?,
+        SideReading::new(request.engine, old.table, old, Side::Old, columns.old.clone()).await?.paced(request.live.bytes()),
+        SideReading::new(request.engine, new.table, new, Side::New, columns.new.clone()).await?.paced(request.live.bytes()),
     );
     let known = kept.known(&[&old_side, &new_side], [&shared.rest_old, &shared.rest_new]).await?;
     let [known_old, known_new] = &known;
@@ -220,7 +221,7 @@ pub async fn replay(
         settings,
         rng: session.context.rng.as_ref(),
         today: certificate.at.date_naive(),
-        parallel: session.spec.backfill.concurrency as usize,
+        live: session.live(),
         memory_bytes: session.spec.backfill.memory.bytes(),
         readings: &memory,
         read_all: true,
@@ -237,8 +238,8 @@ pub async fn replay(
     let shape = FingerprintShape { encoding, key, columns: columns.names.clone(), fields };
     let kept = Kept::open(&memory, true, || key, |_| shape.clone()).await?;
     let (old_side, new_side) = (
-        SideReading::new(request.engine, old.table, &old, Side::Old, columns.old.clone()).await?,
-        SideReading::new(request.engine, new.table, &new, Side::New, columns.new.clone()).await?,
+        SideReading::new(request.engine, old.table, &old, Side::Old, columns.old.clone()).await?.paced(request.live.bytes()),
+        SideReading::new(request.engine, new.table, &new, Side::New, columns.new.clone()).await?.paced(request.live.bytes()),
     );
     let [old, new] = kept.known(&[&old_side, &new_side], [&shared.rest_old, &shared.rest_new]).await?;
     let (old, new) = futures::try_join!(

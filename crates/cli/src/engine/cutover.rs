@@ -42,6 +42,10 @@ pub struct Force {
 pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows, force: &Force) -> Result<(), Error> {
     for group in session.spec.cutover.groups() {
         if !session.state.on_new().any(|alias| alias == group.alias) {
+            if fence::holds_writers(session).await? {
+                // Rows would stand still while nobody may write.
+                session.wait_while_paused().await?;
+            }
             catch_up(session, tables, rows).await?;
             fence::held(session, tables, ("cutover", Unheld::Refuse), async |session| {
                 drain(session, tables, rows, force).await?;
@@ -106,7 +110,9 @@ async fn watch(session: &mut Session, tables: &Tables, rows: &Rows, group: &Stag
         return Ok(());
     }
     session.context.progress.say(format!("watching the readers of {} for {}", group.alias, group.bake));
-    match bake(session, tables, rows, group).await? {
+    let well = bake(session, tables, rows, group).await?;
+    session.record_idle().await?;
+    match well {
         Ok(()) => session.record(Event::StagePassed { alias: group.alias.clone() }).await,
         Err(reason) => {
             let (alias, why) = (group.alias.clone(), reason.clone());

@@ -8,7 +8,8 @@
 use lakeshift_core::evolution;
 use lakeshift_core::migration::{Event, Side, Work};
 use lakeshift_core::plan::{PlanRef, PlannedFile};
-use lakeshift_core::spec::SchemaChanges;
+use lakeshift_core::schema::Field;
+use lakeshift_core::spec::{SchemaChanges, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, TableError, TableVersion};
 use lakeshift_stream::{Batch, Lag, Tail};
 
@@ -20,17 +21,20 @@ use super::rows::Rows;
 use super::tables::Tables;
 use super::{carry, ownership, plans, reverse};
 use crate::error::Error;
-use crate::meter::Usage;
+use crate::meter::Used;
 use crate::session::Session;
 
 /// How often a round is begun anew because a writer replaced or deleted a file between the look and the reading.
 const LOOKS_MAX: u32 = 5;
 
 /// What to do about changes that are not followed.
-const NOT_FOLLOWED: &str = "only new columns that may be null are followed: take the change back in the source, or abort and plan \
-                            a migration of the table as it is now";
-/// What to do about new columns where the spec says to stop.
-const MAY_BE_FOLLOWED: &str = "write `dual_write: {schema_changes: follow}` in the spec to give them to the new table too, and \
+const NOT_FOLLOWED: &str = "only new columns that may be null and wider types are followed: take the change back in the source, or \
+                            abort and plan a migration of the table as it is now";
+/// What to do about wider types that only the new table's format stands against.
+const NOT_WIDENED: &str = "take the change back in the source, or abort and plan a migration of the table as it is now: its \
+                           columns are then as wide from the beginning";
+/// What to do about changes that can be followed, where the spec says to stop.
+const MAY_BE_FOLLOWED: &str = "write `dual_write: {schema_changes: follow}` in the spec to make them in the new table too, and \
                                run mirror again";
 
 /// What a look at the source came to.
@@ -66,7 +70,7 @@ pub struct Found {
     /// What it means for the other side.
     pub meaning: Meaning,
     /// What the runner had used before the look.
-    used: Usage,
+    used: Used,
 }
 
 /// The tail of a side for this migration.
@@ -104,7 +108,7 @@ pub async fn is_another_table(session: &Session, tables: &Tables) -> Result<bool
 /// A table or a plan that cannot be read.
 pub async fn look(session: &Session, tables: &Tables, side: Side) -> Result<Option<Found>, Error> {
     let Some(applied) = applied(session, side) else { return Ok(None) };
-    let used = session.live().meter().usage();
+    let used = session.live().used();
     if side == Side::Old && is_another_table(session, tables).await? {
         return Err(Error::AnotherTable { location: tables.source.location().to_owned() });
     }
@@ -138,9 +142,13 @@ pub async fn round(session: &mut Session, tables: &Tables, rows: &Rows) -> Resul
 }
 
 async fn round_once(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<Round, Error> {
+    let used = session.live().used();
     match look(session, tables, Side::Old).await? {
         Some(found) => carry(session, Way { from: Side::Old, tables, rows }, found).await,
-        None => Ok(Round::InStep),
+        None => {
+            session.live().idled(1, used);
+            Ok(Round::InStep)
+        }
     }
 }
 
@@ -191,8 +199,8 @@ pub async fn carry(session: &mut Session, way: Way<'_>, found: Found) -> Result<
     Ok(Round::Applied { lag: batch.lag, to })
 }
 
-/// Gives the target the columns that the source has got, or stops, as the spec says. A target that was given them before a
-/// runner died is not given them again.
+/// Gives the target the columns and the wider types that the source has got, or stops, as the spec says. A target that was
+/// given them before a runner died is not given them again.
 async fn follow_columns(session: &mut Session, way: Way<'_>, batch: &Batch) -> Result<(), Error> {
     if batch.from.schema == batch.to.schema {
         return Ok(());
@@ -201,8 +209,15 @@ async fn follow_columns(session: &mut Session, way: Way<'_>, batch: &Batch) -> R
     let mut before = Box::pin(target_columns(&spec, way.rows, &batch.from)).await?.schema;
     let now = Box::pin(target_columns(&spec, way.rows, &batch.to)).await?.schema;
     if spec.source.format == Format::Hive {
-        // A directory has the columns of the files that are in it: one goes with the last file that has it.
+        // A directory has the columns of the files that are in it: one goes with the last file that has it, and so does a wider
+        // type. The new table keeps both.
         before.fields.retain(|field| now.field(&field.name).is_some());
+        for field in &mut before.fields {
+            let narrower = now.field(&field.name).filter(|now| evolution::is_wider(&now.data_type, &field.data_type));
+            if let Some(narrower) = narrower {
+                field.data_type = narrower.data_type.clone();
+            }
+        }
     }
     let stopped = |changes: Vec<String>, advice| Error::ColumnsChanged {
         location: way.tables.source.location().to_owned(),
@@ -210,22 +225,46 @@ async fn follow_columns(session: &mut Session, way: Way<'_>, batch: &Batch) -> R
         changes: changes.join("; "),
         advice,
     };
-    let added = evolution::additions(&before, &now).map_err(|changes| stopped(changes, NOT_FOLLOWED))?;
-    if added.is_empty() {
+    let wanted = evolution::followable(&before, &now).map_err(|changes| {
+        let renamed = evolution::renamed(&batch.from.schema, &batch.to.schema).into_iter();
+        let renamed = renamed.map(|(before, now)| format!("column {before} is called {now} now"));
+        stopped(renamed.chain(changes).collect(), NOT_FOLLOWED)
+    })?;
+    if wanted.is_empty() {
         return Ok(());
     }
     let there = way.tables.target.snapshot(None).await?.schema;
-    let missing = evolution::missing(&there, &added).map_err(|reason| stopped(vec![reason], NOT_FOLLOWED))?;
+    let missing = evolution::missing(&there, &wanted).map_err(|reason| stopped(vec![reason], NOT_FOLLOWED))?;
     if missing.is_empty() {
         return Ok(());
     }
-    if spec.dual_write.schema_changes == SchemaChanges::Stop {
-        let changes = missing.iter().map(|field| format!("column {} ({}) is new", field.name, field.data_type)).collect();
-        return Err(stopped(changes, MAY_BE_FOLLOWED));
+    if let Some(reason) = missing.iter().find_map(|field| not_widened(&spec, there.field(&field.name)?, field)) {
+        return Err(stopped(vec![reason], NOT_WIDENED));
     }
-    let columns: Vec<String> = missing.iter().map(|field| field.name.clone()).collect();
-    session.context.progress.say(format!("mirror: the new table gets the new column(s) {}", columns.join(", ")));
+    let told = |field: &Field| match there.field(&field.name) {
+        Some(before) => evolution::changed_type(before, field),
+        None => format!("column {} ({}) is new", field.name, field.data_type),
+    };
+    if spec.dual_write.schema_changes == SchemaChanges::Stop {
+        return Err(stopped(missing.iter().map(told).collect(), MAY_BE_FOLLOWED));
+    }
+    let told: Vec<String> = missing.iter().map(told).collect();
+    session.context.progress.say(format!("mirror: followed in the new table: {}", told.join("; ")));
+    let columns = missing.iter().map(|field| field.name.clone()).collect();
     commit(session, way.tables, Work::Evolve { columns }, Delta { evolve: missing, ..Delta::default() }).await.map(drop)
+}
+
+/// Why a column of the new table cannot get a wider type.
+fn not_widened(spec: &Spec, there: &Field, wanted: &Field) -> Option<String> {
+    let change = evolution::changed_type(there, wanted);
+    let partitions = || spec.target.partitioning.fields.iter().any(|field| field.column == wanted.name);
+    match spec.target.format {
+        Format::Iceberg if partitions() => Some(format!("{change}, and the new table is partitioned by it")),
+        Format::Iceberg => None,
+        format => Some(format!(
+            "{change}, and {format} tables have wider types only by a feature (typeWidening) that Lakeshift's commits do not keep"
+        )),
+    }
 }
 
 async fn plan(

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 use lakeshift_core::mapping::{ColumnMapping, check_partition, check_sort, keep_ids, map_schema};
 use lakeshift_core::plan::{
-    Assumptions, ChooseContext, PlanRef, PlannedFile, Strategy, UnitLimits, choose, into_units, summarize,
+    Assumptions, ChooseContext, DualWriteShape, PlanRef, PlanSummary, PlannedFile, Strategy, StrategyTotals, UnitLimits,
+    choose, forecast, into_units, summarize,
 };
 use lakeshift_core::projection::Projection;
+use lakeshift_core::reverse::ScopedBy;
 use lakeshift_core::schema::{DataType, TableSchema};
 use lakeshift_core::spec::{self, BackfillOrder, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
 
 use super::plans;
 use super::rows::Rows;
+use super::scope::{self, Divided};
 use super::tables::Tables;
 use crate::error::Error;
 
@@ -94,7 +97,16 @@ fn is_single(data_type: &DataType) -> bool {
 /// What the target cannot have; a source that cannot be read.
 pub async fn plan(spec: &Spec, tables: &Tables, rows: &Rows, source: &Snapshot) -> Result<Planning, Error> {
     let files: Vec<FileEntry> = tables.source.files(source).try_collect().await?;
-    plan_files(spec, tables, rows, source, files, "b").await
+    let mut planning = plan_files(spec, tables, rows, source, files, "b").await?;
+    planning.plan.summary.requests = Some(forecast(&DualWriteShape {
+        source: spec.source.format,
+        target: spec.target.format,
+        strategy: planning.plan.summary.main_strategy(),
+        interval_s: spec.dual_write.interval.duration().as_secs(),
+        put_usd_per_1000: planning.assumptions.put_usd_per_1000,
+        get_usd_per_1000: planning.assumptions.get_usd_per_1000,
+    }));
+    Ok(planning)
 }
 
 /// Plans some files of `source`; `prefix` begins the units' ids.
@@ -112,7 +124,8 @@ pub async fn plan_files(
     let TargetColumns { schema: target_schema, mappings, projection } = Box::pin(target_columns(spec, rows, source)).await?;
     let columns_change = projection.as_ref().and_then(Projection::change);
     let context = ChooseContext { columns_change, ..choose_context(spec, tables, source, target_schema.clone()) };
-    let planned = decide_files(&context, tables, files).await?;
+    let Divided { inside, outside, by } = scope::divide(rows, spec, source, files).await?;
+    let planned = decide_files(&context, tables, inside).await?;
     // In place, new files would count as the source's.
     let in_place = tables.source.location() == tables.target.location();
     match spec.backfill.strategy {
@@ -129,11 +142,17 @@ pub async fn plan_files(
         throttle_bytes_per_second: spec.backfill.bytes_per_second.map(|rate| rate.bytes()),
         ..Assumptions::default()
     };
-    let plan = PlanRef {
-        digest: plans::digest(&spec.digest(), &source.version, &files),
-        source: source.version.clone(),
-        summary: summarize(&files, &assumptions),
+    let summary = PlanSummary {
+        scoped_by_partitions: by == ScopedBy::Partitions,
+        outside: StrategyTotals {
+            files: outside.len() as u64,
+            rows: outside.iter().filter_map(|file| file.rows).sum(),
+            bytes: outside.iter().map(|file| file.size_bytes).sum(),
+        },
+        ..summarize(&files, &assumptions)
     };
+    let plan =
+        PlanRef { digest: plans::digest(&spec.digest(), &source.version, &files), source: source.version.clone(), summary };
     let dropped = projection.map(|projection| projection.dropped).unwrap_or_default();
     Ok(Planning { plan, files, target_schema, mappings, dropped, assumptions })
 }

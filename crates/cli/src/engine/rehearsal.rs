@@ -59,7 +59,11 @@ pub async fn run(session: &mut Session, tables: &Tables) -> Result<Took, Error> 
     Ok(took)
 }
 
-async fn step(session: &Session, tables: &Tables, alias: &str, side: Side) -> Result<(), Error> {
+/// Moves the readers of an alias's shadow, as far as they can be moved without anybody seeing it.
+///
+/// # Errors
+/// As [`run`], but for the gates.
+pub async fn step(session: &Session, tables: &Tables, alias: &str, side: Side) -> Result<(), Error> {
     let name = format!("{alias}{SUFFIX}");
     let shadow = switch::alias(session, &name);
     let table = if side == Side::New { &tables.target } else { &tables.source };

@@ -9,14 +9,14 @@ use futures::StreamExt;
 use lakeshift_core::migration::{Event, Reconcile, Side};
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::plan::{Assumptions, PlanRef, PlannedFile, Strategy, UnitLimits, into_units, summarize};
-use lakeshift_core::reverse::{columns_back, possible};
+use lakeshift_core::reverse::{Back, columns_back, possible};
 use lakeshift_core::spec::Spec;
 use lakeshift_core::table::{FileEntry, Snapshot, UnitId};
 
 use super::mirror::{self, Round, Way};
 use super::rows::Rows;
 use super::tables::Tables;
-use super::{plans, switch};
+use super::{plans, scope, switch};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -34,11 +34,12 @@ pub const NO_BASE: &str = "readers moved without any validation, so that nothing
 /// # Errors
 /// A table that cannot be read.
 pub async fn impossible(session: &Session, tables: &Tables) -> Result<Option<String>, Error> {
-    if let Err(reason) = possible(&session.spec) {
+    let scope = scope::of(session);
+    if let Err(reason) = possible(&session.spec, scope) {
         return Ok(Some(reason));
     }
     let (old, new) = (tables.source.snapshot(None).await?, tables.target.snapshot(None).await?);
-    Ok(columns_back(&session.spec, &old.schema, &new.schema).err())
+    Ok(columns_back(&session.spec, scope, &old.schema, &new.schema).err())
 }
 
 /// What [`catch_up`] came to.
@@ -96,8 +97,10 @@ pub async fn round(session: &mut Session, tables: &Tables) -> Result<Round, Erro
     if session.state.reverse.is_none() {
         return Err(Error::Irreversible { reason: NO_BASE.to_owned() });
     }
+    let used = session.live().used();
     let Some(found) = mirror::look(session, tables, Side::New).await? else {
         follow(session, tables).await?;
+        session.live().idled(1, used);
         return Ok(Round::InStep);
     };
     let turned = tables.turned(session.id());
@@ -123,7 +126,8 @@ async fn follow(session: &mut Session, tables: &Tables) -> Result<(), Error> {
 /// The spec of the way back: into the old table's partitioning and columns, every file rewritten.
 async fn spec_back(session: &Session, tables: &Tables, new: &Snapshot) -> Result<Spec, Error> {
     let old = tables.source.snapshot(None).await?;
-    let columns = columns_back(&session.spec, &old.schema, &new.schema).map_err(|reason| Error::Irreversible { reason })?;
+    let back = columns_back(&session.spec, scope::of(session), &old.schema, &new.schema);
+    let Back { columns, left_out } = back.map_err(|reason| Error::Irreversible { reason })?;
     let mut spec = session.spec.clone();
     (spec.source.format, spec.target.format) = (spec.target.format, spec.source.format);
     spec.target.partitioning = PartitionSpec { fields: old.partition.fields };
@@ -133,7 +137,9 @@ async fn spec_back(session: &Session, tables: &Tables, new: &Snapshot) -> Result
     let names = old.schema.fields.iter().map(|field| &field.name).eq(new.schema.fields.iter().map(|field| &field.name));
     let changed = columns.iter().any(|column| column.from.is_some() || column.data_type.is_some());
     spec.target.columns = if names && !changed { Vec::new() } else { columns };
-    spec.target.drop = Vec::new();
+    spec.target.drop = left_out;
+    // What others have written outside of the scope is theirs to have again, too.
+    spec.scope = None;
     Ok(spec)
 }
 

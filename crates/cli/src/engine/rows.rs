@@ -33,7 +33,8 @@ pub struct Rows {
     engine: Engine,
     live: Live,
     spec: Spec,
-    target_schema: Mutex<Option<TableSchema>>,
+    /// The target's columns as they were found for a source's.
+    target_schema: Mutex<Option<(TableSchema, TableSchema)>>,
 }
 
 /// Source files to write anew.
@@ -191,12 +192,11 @@ impl Rows {
     /// have the files that they are written to.
     async fn target_schema(&self, tables: &Tables, source: &Snapshot) -> Result<TableSchema, Error> {
         let (output, _) = self.output(&source.schema).await?;
-        let has_all = |schema: &TableSchema| output.fields.iter().all(|field| schema.field(&field.name).is_some());
         let mut known = self.target_schema.lock().await;
-        if !known.as_ref().is_some_and(has_all) {
-            *known = Some(tables.target.snapshot(None).await?.schema);
+        if known.as_ref().is_none_or(|(of, _)| *of != source.schema) {
+            *known = Some((source.schema.clone(), tables.target.snapshot(None).await?.schema));
         }
-        let mut schema = known.clone().unwrap_or_default();
+        let mut schema = known.as_ref().map(|(_, schema)| schema.clone()).unwrap_or_default();
         schema.fields.retain(|field| output.field(&field.name).is_some());
         Ok(schema)
     }

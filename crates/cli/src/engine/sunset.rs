@@ -1,16 +1,20 @@
 //! The old table's end: its own files are listed, wait, and are deleted if the spec says so. Nothing that another table
-//! refers to is ever listed, and every file is looked at once more before it goes.
+//! refers to is ever listed, nor a file with rows that the spec's scope has left out, and every file is looked at once more
+//! before it goes.
 
 use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt};
 use lakeshift_core::migration::{Event, Phase, RECORD_NAME, State};
+use lakeshift_core::reverse::ScopedBy;
 use lakeshift_core::spec::{Catalog, Spec, SunsetDisposition};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Format, MigrationId, TableFormat, TableVersion};
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
+use super::rows::Rows;
+use super::scope::{self, Divided};
 use super::tables::Tables;
 use crate::error::Error;
 use crate::session::Session;
@@ -30,7 +34,7 @@ pub enum Stage {
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// Files kept, because another table refers to them.
+        /// Files kept, because another table refers to them, or because they hold rows outside of the scope.
         kept: u64,
     },
     /// The migration is over.
@@ -72,13 +76,13 @@ pub struct ManifestFile {
 ///
 /// # Errors
 /// A table under the control root that cannot be read: what it refers to is then unknown, and nothing is deleted.
-pub async fn run(session: &mut Session, tables: &Tables) -> Result<Stage, Error> {
+pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<Stage, Error> {
     if session.spec.sunset.disposition == SunsetDisposition::Keep {
         complete(session).await?;
         return Ok(Stage::Completed { files: 0, bytes: 0 });
     }
     match session.state.sunset.clone() {
-        None => quarantine(session, tables).await,
+        None => quarantine(session, tables, rows).await,
         Some(sunset) if sunset.purged || session.spec.sunset.disposition == SunsetDisposition::Quarantine => {
             let (files, bytes) = if sunset.purged { (sunset.files, sunset.bytes) } else { (0, 0) };
             complete(session).await?;
@@ -110,19 +114,24 @@ async fn complete(session: &mut Session) -> Result<(), Error> {
     session.record(Event::Completed).await
 }
 
-async fn quarantine(session: &mut Session, tables: &Tables) -> Result<Stage, Error> {
+async fn quarantine(session: &mut Session, tables: &Tables, rows: &Rows) -> Result<Stage, Error> {
     let source = tables.source.snapshot(None).await?;
     let referred = referred(session, tables).await?;
-    let (mut files, mut kept) = (Vec::new(), 0);
-    let mut entries = tables.source.files(&source);
-    while let Some(file) = entries.next().await.transpose()? {
+    let all = tables.source.files(&source).try_collect().await?;
+    let Divided { inside, outside, by } = scope::divide(rows, &session.spec, &source, all).await?;
+    // Rows outside of the scope are in no other table.
+    let (candidates, outside) = match by {
+        ScopedBy::Nothing | ScopedBy::Partitions => (inside, outside),
+        ScopedBy::Rows => (Vec::new(), inside),
+    };
+    let (mut files, mut kept) = (Vec::new(), outside.len() as u64);
+    for file in candidates {
         if referred.contains(&tables.source_storage.plain_url_of(&file.path)) {
             kept += 1;
         } else {
             files.push(ManifestFile { path: file.path, size_bytes: file.size_bytes, identity: file.identity });
         }
     }
-    drop(entries);
     let files = as_stored(tables, files).await?;
     let manifest = Manifest {
         format_version: 1,

@@ -40,9 +40,11 @@ pub async fn switch(
     if let Some(found) = current.as_ref().filter(|pointer| is_taken(session, tables, pointer)) {
         return Err(Error::AliasTaken { found: Box::new(found.clone()) });
     }
+    // Also where the alias's objects are gone: a number that was given once is not given again.
+    let known = session.state.pointers.get(name).map_or(0, |pointer| pointer.number);
     let intent = PointerSwitch {
         alias: name.to_owned(),
-        number: current.map_or(1, |pointer| pointer.number + 1),
+        number: current.map_or(known, |pointer| pointer.number.max(known)) + 1,
         side,
         format: table.format(),
         location: table.location().to_owned(),

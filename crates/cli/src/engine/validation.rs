@@ -36,11 +36,14 @@ pub struct Validated {
     pub folder: String,
 }
 
-/// Compares what the mirror has carried over with the target as it is now.
+/// Compares what the mirror has carried over with the target as it is now. A pause, a limit and a number of files at once that
+/// operators ask for hold here as in a backfill.
 ///
 /// # Errors
 /// Tables that cannot be read; a difference is no error.
 pub async fn run(session: &mut Session, tables: &Tables, rows: &Rows, options: &Options) -> Result<Validated, Error> {
+    // Before the versions are looked at: they would be old ones when it ends.
+    session.wait_while_paused().await?;
     let started_at = session.context.clock.now();
     let folder = format!("reports/{}-e{}", started_at.format("%Y%m%dT%H%M%SZ"), session.epoch().0);
     let work = validate(session, tables, rows, options, (started_at, &folder));
@@ -78,7 +81,7 @@ async fn validate(
         settings,
         rng: session.context.rng.as_ref(),
         today: started_at.date_naive(),
-        parallel: session.spec.backfill.concurrency as usize,
+        live: session.live(),
         memory_bytes: session.spec.backfill.memory.bytes(),
         readings: &session.folder,
         read_all: options.read_all,
@@ -142,7 +145,7 @@ pub async fn self_test(session: &Session, tables: &Tables, rows: &Rows) -> Resul
         settings: &session.spec.validation,
         rng: session.context.rng.as_ref(),
         today: session.context.clock.now().date_naive(),
-        parallel: 1,
+        live: session.live(),
         memory_bytes: session.spec.backfill.memory.bytes(),
         readings: &memory,
         read_all: true,

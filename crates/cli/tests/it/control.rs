@@ -1,9 +1,12 @@
 //! Live control: requests from another machine reach a runner at work, or the next one.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lakeshift::error::Error;
 use lakeshift_journal::Clock;
+use lakeshift_testkit::{FaultPlan, FaultStore, OperationKind};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -120,6 +123,99 @@ async fn a_throttle_reaches_a_backfill_and_takes_its_time() {
     let text = world.run(&["throttle", "SPEC", "--reset"]).await.unwrap().text;
     assert!(text.contains("asked to throttle to the spec's limits (request 2); nobody is at work"), "{text}");
     assert_eq!(world.run(&["throttle", "SPEC"]).await.unwrap_err().exit_code(), 2);
+}
+
+/// Data files of the new table that were opened, each once.
+fn opened(store: &FaultStore) -> BTreeSet<String> {
+    let history = store.history();
+    let data = history.iter().filter(|operation| operation.kind == OperationKind::Get).map(|get| get.path.to_string());
+    data.filter(|path| path.contains("flights_iceberg") && path.ends_with(".parquet")).collect()
+}
+
+#[tokio::test]
+async fn a_validation_stands_still_while_it_is_paused_and_follows_new_limits() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("validate")).await;
+    world.run(&["throttle", "SPEC", "--bytes-per-second", "1B"]).await.unwrap();
+    let store = Arc::new(FaultStore::new(world.store.clone(), FaultPlan::None));
+    let runner = world.run_on(store.clone(), &["validate", "SPEC"]);
+    let operator = async {
+        pass(&world, 60).await;
+        assert_eq!(opened(&store).len(), 1, "one at a time, and the limit holds it");
+        world.run(&["pause", "SPEC"]).await.unwrap();
+        pass(&world, 20).await;
+        world.run(&["throttle", "SPEC", "--bytes-per-second", "unlimited"]).await.unwrap();
+        pass(&world, 100).await;
+        let waiting = status(&world).await;
+        assert_eq!((opened(&store).len(), &waiting["validation"]), (1, &Value::Null), "nothing is read: {waiting}");
+        assert!(waiting["runner"]["holder"].is_string(), "the lease is renewed: {waiting}");
+        world.run(&["resume", "SPEC"]).await.unwrap();
+        pass(&world, 20).await;
+    };
+    let (ran, ()) = tokio::join!(runner, operator);
+    ran.unwrap();
+    assert!(opened(&store).len() > 2, "{:?}", opened(&store));
+    assert_eq!(status(&world).await["validation"]["verdict"], "PASS");
+    assert_eq!(controlled(&world).await, ["throttle", "pause", "throttle", "resume"]);
+}
+
+#[tokio::test]
+async fn a_validation_that_is_paused_before_it_begins_looks_at_the_tables_after_it() {
+    let world = World::in_memory(Target::Iceberg);
+    world.live(before("validate")).await;
+    world.run(&["pause", "SPEC"]).await.unwrap();
+    let store = Arc::new(FaultStore::new(world.store.clone(), FaultPlan::None));
+    let runner = world.run_on(store.clone(), &["validate", "SPEC"]);
+    let operator = async {
+        pass(&world, 60).await;
+        assert_eq!(opened(&store).len(), 0);
+        world.run(&["resume", "SPEC"]).await.unwrap();
+        pass(&world, 20).await;
+    };
+    let (ran, ()) = tokio::join!(runner, operator);
+    assert_eq!(ran.unwrap().json["verdict"], "PASS");
+}
+
+#[tokio::test]
+async fn a_throttle_reaches_a_validation() {
+    let validated = async |limits: &[&str]| {
+        let world = World::in_memory(Target::Iceberg);
+        world.live(before("validate")).await;
+        world.run(&[&["throttle", "SPEC"], limits].concat()).await.unwrap();
+        let began = world.clock.elapsed();
+        // Everything is read, the old table's files too, of which nobody tells how many rows they have.
+        let words = ["validate", "SPEC", "--read-all"];
+        let ran = world.run(&words).await.unwrap();
+        assert_eq!(ran.json["verdict"], "PASS");
+        world.clock.elapsed() - began
+    };
+    let free = validated(&["--bytes-per-second", "unlimited"]).await;
+    let slow = validated(&["--bytes-per-second", "100B"]).await;
+    assert!(slow > free + Duration::from_secs(20), "{free:?} {slow:?}");
+    let few = validated(&["--requests-per-second", "1"]).await;
+    assert!(few > free + Duration::from_secs(10), "{free:?} {few:?}");
+}
+
+/// Units of the comparison are files: so many of a side are open at once.
+#[tokio::test]
+async fn a_validation_reads_as_many_files_at_once_as_is_asked_for() {
+    for (concurrency, wanted) in [("1", 1), ("3", 3)] {
+        let world = World::in_memory(Target::Iceberg);
+        world.live(before("validate")).await;
+        let limits = ["throttle", "SPEC", "--bytes-per-second", "1B", "--concurrency", concurrency];
+        world.run(&limits).await.unwrap();
+        let store = Arc::new(FaultStore::new(world.store.clone(), FaultPlan::None));
+        let (stopper, stop) = lakeshift::stop::channel();
+        let runner = world.run_until_on(store.clone(), stop, &["validate", "SPEC"]);
+        let operator = async {
+            pass(&world, 60).await;
+            assert_eq!(opened(&store).len(), wanted);
+            stopper.stop();
+            pass(&world, 10).await;
+        };
+        let (ran, ()) = tokio::join!(runner, operator);
+        assert!(matches!(ran, Err(Error::Interrupted)));
+    }
 }
 
 #[tokio::test]

@@ -75,6 +75,24 @@ impl Lake {
         self.commit(0, &actions).await;
     }
 
+    /// As [`create`](Self::create), with columns that are found by physical names and known by ids.
+    async fn create_mapped(&self, files: Vec<Value>) {
+        let field = |id: u8, name: &str, data_type: &str| {
+            let mapping = json!({ "delta.columnMapping.id": id, "delta.columnMapping.physicalName": name });
+            json!({ "name": name, "type": data_type, "nullable": true, "metadata": mapping })
+        };
+        let columns = [field(1, "at", "timestamp_ntz"), field(2, "origin", "string"), field(3, "delay", "long")];
+        let features = json!(["timestampNtz", "columnMapping"]);
+        let mut actions = vec![
+            json!({ "protocol": { "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features } }),
+            json!({ "metaData": { "id": "8a3f2f9c-0a52-4b1c-9f6e-000000000001", "format": { "provider": "parquet", "options": {} },
+                "schemaString": json!({ "type": "struct", "fields": columns }).to_string(), "partitionColumns": [],
+                "configuration": { "delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "3" }, "createdTime": 0 } }),
+        ];
+        actions.extend(files);
+        self.commit(0, &actions).await;
+    }
+
     /// Writes a data file and gives its `add`.
     async fn add(&self, path: &str, flights: &[Flight], deleted: bool) -> Value {
         let bytes = day_file(1, flights);
@@ -312,4 +330,33 @@ async fn a_column_that_is_gone_stops_the_mirror_whatever_the_spec_says() {
     assert_eq!(refused.exit_code(), 4);
     assert_eq!(lake.0.target_rows(Target::Iceberg).await, rows, "nothing was carried over");
     assert!(!lake.0.target_columns(Target::Iceberg).await.contains(&"minutes".to_owned()));
+}
+
+/// Whatever changes what rows that are there mean stops the mirror, by the column's name and with the next step.
+#[rstest]
+#[case::another_type(r#"\"type\":\"long\""#, r#"\"type\":\"string\""#, "column delay is string and was int64")]
+#[case::narrower(r#"\"type\":\"long\""#, r#"\"type\":\"integer\""#, "column delay is int32 and was int64")]
+#[case::renamed(r#"\"name\":\"delay\""#, r#"\"name\":\"minutes\""#, "column delay is called minutes now")]
+#[tokio::test]
+async fn a_column_that_is_renamed_or_retyped_stops_the_mirror_by_name(
+    #[case] before: &str,
+    #[case] after: &str,
+    #[case] told: &str,
+) {
+    let lake = Lake::following();
+    lake.create_mapped(vec![lake.add("a.parquet", LATE, false).await]).await;
+    lake.steps(&["plan", "approve", "dual-write", "backfill", "mirror"]).await;
+    let rows = lake.0.target_rows(Target::Iceberg).await;
+    let metadata = lake.metadata().await;
+    let changed = metadata.replace(before, after);
+    assert_ne!(changed, metadata);
+    lake.commit(1, &[serde_json::from_str(&changed).unwrap()]).await;
+    let refused = lake.0.run(&["mirror", "SPEC"]).await.unwrap_err();
+    let text = with_causes(&refused);
+    assert!(text.contains(told) && text.contains("take the change back"), "{text}");
+    assert_eq!(refused.exit_code(), 4);
+    assert_eq!(lake.0.target_rows(Target::Iceberg).await, rows, "nothing was carried over");
+    // Taken back: nothing is left of it.
+    lake.commit(2, &[serde_json::from_str(&metadata).unwrap()]).await;
+    lake.steps(&["mirror", "validate", "cutover"]).await;
 }

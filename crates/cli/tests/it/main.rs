@@ -39,6 +39,8 @@ mod life;
 #[cfg(test)]
 mod metastore;
 #[cfg(test)]
+mod pointers;
+#[cfg(test)]
 mod readers;
 #[cfg(test)]
 mod reconcile;

@@ -76,6 +76,16 @@ c.create_table(Table(tableName={name:?}, dbName='lake', owner='etl', {kind}, par
         Ok(answer.json)
     }
 
+    /// Runs a command that dies as planned, and again; whether it died.
+    async fn killed(&self, plan: FaultPlan, command: &str) -> bool {
+        let faulty = Arc::new(FaultStore::new(self.world.store.clone(), plan).with_counted(Counted::Mutations));
+        if self.world.run_on(faulty.clone(), &[command, "SPEC"]).await.is_err() {
+            self.world.wait(120);
+            self.run(&[command, "SPEC"]).await.unwrap();
+        }
+        faulty.has_struck()
+    }
+
     async fn refused(&self, words: &[&str]) -> String {
         with_causes(&self.run(words).await.unwrap_err())
     }
@@ -190,36 +200,38 @@ async fn a_metastore_that_is_not_there_leaves_the_alias_where_it_is() {
     assert_eq!(lake.at(), "flights");
 }
 
-/// Killed anywhere, the next run ends with the entry moved once.
+/// Killed anywhere, the next run ends with the entry moved once. One migration goes there and back again for every point.
 #[tokio::test]
 async fn a_cutover_and_a_rollback_that_are_killed_anywhere_are_finished() {
-    let lived = async |plan: FaultPlan, command: &'static str| {
-        let lake = Lake::new("killed", Target::Delta, None).await?;
+    for command in ["cutover", "rollback"] {
+        let Some(lake) = Lake::new(&format!("killed_{command}"), Target::Delta, None).await else { return };
         let before_all = lake.entry();
         lake.world.live(before("cutover")).await;
-        if command == "rollback" {
-            lake.run(&["cutover", "SPEC"]).await.unwrap();
-        }
-        let faulty = Arc::new(FaultStore::new(lake.world.store.clone(), plan).with_counted(Counted::Mutations));
-        if lake.world.run_on(faulty.clone(), &[command, "SPEC"]).await.is_err() {
-            lake.world.wait(120);
-            lake.run(&[command, "SPEC"]).await.unwrap();
-        }
-        let side = if command == "cutover" { "new" } else { "old" };
-        match command {
-            "cutover" => assert_eq!(lake.at(), lake.new_name(), "{plan:?}"),
-            _ => assert_eq!(lake.entry(), before_all, "{plan:?}"),
-        }
-        assert_eq!(lake.run(&["status", "SPEC"]).await.unwrap()["live_side"], json!(side), "{command} {plan:?}");
-        Some(faulty.operations())
-    };
-    for command in ["cutover", "rollback"] {
-        let Some(operations) = lived(FaultPlan::None, command).await else { return };
-        assert!(operations > 3, "{operations}");
-        for number in 1..=operations {
-            for plan in [FaultPlan::CrashBefore(number), FaultPlan::CrashAfter(number)] {
-                lived(plan, command).await;
+        let mut points = 0;
+        loop {
+            let mut struck = false;
+            for plan in [FaultPlan::CrashBefore(points + 1), FaultPlan::CrashAfter(points + 1)] {
+                if command == "rollback" {
+                    lake.run(&["cutover", "SPEC"]).await.unwrap();
+                }
+                struck |= lake.killed(plan, command).await;
+                let side = if command == "cutover" { "new" } else { "old" };
+                match command {
+                    "cutover" => assert_eq!(lake.at(), lake.new_name(), "{plan:?}"),
+                    _ => assert_eq!(lake.entry(), before_all, "{plan:?}"),
+                }
+                assert_eq!(lake.run(&["status", "SPEC"]).await.unwrap()["live_side"], json!(side), "{command} {plan:?}");
+                if command == "cutover" {
+                    lake.run(&["rollback", "SPEC"]).await.unwrap();
+                    assert_eq!(lake.entry(), before_all, "{plan:?}");
+                }
+                lake.run(&["validate", "SPEC"]).await.unwrap();
             }
+            if !struck {
+                break;
+            }
+            points += 1;
         }
+        assert!(points > 3, "{command}: {points}");
     }
 }

@@ -193,6 +193,111 @@ async fn renamed_and_narrowed_columns_are_carried_back_as_they_were() {
     );
 }
 
+/// What a spec adds the old table never had: its rows come back as they were, and the plan tells what stays behind.
+#[tokio::test]
+async fn a_column_that_the_spec_adds_stays_in_the_new_table_when_rows_are_carried_back() {
+    let (target, world) = (Target::Delta, World::in_memory(Target::Delta));
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    let columns = "partitioning: [origin]\n  columns: ['*', {name: one, default: 1}]";
+    std::fs::write(world.spec(), spec.replace("partitioning: [origin]", columns)).unwrap();
+    world.live(before("plan")).await;
+    let plan = world.run(&["plan", "SPEC", "--dry-run"]).await.unwrap();
+    assert!(
+        plan.text.contains("way back: after the cutover") && plan.text.contains("but the values of one"),
+        "{}",
+        plan.text
+    );
+    assert_eq!(plan.json["way_back"], serde_json::json!({"possible": true, "reason": null, "left_out": ["one"]}));
+    world.live(&before("rollback")[before("plan").len()..]).await;
+    let at_first = world.source_rows().await;
+    world.write_new(target, 1, 3, NEW, &[]).await;
+    world.live(&[command(&["mirror", "SPEC"])]).await;
+    let back = world.run(&["rollback", "SPEC"]).await.unwrap();
+    assert_eq!(back.json["live_side"], "old");
+    let rows = world.source_rows().await;
+    assert_eq!(rows.len(), at_first.len() + NEW.len());
+    assert!(rows.iter().any(|row| row.contains("ORD|100|2001-01-03")), "{rows:?}");
+    // A file that the migration wrote is compacted away by others, and its old files go.
+    world.live(&[command(&["mirror", "SPEC"])]).await;
+}
+
+/// Partitions outside of the scope are in no unit: whatever becomes of the new table, their files stay as they are.
+#[rstest]
+#[tokio::test]
+async fn a_scope_of_partitions_has_a_way_back_that_does_not_touch_the_other_partitions(
+    #[values(Target::Delta, Target::Iceberg)] target: Target,
+) {
+    let world = World::in_memory(target);
+    world.write_spec(target, "scope: {where: \"day >= DATE '2001-01-02'\"}\n");
+    world.live(before("plan")).await;
+    let plan = world.run(&["plan", "SPEC", "--dry-run"]).await.unwrap();
+    assert!(plan.text.contains("outside of the scope: 2 file(s)"), "{}", plan.text);
+    assert!(plan.text.contains("way back: after the cutover the old table follows"), "{}", plan.text);
+    world.live(&before("rollback")[before("plan").len()..]).await;
+    let outside = async || {
+        let rows = world.source_rows().await;
+        rows.into_iter().filter(|row| row.ends_with("2001-01-01")).collect::<Vec<_>>()
+    };
+    let files = async || {
+        let mut files = world.objects_below("flights/day=2001-01-01").await;
+        files.sort();
+        files
+    };
+    let (rows_before, files_before) = (outside().await, files().await);
+    assert_eq!(rows_before.len(), 4, "{rows_before:?}");
+    // Others compact all that the migration wrote, and write what no scope asks of them.
+    let all = world.target_files(target).await;
+    world.write_new(target, 1, 21, NEWER, &all).await;
+    world.write_new(target, 2, 1, NEW, &[]).await;
+    world.live(&[command(&["rollback", "SPEC"])]).await;
+    let (old, new) = (world.source_rows().await, world.target_rows(target).await);
+    let mut expected: Vec<String> = [new, rows_before.clone()].concat();
+    expected.sort_unstable();
+    assert_eq!(old, expected, "every row of the new table, and those that were never in it");
+    let still = files().await;
+    assert!(files_before.iter().all(|file| still.contains(file)), "{files_before:?} {still:?}");
+}
+
+/// Before anybody approves: nobody shall believe in a way back that there is not.
+#[rstest]
+#[case::off("cutover: {alias: flights}", "cutover: {alias: flights, reverse: false}", "cutover.reverse is off")]
+#[case::dropped("partitioning: [origin]", "partitioning: [origin]\n  drop: [delay]", "column delay (target.drop)")]
+#[case::filled(
+    "partitioning: [origin]",
+    "partitioning: [origin]\n  columns: [{name: delay, default: 0}, '*']",
+    "default in place of NULL in delay"
+)]
+#[case::computed(
+    "apiVersion",
+    "transform: {sql: 'SELECT at, origin, delay, day FROM source'}\napiVersion",
+    "transform.sql computes"
+)]
+#[case::scoped("apiVersion", "scope: {where: 'delay > 0'}\napiVersion", "scope.where moves a part of the rows")]
+#[tokio::test]
+async fn a_plan_tells_that_there_is_no_way_back_and_what_a_rollback_then_loses(
+    #[case] from: &str,
+    #[case] to: &str,
+    #[case] why: &str,
+) {
+    let world = World::in_memory(Target::Delta);
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    std::fs::write(world.spec(), spec.replace(from, to)).unwrap();
+    world.live(before("plan")).await;
+    let plan = world.run(&["plan", "SPEC"]).await.unwrap();
+    assert!(plan.text.contains("way back: none without loss") && plan.text.contains(why), "{}", plan.text);
+    assert!(plan.text.contains("--accept-loss"), "{}", plan.text);
+    assert_eq!(plan.json["way_back"]["possible"], false);
+    assert!(plan.json["way_back"]["reason"].as_str().unwrap().contains(why));
+}
+
+#[tokio::test]
+async fn a_plan_in_place_tells_that_there_is_no_way_back() {
+    let world = World::in_memory(Target::DeltaInPlace);
+    world.live(before("plan")).await;
+    let plan = world.run(&["plan", "SPEC"]).await.unwrap().text;
+    assert!(plan.contains("way back: none without loss. both tables share one folder"), "{plan}");
+}
+
 /// Then nothing says which commits to the new table came after the switch.
 #[tokio::test]
 async fn readers_that_were_moved_by_force_without_any_validation_have_no_reverse_mirror() {

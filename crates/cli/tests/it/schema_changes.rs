@@ -121,6 +121,93 @@ async fn a_column_is_followed_through_any_one_failed_operation(
     }
 }
 
+const NARROW: &[Flight] = &[(5, "JFK", Some(-4)), (9, "ATL", None)];
+/// More than 32 bits hold.
+const LONG: &[Flight] = &[(61, "ORD", Some(5_000_000_000)), (62, "ATL", None)];
+
+/// Dual writing has begun, of a table whose delays have 32 bits.
+async fn narrow_world(target: Target, policy: &str) -> World {
+    let world = world(target, policy);
+    world.put_narrow_day(1, "a.parquet", NARROW).await;
+    world.put_narrow_day(2, "a.parquet", NARROW).await;
+    for command in ["plan", "approve", "dual-write"] {
+        run(&world, &[command, "SPEC"]).await;
+    }
+    assert_eq!(world.target_type(target, "delay").await, "int32");
+    world
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_wider_type_is_followed_before_and_after_the_backfill_and_back(
+    #[values(Target::Iceberg, Target::IcebergAdopted, Target::IcebergSpliced)] target: Target,
+) {
+    let world = narrow_world(target, "follow").await;
+    world.put_day(4, "a.parquet", LONG).await;
+    run(&world, &["mirror", "SPEC"]).await;
+    assert_eq!(world.target_type(target, "delay").await, "int64");
+    // Units of the time before come after it.
+    run(&world, &["backfill", "SPEC"]).await;
+    world.put_narrow_day(5, "late.parquet", NARROW).await;
+    run(&world, &["mirror", "SPEC"]).await;
+    validated(&world).await;
+    are_equal(&world, target).await;
+    assert_eq!(world.target_rows(target).await, world.source_rows().await);
+    run(&world, &["cutover", "SPEC"]).await;
+    run(&world, &["rollback", "SPEC"]).await;
+    world.put_day(6, "a.parquet", LONG).await;
+    run(&world, &["mirror", "SPEC"]).await;
+    validated(&world).await;
+    are_equal(&world, target).await;
+    // The wider type goes with the last file that has it; the new table keeps it.
+    world.delete_day(4, "a.parquet").await;
+    world.delete_day(6, "a.parquet").await;
+    world.put_narrow_day(7, "a.parquet", NARROW).await;
+    run(&world, &["mirror", "SPEC"]).await;
+    assert_eq!(world.target_type(target, "delay").await, "int64");
+    assert_eq!(world.target_rows(target).await, world.source_rows().await);
+}
+
+/// The spec says so, or the new table's format has no wider types that a commit here could keep, or its rows lie by the column.
+#[rstest]
+#[case(Target::Iceberg, "stop", "schema_changes: follow")]
+#[case(Target::Delta, "follow", "typeWidening")]
+#[case(Target::DeltaInPlace, "follow", "typeWidening")]
+#[tokio::test]
+async fn a_wider_type_that_is_not_followed_stops_the_mirror_by_name(
+    #[case] target: Target,
+    #[case] policy: &str,
+    #[case] told: &str,
+) {
+    let world = narrow_world(target, policy).await;
+    run(&world, &["backfill", "SPEC"]).await;
+    let rows = world.target_rows(target).await;
+    world.put_day(4, "a.parquet", LONG).await;
+    let error = world.run(&["mirror", "SPEC"]).await.unwrap_err();
+    let text = with_causes(&error);
+    assert!(text.contains("column delay is int64 and was int32") && text.contains(told), "{text}");
+    assert_eq!(error.exit_code(), 4);
+    assert_eq!((world.target_rows(target).await, world.target_type(target, "delay").await.as_str()), (rows, "int32"));
+    // Taken back, nothing is left of it.
+    world.delete_day(4, "a.parquet").await;
+    run(&world, &["mirror", "SPEC"]).await;
+    validated(&world).await;
+}
+
+#[tokio::test]
+async fn a_wider_type_of_a_column_that_the_new_table_is_partitioned_by_stops_the_mirror_by_name() {
+    let world = world(Target::IcebergSpliced, "follow");
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    std::fs::write(world.spec(), spec.replace("[month(at)]", "['bucket(2, delay)']")).unwrap();
+    world.put_narrow_day(1, "a.parquet", NARROW).await;
+    for command in ["plan", "approve", "dual-write", "backfill"] {
+        run(&world, &[command, "SPEC"]).await;
+    }
+    world.put_day(4, "a.parquet", LONG).await;
+    let text = with_causes(&world.run(&["mirror", "SPEC"]).await.unwrap_err());
+    assert!(text.contains("column delay is int64 and was int32, and the new table is partitioned by it"), "{text}");
+}
+
 #[tokio::test]
 async fn the_history_tells_the_column() {
     let world = world(Target::Iceberg, "follow");
@@ -128,7 +215,7 @@ async fn the_history_tells_the_column() {
     world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
     run(&world, &["mirror", "SPEC"]).await;
     let history = world.run(&["history", "SPEC"]).await.unwrap();
-    assert!(history.text.contains("gets the new columns gate"), "{}", history.text);
+    assert!(history.text.contains("follows the old one's columns gate"), "{}", history.text);
 }
 
 /// The directory has no such column any more; the new table keeps it, and whoever compares is told.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lakeshift_testkit::{FaultPlan, FaultStore, OperationKind};
+use rstest::rstest;
 
 use crate::life::{LIFE, Step};
 use crate::support::{Flight, Target, World};
@@ -86,4 +87,20 @@ async fn a_record_of_it_all_stays() {
     assert!(record["bytes_freed"].as_u64().unwrap() > 1000 && record["files_deleted"].as_u64().unwrap() == 4, "{record}");
     assert_eq!(record["approved_by"], serde_json::json!(["the operator"]));
     assert!(record["began_at"].is_string() && record["cut_over_at"].is_string() && record["completed_at"].is_string());
+}
+
+/// Rows that the scope leaves out are in no other table: a purge of the old table leaves every file that may hold some.
+#[rstest]
+#[case::by_partitions("day >= DATE '2001-01-02'", 4, "2001-01-01")]
+#[case::by_rows("delay > 0", 8, "")]
+#[tokio::test]
+async fn a_purge_leaves_what_is_outside_of_the_scope(#[case] scope: &str, #[case] left: usize, #[case] day: &str) {
+    let world = World::in_memory(Target::Iceberg);
+    world.write_spec(Target::Iceberg, &format!("scope: {{where: \"{scope}\"}}\n"));
+    world.live(crate::life::LIFE).await;
+    let status = world.run(&["status", "SPEC"]).await.unwrap().json;
+    assert_eq!(status["phase"], "completed");
+    let rows = world.source_rows().await;
+    assert_eq!(rows.len(), left, "{rows:?}");
+    assert!(rows.iter().all(|row| row.ends_with(day)), "{rows:?}");
 }

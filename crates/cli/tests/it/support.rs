@@ -126,6 +126,12 @@ impl World {
         self.store.put(&path, renamed_day_file(day, flights).into()).await.unwrap();
     }
 
+    /// As [`put_day`](Self::put_day), with `delay` in 32 bits.
+    pub async fn put_narrow_day(&self, day: u32, file: &str, flights: &[Flight]) {
+        let path = self.source_path(day, file);
+        self.store.put(&path, narrow_day_file(day, flights).into()).await.unwrap();
+    }
+
     /// As [`put_day`](Self::put_day), with a column `gate` more that has one value.
     pub async fn put_wide_day(&self, day: u32, file: &str, flights: &[Flight], gate: &str) {
         let path = self.source_path(day, file);
@@ -253,6 +259,13 @@ impl World {
         assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
     }
 
+    /// The type of one of the new table's columns.
+    pub async fn target_type(&self, target: Target, column: &str) -> String {
+        let (table, ..) = self.open_target(target);
+        let schema = table.snapshot(None).await.unwrap().schema;
+        schema.field(column).unwrap().data_type.to_string()
+    }
+
     /// The names of the new table's columns.
     pub async fn target_columns(&self, target: Target) -> Vec<String> {
         let (table, ..) = self.open_target(target);
@@ -322,13 +335,18 @@ impl World {
         self.run_in(self.context(self.store.clone(), stop), command).await
     }
 
+    /// As [`run_on`](Self::run_on), until `stop`.
+    pub async fn run_until_on(&self, store: Arc<dyn ObjectStore>, stop: Stop, command: &[&str]) -> Result<Answer, Error> {
+        self.run_in(self.context(store, stop), command).await
+    }
+
     async fn run_in(&self, context: Context, command: &[&str]) -> Result<Answer, Error> {
         // In a box: a command's future is large, and a test's stack is not the program's.
         Box::pin(lakeshift::commands::run(&context, parse(command, &self.spec()))).await
     }
 
     /// A new process.
-    fn context(&self, store: Arc<dyn ObjectStore>, stop: Stop) -> Context {
+    pub fn context(&self, store: Arc<dyn ObjectStore>, stop: Stop) -> Context {
         let seed = self.seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Context {
             stores: Stores::new().with_store(self.root.clone(), store),
@@ -412,6 +430,16 @@ pub fn wide_day_file(day: u32, flights: &[Flight], gate: &str) -> Vec<u8> {
     let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
     fields.push(Arc::new(arrow::datatypes::Field::new("gate", arrow::datatypes::DataType::Utf8, true)));
     columns.push(Arc::new(StringArray::from_iter_values(flights.iter().map(|_| gate))));
+    written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
+}
+
+/// As [`day_file`], with `delay` in 32 bits.
+pub fn narrow_day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
+    let batch = batch_of(day, flights, "origin");
+    let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
+    let delays = flights.iter().map(|(.., delay)| delay.map(|delay| i32::try_from(delay).unwrap()));
+    fields[2] = Arc::new(arrow::datatypes::Field::new("delay", arrow::datatypes::DataType::Int32, true));
+    columns[2] = Arc::new(arrow::array::Int32Array::from_iter(delays));
     written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
 }
 

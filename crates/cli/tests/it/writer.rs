@@ -1,10 +1,12 @@
 //! The dual writer: `write` before and after the cutover, repeated, killed at every store operation, and held off.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lakeshift::error::Error;
-use lakeshift_testkit::{FaultPlan, FaultStore};
+use lakeshift_testkit::{FaultPlan, FaultStore, Gate};
 use rstest::rstest;
+use tokio::sync::Notify;
 
 use crate::life::{Step, before};
 use crate::support::{Flight, Target, World, day_file, full_file, real_moment};
@@ -163,6 +165,72 @@ async fn a_cutover_drains_a_write_that_was_killed_anywhere() {
         drained += usize::from(there > in_old);
     }
     assert!(drained > 0, "no fault left a write that only the cutover finished");
+}
+
+/// A store whose `at`th mutation waits until it is released; whether it was reached.
+fn stalling(world: &World, at: u64) -> (Arc<FaultStore>, Arc<AtomicBool>, Arc<Notify>) {
+    let (count, stalled, release) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let (told, released) = (stalled.clone(), release.clone());
+    let gate: Gate = Arc::new(move |kind, _| {
+        let is_it = kind.is_mutation() && count.fetch_add(1, Ordering::SeqCst) + 1 == at;
+        let (told, released) = (told.clone(), released.clone());
+        Box::pin(async move {
+            if is_it {
+                told.store(true, Ordering::SeqCst);
+                released.notified().await;
+            }
+            None
+        })
+    });
+    (Arc::new(FaultStore::new(world.store.clone(), FaultPlan::None).with_gate(gate)), stalled, release)
+}
+
+/// A producer that stalls just before one of its requests, past its lease, and is woken after the cutover. Its lease and the
+/// producers' journal are what keeps it from writing the old table behind the back of readers who have moved.
+#[tokio::test]
+async fn a_producer_that_stalls_anywhere_past_its_lease_leaves_no_row_behind_the_readers_of_the_new_table() {
+    let (mut refused, mut finished) = (0, 0);
+    for at in 1.. {
+        let world = World::in_memory(Target::Iceberg);
+        world.live(before("cutover")).await;
+        let file = world.file("rows.parquet", 3, ROWS);
+        let (store, stalled, release) = stalling(&world, at);
+        let write = ["write", "--to", "SPEC", "--id", "job", file.as_str()];
+        let ended = AtomicBool::new(false);
+        let producer = async {
+            let written = world.run_on(store, &write).await;
+            ended.store(true, Ordering::SeqCst);
+            written
+        };
+        let cutover = async {
+            while !stalled.load(Ordering::SeqCst) && !ended.load(Ordering::SeqCst) {
+                real_moment().await;
+            }
+            if stalled.load(Ordering::SeqCst) {
+                world.wait(120);
+                let moved = world.run(&["cutover", "SPEC"]).await;
+                let moved = moved.unwrap_or_else(|error| panic!("{at}: {}", lakeshift::error::with_causes(&error)));
+                assert_eq!(moved.json["live_side"], "new", "{at}");
+                release.notify_one();
+            }
+        };
+        let (written, ()) = world.while_time_passes(async { tokio::join!(producer, cutover) }).await;
+        if !stalled.load(Ordering::SeqCst) {
+            // The write has fewer requests: every one has been.
+            break;
+        }
+        world.while_time_passes(world.live(&[Step::Command(&["mirror", "SPEC"])])).await;
+        let rows = of_day(&equal(&world, Target::Iceberg).await, "SEA");
+        match written {
+            Ok(_) => assert_eq!(rows, ROWS.len(), "{at}: it was told that they are there"),
+            Err(_) => assert!(rows == 0 || rows == ROWS.len(), "{at}: {rows}"),
+        }
+        let status = world.run(&["status", "SPEC"]).await.unwrap().json;
+        assert_eq!(status["rogues"], serde_json::json!([]), "{at}: nobody has written to the old table");
+        refused += usize::from(rows == 0);
+        finished += usize::from(rows > 0);
+    }
+    assert!(refused > 2 && finished > 2, "{refused} {finished}");
 }
 
 /// `$FOLDER/broken` holds the action that fails.

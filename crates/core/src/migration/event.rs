@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::cost::RoundCost;
 use super::gates::Gate;
 use crate::control::ControlEntry;
 use crate::plan::PlanRef;
@@ -79,6 +80,13 @@ pub enum Event {
         side: Side,
         /// Its version.
         to: TableVersion,
+    },
+    /// Looks of a mirror that found nothing, since the last such entry or the runner's beginning.
+    Looked {
+        /// How many.
+        looks: u64,
+        /// What they cost, with the waits between them.
+        cost: RoundCost,
     },
     /// A validation has ended.
     Validated(ValidationRecord),
@@ -163,7 +171,7 @@ pub enum Event {
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// Files of the old table that are kept because another table refers to them.
+        /// Files of the old table that are kept because another table refers to them, or for their rows outside of the scope.
         kept: u64,
     },
     /// The old table stays after all: nothing of what was listed has been deleted.
@@ -245,7 +253,7 @@ pub enum Work {
         /// The versions that they were added in.
         versions: Vec<TableVersion>,
     },
-    /// The new table gets columns that the old one has got; no row moves.
+    /// The new table gets columns that the old one has got, or wider types of some; no row moves.
     Evolve {
         /// Their names.
         columns: Vec<String>,
@@ -277,38 +285,6 @@ pub enum Settled {
     },
     /// It is not, and can no longer come: an empty commit of a higher epoch came first.
     Void,
-}
-
-/// What one round of a mirror cost, from its look at the one table to its commit to the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoundCost {
-    /// Requests to the stores of both tables: calls, of which a store may make several.
-    pub requests: u64,
-    /// Bytes read from them, metadata included.
-    pub bytes_read: u64,
-    /// Bytes written to them, metadata included.
-    pub bytes_written: u64,
-    /// Bytes of the files that came to the table that was written: what its writer paid without a migration.
-    pub source_bytes: u64,
-    /// Rows of these files, as far as they are known.
-    pub rows: u64,
-}
-
-impl std::ops::AddAssign for RoundCost {
-    fn add_assign(&mut self, other: Self) {
-        self.requests += other.requests;
-        self.bytes_read += other.bytes_read;
-        self.bytes_written += other.bytes_written;
-        self.source_bytes += other.source_bytes;
-        self.rows += other.rows;
-    }
-}
-
-impl RoundCost {
-    /// Bytes written for every 100 that the writer wrote; `None` when it wrote none.
-    pub fn percent(&self) -> Option<f64> {
-        (self.source_bytes > 0).then(|| self.bytes_written as f64 * 100.0 / self.source_bytes as f64)
-    }
 }
 
 /// A side of the migration.

@@ -6,7 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use lakeshift_journal::Entry;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, PointerSwitch, Polled, Reconcile, RoundCost, Settled, Side, ValidationRecord, Work};
+use super::cost::DayCost;
+use super::event::{Event, PointerSwitch, Polled, Reconcile, Settled, Side, ValidationRecord, Work};
 use super::hook::Owed;
 use super::transition::Transition;
 use crate::control::Controls;
@@ -240,8 +241,8 @@ pub struct State {
     pub sunset: Option<Sunset>,
     /// Whether dropping has begun.
     pub abort_intended: bool,
-    /// What the mirrors' rounds cost, by the day (UTC) on which they ended.
-    pub costs: BTreeMap<NaiveDate, RoundCost>,
+    /// What the mirrors cost, by the day (UTC) on which a round ended, or looks that found nothing were counted.
+    pub costs: BTreeMap<NaiveDate, DayCost>,
     /// Bytes written to the target so far.
     pub bytes_written: u64,
     /// Files added to the target so far.
@@ -339,6 +340,11 @@ impl State {
             Event::Followed { side: Side::New, to } => {
                 self.reverse.iter_mut().for_each(|reverse| reverse.applied = to.clone());
             }
+            Event::Looked { looks, cost } => {
+                let day = self.costs.entry(at.date_naive()).or_default();
+                day.looks += looks;
+                day.idle += *cost;
+            }
             Event::Validated(record) => self.validation = Some(record.clone()),
             Event::Rehearsed { .. } => self.rehearsed = true,
             Event::SwitchIntended(switch) => self.pending_switch = Some(switch.clone()),
@@ -382,7 +388,9 @@ impl State {
         let Some(pending) = self.pending_commit.take_if(|pending| pending.number == number) else { return };
         let Settled::Done { files, bytes, cost, .. } = result else { return };
         if let Some(cost) = cost {
-            *self.costs.entry(at.date_naive()).or_default() += *cost;
+            let day = self.costs.entry(at.date_naive()).or_default();
+            day.rounds += 1;
+            day.carried += *cost;
         }
         if !pending.work.is_on_old() {
             self.bytes_written += bytes;

@@ -41,6 +41,13 @@ impl Event {
             Self::Followed { side, to } => {
                 format!("the {} table is at {} by this migration's own commits", side_name(*side), version(to))
             }
+            Self::Looked { looks, cost } => {
+                format!(
+                    "{} found nothing, with {}",
+                    plural(*looks, "look"),
+                    plural(cost.requests + cost.control.total(), "request")
+                )
+            }
             Self::Validated(record) => format!(
                 "{}{}, certificate {}, {}",
                 verdict(record.verdict),
@@ -148,7 +155,7 @@ fn of_work(work: &Work) -> String {
                 plural(versions.len() as u64, "commit")
             )
         }
-        Work::Evolve { columns } => format!("the new table gets the new columns {}", word(&columns.join(", "))),
+        Work::Evolve { columns } => format!("the new table follows the old one's columns {}", word(&columns.join(", "))),
     }
 }
 

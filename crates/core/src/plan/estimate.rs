@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlannedFile, Strategy};
+use super::{PlannedFile, RequestForecast, Strategy};
 
 /// What estimates rest on; printed with them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -21,10 +21,14 @@ pub struct Assumptions {
     pub throttle_bytes_per_second: Option<u64>,
     /// Price of a gigabyte stored for a month, in U.S. dollars.
     pub storage_usd_per_gb_month: f64,
+    /// Price of a thousand PUT, COPY or LIST requests, in U.S. dollars.
+    pub put_usd_per_1000: f64,
+    /// Price of a thousand GET or HEAD requests, in U.S. dollars.
+    pub get_usd_per_1000: f64,
 }
 
 impl Default for Assumptions {
-    /// Rates as measured on two cores with the flights data; the price of a large provider's standard class.
+    /// Rates as measured on two cores with the flights data; the prices of a large provider's standard class.
     fn default() -> Self {
         Self {
             rewrite_bytes_per_second: 12 << 20,
@@ -33,6 +37,8 @@ impl Default for Assumptions {
             concurrency: 2,
             throttle_bytes_per_second: None,
             storage_usd_per_gb_month: 0.023,
+            put_usd_per_1000: 0.005,
+            get_usd_per_1000: 0.0004,
         }
     }
 }
@@ -46,6 +52,12 @@ pub struct StrategyTotals {
     pub rows: u64,
     /// Source bytes.
     pub bytes: u64,
+}
+
+impl StrategyTotals {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A plan in numbers.
@@ -69,6 +81,31 @@ pub struct PlanSummary {
     pub storage_usd_per_month: f64,
     /// Bytes that dual writing writes for each 100 bytes written to the old table alone.
     pub dual_write_percent: f64,
+    /// Whether `scope.where` is of partition columns alone, so that files outside of it are in no unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scoped_by_partitions: bool,
+    /// Files of partitions that `scope.where` leaves out.
+    #[serde(default, skip_serializing_if = "StrategyTotals::is_none")]
+    pub outside: StrategyTotals,
+    /// Requests that dual writing makes; absent from plans of older builds and of a mirror's rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestForecast>,
+}
+
+impl PlanSummary {
+    /// How most bytes move.
+    pub fn main_strategy(&self) -> Strategy {
+        let of = |strategy: Strategy| {
+            let prefix = format!("{strategy}: ");
+            self.by_reason
+                .iter()
+                .filter(|(reason, _)| reason.starts_with(&prefix))
+                .map(|(_, totals)| totals.bytes)
+                .sum::<u64>()
+        };
+        let strategies = [Strategy::Adopt, Strategy::Splice, Strategy::Rewrite];
+        strategies.into_iter().max_by_key(|strategy| of(*strategy)).unwrap_or(Strategy::Rewrite)
+    }
 }
 
 /// Adds a plan up. `files` stand in the order of their units.

@@ -252,6 +252,10 @@ fn evolved(location: &str, loaded: &Loaded, columns: &[Field]) -> Result<Result<
         Ok(columns) => columns,
         Err(reason) => return Ok(Err(reason)),
     };
+    if let Some(wider) = columns.iter().find(|column| loaded.schema.field(&column.name).is_some()) {
+        let feature = format!("column {}, which would get the wider type {} (typeWidening)", wider.name, wider.data_type);
+        return Err(unsupported(location, feature, "keep the column's type; nothing was changed"));
+    }
     let schema_string = schema::evolved(location, &loaded.rules(), &columns)?;
     let mut metadata = loaded.metadata.clone();
     metadata["schemaString"] = schema_string.into();

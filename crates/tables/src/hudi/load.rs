@@ -39,6 +39,21 @@ pub(super) struct Loaded {
     pub(super) properties: BTreeMap<String, String>,
     /// In the order of their paths.
     pub(super) files: Vec<FileEntry>,
+    /// The times of the completed writes that it shows and the timeline had, in their order; none in states that older builds
+    /// have saved.
+    #[serde(default)]
+    pub(super) instants: Vec<String>,
+}
+
+impl Loaded {
+    /// Completed writes that this state shows and `earlier` does not. `None` where the timeline cannot tell: it has archived the
+    /// last one that `earlier` shows, and with it perhaps some that came after it.
+    pub(super) fn instants_since(&self, earlier: &Self) -> Option<u64> {
+        let last = earlier.instants.last()?;
+        self.instants.binary_search(last).ok()?;
+        let is_new = |time: &&String| earlier.instants.binary_search(time).is_err();
+        Some(self.instants.iter().filter(is_new).count() as u64)
+    }
 }
 
 /// Completed writes that were read before, by object name; such objects never change.
@@ -84,7 +99,8 @@ pub(super) async fn load(
     let entry = |slice: Slice| entry(storage.location(), &config, &view, &schema, rule.as_ref(), slice);
     let mut files = slices.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(Loaded { version: view.version.clone(), schema, partition, properties: config.properties, files })
+    let instants = view.instants().map(|instant| instant.time.clone()).collect();
+    Ok(Loaded { version: view.version.clone(), schema, partition, properties: config.properties, files, instants })
 }
 
 async fn read_timeline(storage: &Storage, config: &TableConfig) -> Result<Timeline, TableError> {

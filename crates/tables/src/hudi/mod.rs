@@ -178,7 +178,8 @@ impl TableFormat for HudiTable {
 
     async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes, TableError> {
         let (from, to) = (self.at(&from.version).await?, self.at(&to.version).await?);
-        Ok(crate::changes::difference(from.files.iter().cloned(), to.files.iter().cloned()))
+        let changes = crate::changes::difference(from.files.iter().cloned(), to.files.iter().cloned());
+        Ok(Changes { commits: to.instants_since(&from), ..changes })
     }
 
     fn facts<'a>(&'a self, files: Vec<FileEntry>) -> BoxStream<'a, (FileEntry, Result<FileFacts, TableError>)> {

@@ -240,7 +240,7 @@ impl IcebergTable {
         !request.keeps_rows() || !request.evolve.is_empty() || self.catalog.server_writes_metadata()
     }
 
-    /// The table's columns with new ones; `None` where it has them. The inner error is the conflict's reason.
+    /// The table's columns with new ones and wider types; `None` where it has them. The inner error is the conflict's reason.
     fn evolved(&self, metadata: &TableMetadata, columns: &[Field]) -> Result<Result<Option<Evolved>, String>, TableError> {
         let current = schema::from_iceberg(metadata.current_schema());
         match evolution::missing(&current, columns) {

@@ -77,7 +77,7 @@ pub(super) fn name_mapping(schema: &Schema) -> NameMapping {
     NameMapping::new(schema.as_struct().fields().iter().map(|field| mapped(field)).collect())
 }
 
-/// A table's columns with new ones after them.
+/// A table's columns, some of a wider type, with new ones after them.
 pub(super) struct Evolved {
     pub(super) schema: Schema,
     /// The table's name mapping with them, where it has one.
@@ -85,8 +85,12 @@ pub(super) struct Evolved {
 }
 
 impl Evolved {
-    /// `columns` keep their ids where the table has never given any of them; otherwise they get its next ones.
-    pub(super) fn new(table: &str, metadata: &TableMetadata, mut columns: Vec<Field>) -> Result<Self, TableError> {
+    /// `columns` that the table has get their types. New ones keep their ids where the table has never given any of them;
+    /// otherwise they get its next ones.
+    pub(super) fn new(table: &str, metadata: &TableMetadata, columns: Vec<Field>) -> Result<Self, TableError> {
+        let current = metadata.current_schema();
+        let is_there = |field: &Field| current.as_struct().fields().iter().any(|known| known.name == field.name);
+        let (wider, mut columns): (Vec<Field>, Vec<Field>) = columns.into_iter().partition(is_there);
         let last = metadata.last_column_id();
         let mut used = BTreeSet::new();
         let known = collect_ids(table, &columns.iter().collect::<Vec<_>>(), &mut used);
@@ -97,10 +101,15 @@ impl Evolved {
         let mut next = used.last().copied().unwrap_or(last);
         assign(&mut columns.iter_mut().collect::<Vec<_>>(), &mut next);
         let new = columns.iter().map(|field| to_field(table, &field.name, field)).collect::<Result<Vec<_>, _>>()?;
-        let current = metadata.current_schema();
+        let kept =
+            current.as_struct().fields().iter().map(|field| match wider.iter().find(|wide| wide.name == field.name) {
+                Some(wide) => widened(table, metadata, field, wide),
+                None => Ok(Arc::clone(field)),
+            });
+        let kept = kept.collect::<Result<Vec<_>, _>>()?;
         let schema = Schema::builder()
             .with_schema_id(metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or_default() + 1)
-            .with_fields(current.as_struct().fields().iter().chain(&new).cloned())
+            .with_fields(kept.into_iter().chain(new.iter().cloned()))
             .with_identifier_field_ids(current.identifier_field_ids())
             .build()
             .map_err(|source| damaged(table, "its columns with the new ones are no Iceberg schema", source))?;
@@ -115,6 +124,17 @@ impl Evolved {
         };
         Ok(Self { schema, name_mapping })
     }
+}
+
+/// A column of the table with a wider type. One that rows are partitioned by keeps its type: manifests hold its values.
+fn widened(table: &str, metadata: &TableMetadata, field: &NestedField, wide: &Field) -> Result<NestedFieldRef, TableError> {
+    let mut specs = metadata.partition_specs_iter();
+    if specs.any(|spec| spec.fields().iter().any(|partition| partition.source_id == field.id)) {
+        let feature = format!("a partitioning by column {}, which would get the wider type {}", wide.name, wide.data_type);
+        return Err(unsupported(table, feature, "keep the column's type; nothing was changed"));
+    }
+    let field_type = Box::new(to_type(table, &wide.name, &wide.data_type)?);
+    Ok(Arc::new(NestedField { field_type, ..field.clone() }))
 }
 
 fn strip_ids(field: &mut Field) {

@@ -11,7 +11,8 @@ use lakeshift_core::table::{
     CommitRequest, CreateOutcome, CreateRequest, MigrationId, TableError, TableFormat, TableVersion,
 };
 use lakeshift_tables::iceberg::{EntrySwap, IcebergTable};
-use lakeshift_testkit::contract::{PointerWorld, pointer_contract};
+use lakeshift_testkit::CutProxy;
+use lakeshift_testkit::contract::{BehindProxy, PointerWorld, pointer_contract};
 use lakeshift_testkit::postgres::{self, DATABASE, PostgresServer, USER};
 use lakeshift_testkit::s3::{S3Server, WAREHOUSE};
 use sqlx::{Connection, Row};
@@ -351,55 +352,101 @@ async fn two_entries_of_a_postgresql_catalogue_change_places() {
     exchanges((&one, &Lake::new()), (&other, &Lake::new()), &secrets).await;
 }
 
-/// Two entries of a SQLite catalogue, by which readers ask for `a.b.flights`.
+/// Two entries of a SQL catalogue, by the first of which readers ask for a table.
 struct Entries {
     old: Lake,
     new: Lake,
+    catalogs: [Catalog; 2],
+    secrets: CatalogCredentials,
+    server: Option<&'static PostgresServer>,
 }
 
 impl Entries {
+    async fn new(catalogs: [Catalog; 2], secrets: CatalogCredentials, [old, new]: [Lake; 2]) -> Self {
+        let [one, other] = &catalogs;
+        two_tables((one, &old), (other, &new), &secrets).await;
+        Self { old, new, catalogs, secrets, server: None }
+    }
+
+    /// One text, by another connection than the catalogue's. The readers' entry is the only one of its name.
     async fn run(&self, query: &'static str) -> Option<String> {
-        select(&self.old, query).await
+        let Some(server) = self.server else { return select(&self.old, query).await };
+        let url = format!("postgresql://{USER}:{}@127.0.0.1:{}/{DATABASE}", server.password(), server.port());
+        let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+        let row = sqlx::query(query).fetch_optional(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        row.and_then(|row| row.get::<Option<String>, _>(0))
+    }
+
+    fn swap(&self, catalogs: &[Catalog; 2]) -> EntrySwap {
+        let folders = [&self.old, &self.new].map(|lake| crate::builders::open(&lake.dir.path().join("table")));
+        EntrySwap::new(folders, [&catalogs[0], &catalogs[1]], &self.secrets)
+    }
+
+    fn swap_at(&self, port: u16) -> EntrySwap {
+        let at = |catalog: &Catalog| Catalog { uri: format!("postgresql://127.0.0.1:{port}/{DATABASE}"), ..catalog.clone() };
+        self.swap(&self.catalogs.each_ref().map(at))
     }
 }
 
 #[async_trait]
 impl PointerWorld for Entries {
     fn pointer(&self) -> Arc<dyn ReaderPointer> {
-        let file = self.old.dir.path().join("catalog.db");
-        let [one, other] = ["a.b.flights", "a.b.next"].map(|table| sqlite_catalog(&file, table));
-        let folders = [&self.old, &self.new].map(|lake| crate::builders::open(&lake.dir.path().join("table")));
-        Arc::new(EntrySwap::new(folders, [&one, &other], &CatalogCredentials::default()))
+        Arc::new(self.swap(&self.catalogs))
     }
 
-    async fn seen(&self) -> Side {
-        let location = self.run("SELECT metadata_location FROM iceberg_tables WHERE table_name = 'flights'").await;
-        let new = self.new.dir.path().display().to_string();
-        if location.is_some_and(|location| location.contains(&new)) { Side::New } else { Side::Old }
+    async fn seen(&self) -> Option<Side> {
+        let location = self.run("SELECT metadata_location FROM iceberg_tables WHERE table_name = 'pointed'").await?;
+        let is_of = |lake: &Lake| location.contains(&lake.dir.path().display().to_string());
+        match (is_of(&self.old), is_of(&self.new)) {
+            (true, false) => Some(Side::Old),
+            (false, true) => Some(Side::New),
+            _ => None,
+        }
     }
 
+    /// SQLite is a file in this process: no service is away, and no answer is lost.
     fn unreachable(&self) -> Option<Arc<dyn ReaderPointer>> {
+        self.server?;
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Some(Arc::new(self.swap_at(unused)))
+    }
+
+    async fn deaf(&self, _side: Side) -> Option<Arc<dyn ReaderPointer>> {
+        let proxy = CutProxy::start(self.server?.port(), "COMMIT").await.unwrap();
+        Some(Arc::new(BehindProxy::new(Arc::new(self.swap_at(proxy.port())), proxy)))
+    }
+
+    /// Nobody comes between a look and the transaction, which looks again; commits that do are the next test's.
+    async fn raced(&self, _side: Side) -> Option<Arc<dyn ReaderPointer>> {
         None
     }
 
     async fn meddle(&self) {
         let elsewhere = "UPDATE iceberg_tables SET metadata_location = 'file:///x/metadata/00000-x.metadata.json' \
-                         WHERE table_name = 'flights'";
+                         WHERE table_name = 'pointed'";
         self.run(elsewhere).await;
     }
 
     async fn remove(&self) {
-        self.run("DELETE FROM iceberg_tables WHERE table_name = 'flights'").await;
+        self.run("DELETE FROM iceberg_tables WHERE table_name = 'pointed'").await;
     }
 }
 
 #[tokio::test]
 async fn entries_that_change_places_pass_the_contract_of_pointers() {
-    let entries = Entries { old: Lake::new(), new: Lake::new() };
-    let file = entries.old.dir.path().join("catalog.db");
-    let [one, other] = ["a.b.flights", "a.b.next"].map(|table| sqlite_catalog(&file, table));
-    two_tables((&one, &entries.old), (&other, &entries.new), &CatalogCredentials::default()).await;
-    pointer_contract(&entries).await;
+    let lakes = [Lake::new(), Lake::new()];
+    let file = lakes[0].dir.path().join("catalog.db");
+    let catalogs = ["a.b.pointed", "a.b.pointed_next"].map(|table| sqlite_catalog(&file, table));
+    pointer_contract(&Entries::new(catalogs, CatalogCredentials::default(), lakes).await).await;
+}
+
+#[tokio::test]
+async fn entries_of_a_postgresql_catalogue_pass_the_contract_of_pointers() {
+    let Some(server) = postgres::shared().await else { return };
+    let [(one, secrets), (other, _)] = ["a.b.pointed", "a.b.pointed_next"].map(|table| postgres_catalog(server, table));
+    let entries = Entries::new([one, other], secrets, [Lake::new(), Lake::new()]).await;
+    pointer_contract(&Entries { server: Some(server), ..entries }).await;
 }
 
 /// Whoever commits by name while the names move: every commit is in the table that its writer opened, or was refused.

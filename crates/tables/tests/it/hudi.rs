@@ -267,6 +267,36 @@ async fn a_version_whose_files_were_cleaned_is_gone_unless_it_was_pinned() {
     assert_eq!(now(&writer.table()).await.1.len(), 2);
 }
 
+/// One that began before the version and completed after it is behind, too; one that is under way is not.
+#[rstest]
+#[tokio::test]
+async fn instants_that_completed_since_a_version_are_counted_until_the_timeline_has_forgotten_it(
+    #[values(Layout::One, Layout::Two)] layout: Layout,
+) {
+    let writer = Writer::new(layout).await;
+    writer.commit(T1, T1, "commit", &[base("a", T1)]).await;
+    writer.instant(&format!("{T2}.commit.requested"), json!({})).await;
+    writer.commit(T3, T3, "commit", &[base("b", T3)]).await;
+    let states = folder();
+    let table = writer.table().with_states(states.storage.clone());
+    let first = now(&table).await.0;
+    table.pin(&first).await.unwrap();
+    writer.commit(T2, T4, "commit", &[base("c", T2)]).await;
+    writer.replace(T4, "20240101000005000", &[base("d", T4)], &["a"]).await;
+    writer.instant("20240101000006000.commit.requested", json!({})).await;
+    let (fresh, second) = (writer.table().with_states(states.storage.clone()), now(&writer.table()).await.0);
+    let behind = async |from: &Snapshot, to: &Snapshot| fresh.changes(from, to).await.unwrap().commits;
+    assert_eq!((behind(&first, &second).await, behind(&first, &first).await), (Some(2), Some(0)));
+    for time in [T1, T2, T3] {
+        let completion = if time == T2 { T4 } else { time };
+        let folder = if layout == Layout::One { ".hoodie" } else { ".hoodie/timeline" };
+        delete(&writer.storage, &format!("{folder}/{}", writer.done(time, completion, "commit"))).await;
+    }
+    writer.commit("20240101000007000", "20240101000007000", "commit", &[base("e", "20240101000007000")]).await;
+    let third = now(&writer.table()).await.0;
+    assert_eq!(behind(&first, &third).await, None, "the last instant that it shows is archived, and others may be");
+}
+
 #[tokio::test]
 async fn what_a_clean_deleted_is_missed_where_it_was_shown() {
     let writer = Writer::new(Layout::One).await;

@@ -9,7 +9,8 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
+use futures::stream::FuturesUnordered;
 use lakeshift_core::equivalence::{
     Amount, Comparison, Fingerprint, FingerprintShape, LiveFile, Readings, metadata_digest as digest,
 };
@@ -21,6 +22,7 @@ use lakeshift_exec::engine::Engine;
 use lakeshift_exec::fingerprint::{FingerprintRequest, fingerprint};
 use lakeshift_exec::logic::{Logic, LogicSpec};
 use lakeshift_exec::scan::{Deletes, ScanRequest, dictionary_columns, scan, scan_compact};
+use lakeshift_exec::throttle::Throttle;
 use sha2::{Digest, Sha256};
 
 use super::columns::SideColumns;
@@ -48,6 +50,8 @@ pub struct SideReading<'a> {
     stages: Vec<Logic>,
     columns: Vec<String>,
     dictionaries: BTreeSet<String>,
+    /// Paces what is read; nothing does where it is absent.
+    throttle: Option<Throttle>,
     /// Stands for all of this in the keys of files.
     digest: String,
 }
@@ -83,6 +87,7 @@ impl<'a> SideReading<'a> {
             elsewhere: pinned.elsewhere.clone(),
             stages,
             dictionaries: BTreeSet::new(),
+            throttle: None,
             digest: reading_digest(pinned, side, &columns),
             columns: columns.names,
         };
@@ -90,6 +95,11 @@ impl<'a> SideReading<'a> {
             reading.dictionaries = reading.find_dictionaries(&pinned.files).await;
         }
         Ok(reading)
+    }
+
+    /// The same, with its rows let pass as the runner's limit on bytes allows, and held while it is paused.
+    pub(super) fn paced(self, throttle: &Throttle) -> Self {
+        Self { throttle: Some(throttle.clone()), ..self }
     }
 
     async fn find_dictionaries(&self, files: &[FileEntry]) -> BTreeSet<String> {
@@ -133,10 +143,30 @@ impl<'a> SideReading<'a> {
         let mut streams = Vec::new();
         for (storage, files) in [(&self.storage, near), (&self.elsewhere, far)] {
             if !files.is_empty() {
-                streams.extend(self.execute(self.plan(storage, &files, compact).await?)?);
+                let bytes_per_row = self.turn(&files).await;
+                let read = self.execute(self.plan(storage, &files, compact).await?)?;
+                streams.extend(read.into_iter().map(|rows| match &self.throttle {
+                    Some(throttle) => throttle.pace(rows, bytes_per_row),
+                    None => rows,
+                }));
             }
         }
         Ok(streams)
+    }
+
+    /// What a row of these files is to be booked with. Where nobody tells how many rows they have, their bytes are booked
+    /// here, before any is read.
+    async fn turn(&self, files: &[FileEntry]) -> f64 {
+        let bytes: u64 = files.iter().map(|file| file.size_bytes).sum();
+        match files.iter().map(|file| file.rows).sum::<Option<u64>>() {
+            Some(rows) if rows > 0 => bytes as f64 / rows as f64,
+            _ => {
+                if let Some(throttle) = &self.throttle {
+                    throttle.take(bytes).await;
+                }
+                0.0
+            }
+        }
     }
 
     /// Some files' rows as they stand in the table, before the spec's rules.
@@ -249,13 +279,21 @@ pub(super) async fn fingerprints(
     known: &Known,
 ) -> Result<Read, Error> {
     let mut now = Fingerprint::empty(kept.shape().clone());
-    let one = |file: FileEntry| async move {
-        let print = side.print(kept.shape(), &file, request.parallel).await?;
+    let one = |file: FileEntry, parallel: usize| async move {
+        let print = side.print(kept.shape(), &file, parallel).await?;
         Ok::<_, Error>((file, print))
     };
-    let mut prints = stream::iter(known.unread.iter().cloned()).map(one).buffer_unordered(request.parallel.max(1));
+    let (mut waiting, mut reading) = (known.unread.iter().cloned(), FuturesUnordered::new());
     let (mut records, mut bytes) = (Vec::new(), 0);
-    while let Some((file, print)) = prints.try_next().await? {
+    loop {
+        // Asked anew for every file: an operator may change it meanwhile.
+        let parallel = request.live.concurrency() as usize;
+        while reading.len() < parallel
+            && let Some(file) = waiting.next()
+        {
+            reading.push(one(file, parallel));
+        }
+        let Some((file, print)) = reading.try_next().await? else { break };
         now.add(&print)?;
         now.bound(CELLS_MAX);
         bytes += file.size_bytes;
