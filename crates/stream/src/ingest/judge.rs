@@ -8,13 +8,16 @@ use crate::offsets::OffsetSet;
 use crate::source::Polled;
 
 /// A reading with every offset accounted for, and the rows that it brings.
-pub(super) struct Judged {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The reading.
     pub reading: Reading,
+    /// The rows that are written, by their index.
     pub kept: Vec<u32>,
 }
 
 /// Judges every record by the locks that `map` knows: once a distinct place where no lock concerns it, else once an event.
-pub(super) fn judge<R>(polled: &Polled<R>, map: &EpochMap) -> Judged {
+pub fn judge<R>(polled: &Polled<R>, map: &EpochMap) -> Judged {
     let mut parts = empty_parts(polled);
     let mut kept = Vec::with_capacity(polled.records.len());
     let free: Vec<bool> = polled.places.iter().map(|place| map.is_free(place)).collect();

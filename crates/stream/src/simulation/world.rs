@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lakeshift_core::plan::data_file_stem;
 use lakeshift_core::table::MigrationId;
-use lakeshift_journal::{JournalConfig, LeaseConfig, LeaseManager};
+use lakeshift_journal::{JournalConfig, LeaseConfig, LeaseManager, ObjectLocks};
 use lakeshift_testkit::{Chaos, FaultPlan, FaultStore, ManualClock, SeededRng};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -19,7 +19,7 @@ use rand::{Rng as _, SeedableRng};
 use super::oracle::{self, Seen};
 use super::table::{Row, SimSink, SimTable};
 use crate::{
-    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLocks, OffsetSet, Place, Polled,
+    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, OffsetSet, Place, Polled,
     Positions, Range, Record, Register, Source, SourcePartition, Span, Started, StreamError,
 };
 
