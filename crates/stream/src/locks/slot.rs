@@ -159,6 +159,8 @@ pub(super) async fn acquire(
     for attempt in 0..ATTEMPTS_MAX {
         if attempt > 0 {
             config.clock.sleep(PAUSE).await;
+            // Attempts that were waited for may have outlived the session.
+            slot.keep_alive().await?;
         }
         let seen = slot.read().await?;
         match seen.hold.as_ref() {
