@@ -53,7 +53,7 @@ impl ZookeeperServer {
         let mut server = Restartable::new("lakeshift-zookeeper-", PathBuf::from("java"), arguments)?;
         // Short ticks allow short sessions.
         let settings = format!(
-            "tickTime=100\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n4lw.commands.whitelist=srvr\n",
+            "tickTime=100\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxSessionTimeout=60000\n4lw.commands.whitelist=srvr\n",
             server.data().display()
         );
         std::fs::write(server.data().join("zoo.cfg"), settings)?;
