@@ -496,11 +496,19 @@ kafka: {bootstrap: '${KAFKA}', topics: [flights], properties: {sasl.password: '$
     #[case("client.id", "group.id", "is set by the stream itself")]
     #[case("format: delta", "format: hive", "hive")]
     #[case("control: ../control", "controls: ../control", "unknown field")]
-    #[case("stream: flights", "stream: flights\nlocks: {etcd: ['https://a:b@etcd:2379']}", "locks.etcd is no list of endpoints")]
+    #[case(
+        "stream: flights",
+        "stream: flights\nlocks: {etcd: ['https://a:b@etcd:2379']}",
+        "locks.etcd is no list of endpoints"
+    )]
     #[case("stream: flights", "stream: flights\nlocks: {etcd: []}", "locks.etcd is no list of endpoints")]
     #[case("stream: flights", "stream: flights\nlocks: {etcd: ['etcd']}", "locks.etcd is no list of endpoints")]
     #[case("stream: flights", "stream: flights\nlocks: {zookeeper: 'zk:0'}", "locks.zookeeper is no list of servers")]
-    #[case("stream: flights", "stream: flights\nlocks: {zookeeper: 'zk:2181/a//b'}", "locks.zookeeper is no list of servers")]
+    #[case(
+        "stream: flights",
+        "stream: flights\nlocks: {zookeeper: 'zk:2181/a//b'}",
+        "locks.zookeeper is no list of servers"
+    )]
     #[case("stream: flights", "stream: flights\nlocks: {zookeeper: 'zk:2181', etcd: ['e:1']}", "names two services")]
     #[case("stream: flights", "stream: flights\nlocks: {}", "names no service")]
     #[case("stream: flights", "stream: flights\nlocks: {consul: x}", "unknown field")]

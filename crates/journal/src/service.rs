@@ -7,8 +7,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use crate::{Acquire, Epoch, Lease, LeaseConfig, LeaseError, LeaseManager, Standing};
+use async_trait::async_trait;
 
 /// What came of asking for a lock.
 #[must_use]

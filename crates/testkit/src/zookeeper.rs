@@ -29,8 +29,7 @@ impl ZookeeperServer {
     #[expect(clippy::panic, clippy::print_stderr, reason = "a test is told why it cannot run")]
     pub async fn start_if_installed() -> Option<Self> {
         let Some(jar) = find_jar() else {
-            let hint =
-                "ZooKeeper was not found; install the package `zookeeper`, or set LAKESHIFT_ZOOKEEPER_JAR to its jar";
+            let hint = "ZooKeeper was not found; install the package `zookeeper`, or set LAKESHIFT_ZOOKEEPER_JAR to its jar";
             if std::env::var_os("LAKESHIFT_REQUIRE_ZOOKEEPER").is_some_and(|value| value == "1") {
                 panic!("LAKESHIFT_REQUIRE_ZOOKEEPER=1, and {hint}");
             }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use lakeshift_core::plan::data_file_stem;
 use lakeshift_core::stream::LocksSpec;
 use lakeshift_core::table::MigrationId;
-use lakeshift_journal::{JournalConfig, LeaseConfig, ObjectLocks};
+use lakeshift_journal::{JournalConfig, LeaseConfig, LockService, ObjectLocks};
 use lakeshift_testkit::contract::{LockProcess, LockWorld, lock_contract};
 use lakeshift_testkit::{Counted, FaultPlan, FaultStore, ManualClock, SeededRng};
 use object_store::ObjectStore;
@@ -16,9 +16,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 
 use crate::simulation::table::{Row, SimTable};
-use crate::{
-    Ask, Asked, Backfill, BackfillConfig, Mode, Positions, Range, Refusal, Register, StreamError, locks,
-};
+use crate::{Ask, Asked, Backfill, BackfillConfig, Mode, Positions, Range, Refusal, Register, StreamError, locks};
 
 /// Of locks in the tests. Real services are waited for as long.
 const TTL: Duration = Duration::from_secs(4);
@@ -53,7 +51,7 @@ impl ObjectWorld {
             ttl: TTL,
         };
         LockProcess {
-            service: Box::new(ObjectLocks::new(config)),
+            service: Arc::new(ObjectLocks::new(config)),
             sever: Box::new(move |on| is_severed.store(on, Ordering::SeqCst)),
             has_lost: Box::new(move || store.has_struck()),
         }
@@ -88,7 +86,7 @@ impl LockWorld for ObjectWorld {
 /// The real services.
 #[cfg(any(feature = "etcd", feature = "zookeeper"))]
 mod real {
-    use lakeshift_journal::{Clock, LockService, SystemClock, SystemRng};
+    use lakeshift_journal::{Clock, SystemClock, SystemRng};
     use lakeshift_testkit::CutProxy;
     #[cfg(feature = "etcd")]
     use lakeshift_testkit::etcd::EtcdServer;
@@ -119,7 +117,7 @@ mod real {
             }
         }
 
-        fn service(&self, port: u16, holder: &str) -> Box<dyn LockService> {
+        fn service(&self, port: u16, holder: &str) -> Arc<dyn LockService> {
             let config = LockConfig {
                 holder: holder.to_owned(),
                 ttl: TTL,
@@ -128,11 +126,9 @@ mod real {
             };
             match self {
                 #[cfg(feature = "etcd")]
-                Self::Etcd(_) => Box::new(locks::EtcdLocks::new(vec![format!("127.0.0.1:{port}")], "flights", config)),
+                Self::Etcd(_) => Arc::new(locks::EtcdLocks::new(vec![format!("127.0.0.1:{port}")], "flights", config)),
                 #[cfg(feature = "zookeeper")]
-                Self::Zookeeper(_) => {
-                    Box::new(locks::ZookeeperLocks::new(&format!("127.0.0.1:{port}"), "flights", config))
-                }
+                Self::Zookeeper(_) => Arc::new(locks::ZookeeperLocks::new(&format!("127.0.0.1:{port}"), "flights", config)),
             }
         }
     }
@@ -236,11 +232,11 @@ impl Shop {
         SimTable { store: self.store.clone(), clock: self.clock.clone(), rng: Arc::new(SeededRng::new(seed)) }
     }
 
-    async fn lock(&self, service: Box<dyn lakeshift_journal::LockService>, seed: u64) -> Result<Asked, StreamError> {
+    async fn lock(&self, service: &Arc<dyn LockService>, seed: u64) -> Result<Asked, StreamError> {
         let config = BackfillConfig {
             stream: MigrationId("s".to_owned()),
             table: Arc::new(self.table(seed)),
-            locks: Arc::from(service),
+            locks: service.clone(),
             clock: self.clock.clone(),
         };
         let register = Register::open(JournalConfig {
@@ -277,15 +273,14 @@ async fn a_late_commit_fails(world: &dyn LockWorld, ends: bool) {
     let shop = Shop { store: Arc::new(InMemory::new()), clock: Arc::new(ManualClock::new()) };
     let wait = Duration::ZERO;
     let (sleeper, successor) = (world.join("sleeper").await, world.join("successor").await);
-    let Asked::Locked(mut late) = shop.lock(sleeper.service, 1).await.unwrap() else { panic!("it is free") };
+    let Asked::Locked(mut late) = shop.lock(&sleeper.service, 1).await.unwrap() else { panic!("it is free") };
     let boundary = late.boundary(wait).await.unwrap();
     let rows = shop.write(&late, 1).await;
     (sleeper.sever)(true);
     world.outlive().await;
 
-    let service: Arc<dyn lakeshift_journal::LockService> = Arc::from(successor.service);
     let mut taken = loop {
-        match shop.lock(Box::new(Lent(service.clone())), 2).await.unwrap() {
+        match shop.lock(&successor.service, 2).await.unwrap() {
             Asked::Locked(taken) => break taken,
             Asked::Held { .. } => world.wait().await,
             Asked::Refused(refusal) => panic!("{refusal}"),
@@ -309,21 +304,6 @@ async fn a_late_commit_fails(world: &dyn LockWorld, ends: bool) {
     let error = late.abandon().await.unwrap_err();
     assert!(matches!(error, StreamError::Fenced { .. }), "{error}");
     assert_eq!(shop.values().await, expected);
-}
-
-/// A service that several backfills ask.
-#[derive(Debug)]
-struct Lent(Arc<dyn lakeshift_journal::LockService>);
-
-#[async_trait]
-impl lakeshift_journal::LockService for Lent {
-    async fn acquire(
-        &self,
-        name: &str,
-        floor: lakeshift_journal::Epoch,
-    ) -> Result<lakeshift_journal::Grant, lakeshift_journal::LeaseError> {
-        self.0.acquire(name, floor).await
-    }
 }
 
 #[tokio::test]

@@ -125,9 +125,9 @@ impl Slot for ZookeeperSlot {
         writer.add_create(&self.holder, &hold.encode()?, &EPHEMERAL)?;
         match writer.commit().await {
             Ok(_) => Ok(true),
-            Err(MultiWriteError::OperationFailed { source: Error::BadVersion | Error::NodeExists | Error::NoNode, .. }) => {
-                Ok(false)
-            }
+            Err(MultiWriteError::OperationFailed {
+                source: Error::BadVersion | Error::NodeExists | Error::NoNode, ..
+            }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

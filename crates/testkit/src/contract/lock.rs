@@ -1,6 +1,7 @@
 //! The suite of the lock services.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -14,7 +15,7 @@ const LOOKS_MAX: u32 = 200;
 /// A process that asks for locks, with a way to the service of its own.
 pub struct LockProcess {
     /// What it asks.
-    pub service: Box<dyn LockService>,
+    pub service: Arc<dyn LockService>,
     /// Breaks its way to the service, with `true`, and mends it.
     pub sever: Box<dyn Fn(bool) + Send + Sync>,
     /// Whether an answer was lost on that way.
