@@ -35,7 +35,7 @@ pub use error::StreamError;
 pub use event::{Intent, LockName, Locking, Mode, Part, Reading, StreamEvent};
 pub use ingest::{Ingest, IngestConfig, Judged, Started, Step, judge};
 pub use ledger::{Account, Doubled, Ledger, Refusal};
-pub use lock::{EpochMap, Fate, Lock, Stage};
+pub use lock::{EpochMap, Fate, Lock, Ruling, Stage};
 pub use offsets::{OffsetSet, Positions, SourcePartition};
 pub use range::{Place, Range};
 pub use register::Register;

@@ -70,11 +70,6 @@ impl Lock {
         }
         later
     }
-
-    /// Whether an event at `offset` is before the cut-off.
-    pub fn covers(&self, partition: &SourcePartition, offset: i64) -> bool {
-        is_on(Guard::CutOff) && self.cut_off.get(partition).is_some_and(|cut_off| offset < *cut_off)
-    }
 }
 
 /// What becomes of an event.
@@ -129,18 +124,49 @@ impl EpochMap {
 
     /// What becomes of the event at `offset` of `partition`, whose row belongs to `place`.
     pub fn fate(&self, place: &Place, partition: &SourcePartition, offset: i64) -> Fate {
-        for rule in self.locks.iter().filter(|rule| rule.range.contains(place)) {
-            let (lock, covered) = (&rule.lock, rule.lock.covers(partition, offset));
-            match (lock.stage, lock.taken.mode) {
-                (Stage::Released, _) if covered => return Fate::Superseded(lock.id()),
-                (Stage::Released | Stage::Abandoned, _) if rule.has_backlog && is_on(Guard::Barrier) => {
-                    return Fate::Park(lock.id());
-                }
-                (Stage::Released | Stage::Abandoned, _) => {}
-                (_, Mode::Priority) if !covered => {}
-                _ => return Fate::Park(lock.id()),
-            }
-        }
-        Fate::Apply
+        self.ruling(place, partition).fate(offset)
+    }
+
+    /// What becomes of the events of `partition` whose rows belong to `place`, for asking about many of them.
+    pub fn ruling(&self, place: &Place, partition: &SourcePartition) -> Ruling {
+        let rules = self.locks.iter().filter(|rule| rule.range.contains(place));
+        Ruling(rules.map(|rule| rule.of(partition)).collect())
+    }
+}
+
+impl Rule {
+    fn of(&self, partition: &SourcePartition) -> Halves {
+        let lock = &self.lock;
+        let cut_off = lock.cut_off.get(partition).filter(|_| is_on(Guard::CutOff)).copied().unwrap_or(i64::MIN);
+        let parks = Some(Fate::Park(lock.id()));
+        let waits = parks.filter(|_| self.has_backlog && is_on(Guard::Barrier));
+        let (before, after) = match (lock.stage, lock.taken.mode) {
+            (Stage::Released, _) => (Some(Fate::Superseded(lock.id())), waits),
+            (Stage::Abandoned, _) => (waits, waits),
+            (_, Mode::Priority) => (parks, None),
+            _ => (parks, parks),
+        };
+        Halves { cut_off, before, after }
+    }
+}
+
+/// What one lock says of one partition's events in its range: before its cut-off and after it, where it says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Halves {
+    cut_off: i64,
+    before: Option<Fate>,
+    after: Option<Fate>,
+}
+
+/// What the locks that concern one place say of one partition's events there. The first that says anything counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ruling(Vec<Halves>);
+
+impl Ruling {
+    /// What becomes of the event at `offset`.
+    #[inline]
+    pub fn fate(&self, offset: i64) -> Fate {
+        let says = |halves: &Halves| if offset < halves.cut_off { halves.before } else { halves.after };
+        self.0.iter().find_map(says).unwrap_or(Fate::Apply)
     }
 }
