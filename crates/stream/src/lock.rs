@@ -170,3 +170,58 @@ impl Ruling {
         self.0.iter().find_map(says).unwrap_or(Fate::Apply)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const ID: Epoch = Epoch(7);
+
+    fn lock(stage: Stage, mode: Mode) -> Lock {
+        let range = Range { from: 3, to: 5, entity: Some("x".to_owned()) };
+        let taken = Locking { epoch: ID, name: "b".to_owned(), range, mode, cut_off: Positions::new() };
+        let cut_off = Positions::from([(SourcePartition::new("t", 0), 10)]);
+        Lock { taken, epoch: ID, stage, at_lock: Positions::new(), cut_off, last_commit: CommitNumber(0), drain: None }
+    }
+
+    fn fate(map: &EpochMap, partition: i32, offset: i64) -> Fate {
+        map.fate(&Place { period: 4, entity: Some("x".into()) }, &SourcePartition::new("t", partition), offset)
+    }
+
+    #[rstest]
+    #[case(Stage::Held, Mode::Park, false, Fate::Park(ID), Fate::Park(ID))]
+    #[case(Stage::Committed, Mode::Pause, false, Fate::Park(ID), Fate::Park(ID))]
+    #[case(Stage::Validated, Mode::Skip, false, Fate::Park(ID), Fate::Park(ID))]
+    #[case(Stage::Held, Mode::Priority, false, Fate::Park(ID), Fate::Apply)]
+    #[case(Stage::Released, Mode::Priority, false, Fate::Superseded(ID), Fate::Apply)]
+    #[case(Stage::Released, Mode::Pause, true, Fate::Superseded(ID), Fate::Park(ID))]
+    #[case(Stage::Abandoned, Mode::Priority, false, Fate::Apply, Fate::Apply)]
+    #[case(Stage::Abandoned, Mode::Priority, true, Fate::Park(ID), Fate::Park(ID))]
+    fn a_lock_decides_by_its_stage_and_mode_before_its_cut_off_and_after(
+        #[case] stage: Stage,
+        #[case] mode: Mode,
+        #[case] has_backlog: bool,
+        #[case] before: Fate,
+        #[case] after: Fate,
+    ) {
+        let lock = lock(stage, mode);
+        let map = EpochMap::new([(&lock, has_backlog)].into_iter(), 1);
+        assert_eq!((fate(&map, 0, 9), fate(&map, 0, 10)), (before, after));
+        assert_eq!(fate(&map, 1, 0), after, "a partition that the backfill has not read has no cut-off");
+        for (period, entity) in [(2, "x"), (6, "x"), (4, "y")] {
+            let place = Place { period, entity: Some(entity.into()) };
+            assert!(map.is_free(&place));
+            assert_eq!(map.fate(&place, &SourcePartition::new("t", 0), 9), Fate::Apply);
+        }
+    }
+
+    #[test]
+    fn what_an_ended_backfill_has_covered_stays_covered_under_the_next_lock() {
+        let (ended, next) = (lock(Stage::Released, Mode::Priority), lock(Stage::Held, Mode::Park));
+        let next = Lock { taken: Locking { epoch: Epoch(8), ..next.taken }, epoch: Epoch(8), ..next };
+        let map = EpochMap::new([(&next, false), (&ended, false)].into_iter(), 2);
+        assert_eq!((fate(&map, 0, 9), fate(&map, 0, 10)), (Fate::Superseded(ID), Fate::Park(Epoch(8))));
+    }
+}

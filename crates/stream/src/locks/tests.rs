@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lakeshift_core::plan::data_file_stem;
-use lakeshift_core::stream::LocksSpec;
 use lakeshift_core::table::MigrationId;
 use lakeshift_journal::{JournalConfig, LeaseConfig, LockService, ObjectLocks};
 use lakeshift_testkit::contract::{LockProcess, LockWorld, lock_contract};
@@ -152,9 +151,9 @@ mod real {
                 Some(needle) => CutProxy::start(server.port(), needle).await.unwrap(),
                 None => CutProxy::start_sound(server.port()).await.unwrap(),
             };
-            let (proxy, service) = (Arc::new(proxy), |proxy: &CutProxy| server.service(proxy.port(), holder));
+            let proxy = Arc::new(proxy);
             LockProcess {
-                service: service(&proxy),
+                service: server.service(proxy.port(), holder),
                 sever: Box::new({
                     let proxy = proxy.clone();
                     move |on| if on { proxy.sever() } else { proxy.mend() }
@@ -329,6 +328,7 @@ async fn a_late_holder_of_zookeepers_lock_is_fenced_at_its_commit() {
 #[cfg(not(all(feature = "etcd", feature = "zookeeper")))]
 #[test]
 fn a_service_that_was_not_built_in_is_refused_by_its_name() {
+    use lakeshift_core::stream::LocksSpec;
     let etcd = LocksSpec { etcd: Some(vec!["e:2379".to_owned()]), zookeeper: None };
     let zookeeper = LocksSpec { etcd: None, zookeeper: Some("z:2181".to_owned()) };
     for (spec, service, is_there) in
