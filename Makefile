@@ -40,12 +40,16 @@ lake/flights lake/flights-daily:
 	@mkdir -p lake && cp -R testdata/flights $@.part && mv $@.part $@ && echo "made $@ from testdata/flights"
 
 ## Check it
-.PHONY: test test-fast lint fmt interop bench bench-validate bench-backfill bench-graph bench-rollback venv
+.PHONY: test test-fast test-locks lint fmt interop bench bench-validate bench-backfill bench-graph bench-locks bench-rollback venv
 test: ## Run every test; those on S3, PostgreSQL, Azure and a Hive Metastore are skipped, and say so, where the server is absent
 	@$(CARGO) test --workspace --locked
 
 test-fast: ## Run the tests of journal and core only: seconds, no DataFusion
 	@$(CARGO) test --locked -p lakeshift-journal -p lakeshift-core
+
+test-locks: ## Check and test locks in etcd and ZooKeeper (features that are off; needs protoc); skipped, and said so, without the servers
+	@$(CARGO) clippy --locked -p lakeshift-stream --all-targets --features etcd,zookeeper -- -D warnings
+	@$(CARGO) test --locked -p lakeshift-stream --features etcd,zookeeper
 
 lint: venv ## Check formatting, lints, dependency directions, licences, spelling, scripts
 	$(CARGO) fmt --all --check
@@ -75,6 +79,9 @@ bench-graph: build venv ## Time graph runs after edits against building all anew
 	@$(PYTHON) scripts/bench_graph.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench-graph)" $(ARGS)
 	@cargo run --quiet --release --locked --package lakeshift-core --example graph_savings
 	@cargo run --quiet --release --locked --package lakeshift-core --example graph_scale
+
+bench-locks: ## Time what it costs an event to ask whether its range is locked, beside asking etcd and ZooKeeper (needs protoc)
+	@$(CARGO) run --quiet --locked -p lakeshift-stream --features etcd,zookeeper --example lock_check
 
 bench-rollback: build venv ## Time 100 rollbacks with rows that others wrote, and count every row; ARGS=RUNS
 	@$(PYTHON) scripts/bench_rollback.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench-rollback)" $(ARGS)

@@ -61,6 +61,9 @@ pub struct StreamSpec {
     /// A folder for objects with the events that cannot be read; below the control root when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<String>,
+    /// The service that grants backfills their locks; objects below the control root when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locks: Option<LocksSpec>,
 }
 
 /// The table that a stream writes.
@@ -146,6 +149,53 @@ pub enum UnknownFields {
     Refuse,
     /// It is written without them.
     Ignore,
+}
+
+/// A lock service: one of these. The names of streams are unique in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct LocksSpec {
+    /// etcd, by its endpoints, each `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<Vec<String>>,
+    /// ZooKeeper, by its servers and a chroot: `host:port,host:port/chroot`. The chroot exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zookeeper: Option<String>,
+}
+
+impl LocksSpec {
+    fn check(&self) -> Result<(), Finding> {
+        let bad = |path: &str, problem: &str, hint| Err((path.to_owned(), problem.to_owned(), hint));
+        match (&self.etcd, &self.zookeeper) {
+            (Some(_), Some(_)) => bad("locks", "names two services", "keep one of `etcd` and `zookeeper`"),
+            (None, None) => bad("locks", "names no service", "write `etcd` or `zookeeper`, or take `locks` out"),
+            (Some(endpoints), None) if endpoints.is_empty() || !endpoints.iter().all(|endpoint| is_host_port(endpoint)) => {
+                bad("locks.etcd", "is no list of endpoints", "write each as host:port; TLS and credentials are not taken")
+            }
+            (None, Some(cluster)) => {
+                let (servers, chroot) = cluster.split_once('/').map_or((cluster.as_str(), None), |(a, b)| (a, Some(b)));
+                let is_path = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+                if servers.split(',').all(is_host_port) && chroot.is_none_or(is_path) {
+                    return Ok(());
+                }
+                let hint = "write host:port,host:port/chroot; TLS and credentials are not taken";
+                bad("locks.zookeeper", "is no list of servers with a chroot", hint)
+            }
+            (Some(_), None) => Ok(()),
+        }
+    }
+}
+
+/// Whether this is `host:port`, the host a name, an IPv4 address or an IPv6 address in brackets.
+fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let in_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(in_host),
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// A commit is made when the first of these is reached.
@@ -275,6 +325,7 @@ impl StreamSpec {
         if !(1..=ROWS_MAX).contains(&self.commit.rows) {
             return bad("commit.rows", format!("is {}", self.commit.rows), "write 1 to 10000000");
         }
+        self.locks.as_ref().map_or(Ok(()), LocksSpec::check)?;
         self.kafka.check()
     }
 
@@ -445,12 +496,38 @@ kafka: {bootstrap: '${KAFKA}', topics: [flights], properties: {sasl.password: '$
     #[case("client.id", "group.id", "is set by the stream itself")]
     #[case("format: delta", "format: hive", "hive")]
     #[case("control: ../control", "controls: ../control", "unknown field")]
+    #[case(
+        "stream: flights",
+        "stream: flights\nlocks: {etcd: ['https://a:b@etcd:2379']}",
+        "locks.etcd is no list of endpoints"
+    )]
+    #[case("stream: flights", "stream: flights\nlocks: {etcd: []}", "locks.etcd is no list of endpoints")]
+    #[case("stream: flights", "stream: flights\nlocks: {etcd: ['etcd']}", "locks.etcd is no list of endpoints")]
+    #[case("stream: flights", "stream: flights\nlocks: {zookeeper: 'zk:0'}", "locks.zookeeper is no list of servers")]
+    #[case(
+        "stream: flights",
+        "stream: flights\nlocks: {zookeeper: 'zk:2181/a//b'}",
+        "locks.zookeeper is no list of servers"
+    )]
+    #[case("stream: flights", "stream: flights\nlocks: {zookeeper: 'zk:2181', etcd: ['e:1']}", "names two services")]
+    #[case("stream: flights", "stream: flights\nlocks: {}", "names no service")]
+    #[case("stream: flights", "stream: flights\nlocks: {consul: x}", "unknown field")]
     fn what_cannot_work_is_refused_with_its_place(#[case] good: &str, #[case] bad: &str, #[case] told: &str) {
         let text = GOOD.replace(good, bad);
         assert_ne!(text, GOOD);
         let error = read(&text).unwrap_err().to_string();
         assert!(error.contains(told) && error.contains("stream.yaml"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[rstest]
+    #[case("etcd: ['10.0.0.1:2379', '[::1]:2379']")]
+    #[case("zookeeper: 'zk-1.example.org:2181,zk-2:2181/teams/lake'")]
+    #[case("zookeeper: 'localhost:2181'")]
+    fn a_lock_service_is_named_by_its_servers(#[case] locks: &str) {
+        let spec = read(&format!("{GOOD}locks: {{{locks}}}\n")).unwrap();
+        let locks = spec.locks.unwrap();
+        assert!(locks.etcd.is_some() != locks.zookeeper.is_some());
     }
 
     #[test]

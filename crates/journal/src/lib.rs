@@ -8,6 +8,7 @@
 //! - [`NumberedLog`]: `<prefix>/00000000000000000001.json`, each object created once and never overwritten.
 //! - [`Journal`]: events in such a log, each entry carrying the hash of the one before and the epoch of its writer.
 //! - [`LeaseManager`] and [`Lease`]: who may act; taking over is creating the next number.
+//! - [`LockService`]: the same by name, so that another service than the object store can grant it.
 
 mod clock;
 mod ids;
@@ -15,6 +16,7 @@ mod journal;
 mod lease;
 mod log;
 mod rng;
+mod service;
 
 pub use clock::{Clock, SystemClock};
 pub use ids::{Epoch, Sequence};
@@ -22,3 +24,4 @@ pub use journal::{Append, Digest, Entry, Journal, JournalConfig, JournalError, P
 pub use lease::{Acquire, Lease, LeaseConfig, LeaseError, LeaseManager, LeaseStatus, Previous, Standing};
 pub use log::{Create, LogError, NumberedLog, OBJECT_BYTES_MAX};
 pub use rng::{Rng, RngExt, SystemRng};
+pub use service::{Grant, HeldLock, LockService, ObjectLocks};

@@ -12,7 +12,7 @@ use lakeshift_core::plan::unit_of_path;
 use lakeshift_core::table::{
     CommitNumber, CommitOutcome, CommitRequest, MigrationId, NewFile, TableFormat, TableVersion, UnitId,
 };
-use lakeshift_journal::{Clock, Epoch, Standing};
+use lakeshift_journal::{Clock, Epoch, Grant, HeldLock, LockService, Standing};
 
 use crate::error::StreamError;
 use crate::event::{LockName, Locking, Mode, StreamEvent};
@@ -22,7 +22,6 @@ use crate::lock::{Lock, Stage};
 use crate::offsets::Positions;
 use crate::range::Range;
 use crate::register::Register;
-use crate::service::{Grant, HeldLock, LockService};
 
 /// What a backfill asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,6 +15,15 @@ pub enum StreamError {
     /// A lease cannot be read or written.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// This program was built without the lock service that the stream's file names.
+    #[error(
+        "the stream's locks are in {service}, and this program was built without it; nothing was done: use one that was built \
+         with `--features {service}`, or, when no backfill is alive, take `locks` out of the stream's file"
+    )]
+    NotBuilt {
+        /// The service, which is the feature's name.
+        service: &'static str,
+    },
     /// The table cannot be read or written.
     #[error(transparent)]
     Table(#[from] TableError),

@@ -23,7 +23,7 @@ use crate::lock::EpochMap;
 use crate::register::Register;
 use crate::source::{BadRecord, Polled, Sink, Source};
 
-use judge::{Judged, judge};
+pub use judge::{Judged, judge};
 
 /// How often what was read is judged anew because locks moved.
 const JUDGEMENTS_MAX: usize = 16;

@@ -4,7 +4,8 @@
 //! - [`Ingest`] commits events of a [`Source`] to a table, exactly once; [`Backfill`] rewrites a range of that table beside it.
 //!   Both write to one journal ([`Register`]), whose fold, the [`Ledger`], knows of every offset what became of it; the
 //!   [`Audit`] says so.
-//! - [`LockService`] grants the locks; [`EpochMap`] answers from memory what becomes of an event.
+//! - [`locks`] are the services that grant a backfill's lock; [`EpochMap`] answers from memory what becomes of an event, and
+//!   [`judge`] asks it for a whole reading.
 //!
 //! Coordination knows neither Kafka nor Arrow: records and rows are what the [`Source`] and the [`Sink`] make of them.
 //! [`kafka::KafkaSource`] is the source that comes along; it reads events by a [`decode::Decoder`].
@@ -19,10 +20,10 @@ mod ingest;
 pub mod kafka;
 mod ledger;
 mod lock;
+pub mod locks;
 mod offsets;
 mod range;
 mod register;
-mod service;
 #[cfg(test)]
 mod simulation;
 mod source;
@@ -32,12 +33,11 @@ pub use audit::{Audit, PartitionAudit};
 pub use batch::{Ask, Asked, Backfill, BackfillConfig, Boundary};
 pub use error::StreamError;
 pub use event::{Intent, LockName, Locking, Mode, Part, Reading, StreamEvent};
-pub use ingest::{Ingest, IngestConfig, Started, Step};
+pub use ingest::{Ingest, IngestConfig, Judged, Started, Step, judge};
 pub use ledger::{Account, Doubled, Ledger, Refusal};
-pub use lock::{EpochMap, Fate, Lock, Stage};
+pub use lock::{EpochMap, Fate, Lock, Ruling, Stage};
 pub use offsets::{OffsetSet, Positions, SourcePartition};
 pub use range::{Place, Range};
 pub use register::Register;
-pub use service::{Grant, HeldLock, LockService, ObjectLocks};
 pub use source::{BadRecord, Polled, Record, Sink, Source, Span};
 pub use tail::{Batch, Lag, Tail};

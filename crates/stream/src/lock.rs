@@ -70,11 +70,6 @@ impl Lock {
         }
         later
     }
-
-    /// Whether an event at `offset` is before the cut-off.
-    pub fn covers(&self, partition: &SourcePartition, offset: i64) -> bool {
-        is_on(Guard::CutOff) && self.cut_off.get(partition).is_some_and(|cut_off| offset < *cut_off)
-    }
 }
 
 /// What becomes of an event.
@@ -129,18 +124,104 @@ impl EpochMap {
 
     /// What becomes of the event at `offset` of `partition`, whose row belongs to `place`.
     pub fn fate(&self, place: &Place, partition: &SourcePartition, offset: i64) -> Fate {
-        for rule in self.locks.iter().filter(|rule| rule.range.contains(place)) {
-            let (lock, covered) = (&rule.lock, rule.lock.covers(partition, offset));
-            match (lock.stage, lock.taken.mode) {
-                (Stage::Released, _) if covered => return Fate::Superseded(lock.id()),
-                (Stage::Released | Stage::Abandoned, _) if rule.has_backlog && is_on(Guard::Barrier) => {
-                    return Fate::Park(lock.id());
-                }
-                (Stage::Released | Stage::Abandoned, _) => {}
-                (_, Mode::Priority) if !covered => {}
-                _ => return Fate::Park(lock.id()),
-            }
+        self.ruling(place, partition).fate(offset)
+    }
+
+    /// What becomes of the events of `partition` whose rows belong to `place`, for asking about many of them.
+    pub fn ruling(&self, place: &Place, partition: &SourcePartition) -> Ruling {
+        let rules = self.locks.iter().filter(|rule| rule.range.contains(place));
+        Ruling(rules.map(|rule| rule.of(partition)).collect())
+    }
+}
+
+impl Rule {
+    fn of(&self, partition: &SourcePartition) -> Halves {
+        let lock = &self.lock;
+        let cut_off = lock.cut_off.get(partition).filter(|_| is_on(Guard::CutOff)).copied().unwrap_or(i64::MIN);
+        let parks = Some(Fate::Park(lock.id()));
+        let waits = parks.filter(|_| self.has_backlog && is_on(Guard::Barrier));
+        let (before, after) = match (lock.stage, lock.taken.mode) {
+            (Stage::Released, _) => (Some(Fate::Superseded(lock.id())), waits),
+            (Stage::Abandoned, _) => (waits, waits),
+            (_, Mode::Priority) => (parks, None),
+            _ => (parks, parks),
+        };
+        Halves { cut_off, before, after }
+    }
+}
+
+/// What one lock says of one partition's events in its range: before its cut-off and after it, where it says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Halves {
+    cut_off: i64,
+    before: Option<Fate>,
+    after: Option<Fate>,
+}
+
+/// What the locks that concern one place say of one partition's events there. The first that says anything counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ruling(Vec<Halves>);
+
+impl Ruling {
+    /// What becomes of the event at `offset`.
+    #[inline]
+    pub fn fate(&self, offset: i64) -> Fate {
+        let says = |halves: &Halves| if offset < halves.cut_off { halves.before } else { halves.after };
+        self.0.iter().find_map(says).unwrap_or(Fate::Apply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const ID: Epoch = Epoch(7);
+
+    fn lock(stage: Stage, mode: Mode) -> Lock {
+        let range = Range { from: 3, to: 5, entity: Some("x".to_owned()) };
+        let taken = Locking { epoch: ID, name: "b".to_owned(), range, mode, cut_off: Positions::new() };
+        let cut_off = Positions::from([(SourcePartition::new("t", 0), 10)]);
+        Lock { taken, epoch: ID, stage, at_lock: Positions::new(), cut_off, last_commit: CommitNumber(0), drain: None }
+    }
+
+    fn fate(map: &EpochMap, partition: i32, offset: i64) -> Fate {
+        map.fate(&Place { period: 4, entity: Some("x".into()) }, &SourcePartition::new("t", partition), offset)
+    }
+
+    #[rstest]
+    #[case(Stage::Held, Mode::Park, false, Fate::Park(ID), Fate::Park(ID))]
+    #[case(Stage::Committed, Mode::Pause, false, Fate::Park(ID), Fate::Park(ID))]
+    #[case(Stage::Validated, Mode::Skip, false, Fate::Park(ID), Fate::Park(ID))]
+    #[case(Stage::Held, Mode::Priority, false, Fate::Park(ID), Fate::Apply)]
+    #[case(Stage::Released, Mode::Priority, false, Fate::Superseded(ID), Fate::Apply)]
+    #[case(Stage::Released, Mode::Pause, true, Fate::Superseded(ID), Fate::Park(ID))]
+    #[case(Stage::Abandoned, Mode::Priority, false, Fate::Apply, Fate::Apply)]
+    #[case(Stage::Abandoned, Mode::Priority, true, Fate::Park(ID), Fate::Park(ID))]
+    fn a_lock_decides_by_its_stage_and_mode_before_its_cut_off_and_after(
+        #[case] stage: Stage,
+        #[case] mode: Mode,
+        #[case] has_backlog: bool,
+        #[case] before: Fate,
+        #[case] after: Fate,
+    ) {
+        let lock = lock(stage, mode);
+        let map = EpochMap::new([(&lock, has_backlog)].into_iter(), 1);
+        assert_eq!((fate(&map, 0, 9), fate(&map, 0, 10)), (before, after));
+        assert_eq!(fate(&map, 1, 0), after, "a partition that the backfill has not read has no cut-off");
+        for (period, entity) in [(2, "x"), (6, "x"), (4, "y")] {
+            let place = Place { period, entity: Some(entity.into()) };
+            assert!(map.is_free(&place));
+            assert_eq!(map.fate(&place, &SourcePartition::new("t", 0), 9), Fate::Apply);
         }
-        Fate::Apply
+    }
+
+    #[test]
+    fn what_an_ended_backfill_has_covered_stays_covered_under_the_next_lock() {
+        let (ended, next) = (lock(Stage::Released, Mode::Priority), lock(Stage::Held, Mode::Park));
+        let next = Lock { taken: Locking { epoch: Epoch(8), ..next.taken }, epoch: Epoch(8), ..next };
+        let map = EpochMap::new([(&next, false), (&ended, false)].into_iter(), 2);
+        assert_eq!((fate(&map, 0, 9), fate(&map, 0, 10)), (Fate::Superseded(ID), Fate::Park(Epoch(8))));
     }
 }

@@ -5,7 +5,7 @@
 //! for once, and the table's rows are those of a run in which each backfill waits for the stream and the stream for it.
 
 mod oracle;
-mod table;
+pub(crate) mod table;
 mod world;
 
 use crate::guard::{Guard, turn_off};

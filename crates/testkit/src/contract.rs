@@ -1,10 +1,11 @@
-//! The suites that an object store must pass before journals and leases may live on it, and those of tables and of what
-//! readers are moved by. Those of stores work under a prefix that must be empty; all panic on the first breach.
+//! The suites that an object store must pass before journals and leases may live on it, and those of lock services, of tables
+//! and of what readers are moved by. Those of stores work under a prefix that must be empty; all panic on the first breach.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a suite reports a breach by panicking, as a test does")]
 
 mod journal;
 mod lease;
+mod lock;
 mod log;
 #[cfg(feature = "catalogs")]
 mod pointer;
@@ -21,6 +22,7 @@ use crate::ManualClock;
 
 pub use journal::journal_contract;
 pub use lease::lease_contract;
+pub use lock::{LockProcess, LockWorld, lock_contract};
 pub use log::log_contract;
 #[cfg(feature = "catalogs")]
 pub use pointer::{BehindProxy, Over, PointerWorld, pointer_contract, pointer_race_contract};

@@ -8,29 +8,34 @@
 //! - [`azure`] (feature `azure`): the Azure Blob API.
 //! - [`kafka`] (feature `kafka`): a real Apache Kafka.
 //! - [`postgres`] and [`CutProxy`] (feature `catalogs`): a real PostgreSQL, and a proxy that loses one response.
+//! - [`etcd`] and [`zookeeper`] (feature `locks`): a real etcd and a real ZooKeeper, and [`CutProxy`] before them.
 //! - [`metastore`] (feature `catalogs`): a real Hive Metastore.
 
 #[cfg(feature = "azure")]
 pub mod azure;
 mod clock;
 pub mod contract;
+#[cfg(feature = "locks")]
+pub mod etcd;
 mod fault;
 #[cfg(feature = "kafka")]
 pub mod kafka;
-#[cfg(any(feature = "azure", feature = "catalogs", feature = "kafka", feature = "s3"))]
+#[cfg(any(feature = "azure", feature = "catalogs", feature = "kafka", feature = "locks", feature = "s3"))]
 mod kept;
 #[cfg(feature = "catalogs")]
 pub mod metastore;
 #[cfg(feature = "catalogs")]
 pub mod postgres;
-#[cfg(feature = "catalogs")]
+#[cfg(any(feature = "catalogs", feature = "locks"))]
 mod proxy;
 mod rng;
 #[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(feature = "locks")]
+pub mod zookeeper;
 
 pub use clock::ManualClock;
 pub use fault::{Chaos, Counted, FaultPlan, FaultStore, Gate, Operation, OperationKind};
-#[cfg(feature = "catalogs")]
+#[cfg(any(feature = "catalogs", feature = "locks"))]
 pub use proxy::CutProxy;
 pub use rng::SeededRng;

@@ -62,4 +62,28 @@ pub enum LeaseError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// A lock service does not answer, or answers what is no lock.
+    #[error(
+        "{service} did not answer for the lock {name}; no row was changed. If it has granted the lock all the same, that ends \
+         by itself: see that the service can be reached, and run again"
+    )]
+    Service {
+        /// Which.
+        service: &'static str,
+        /// The lock.
+        name: String,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What lies where a lock service keeps a lock is none.
+    #[error(
+        "what {service} has at {place} is no lock of Lakeshift; nothing was changed: see who wrote it; only when no backfill is \
+         alive, it may be deleted instead"
+    )]
+    Foreign {
+        /// Which.
+        service: &'static str,
+        /// The key or node.
+        place: String,
+    },
 }

@@ -3,27 +3,33 @@
 use lakeshift_journal::Epoch;
 
 use crate::event::{Part, Reading};
-use crate::lock::{EpochMap, Fate};
+use crate::lock::{EpochMap, Fate, Ruling};
 use crate::offsets::OffsetSet;
 use crate::source::Polled;
 
 /// A reading with every offset accounted for, and the rows that it brings.
-pub(super) struct Judged {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The reading.
     pub reading: Reading,
+    /// The rows that are written, by their index.
     pub kept: Vec<u32>,
 }
 
-/// Judges every record by the locks that `map` knows: once a distinct place where no lock concerns it, else once an event.
-pub(super) fn judge<R>(polled: &Polled<R>, map: &EpochMap) -> Judged {
+/// Judges every record by the locks that `map` knows. Locks are looked at once a distinct place and partition; an event costs a
+/// look at its place, and a comparison of its offset with each lock that concerns it.
+pub fn judge<R>(polled: &Polled<R>, map: &EpochMap) -> Judged {
     let mut parts = empty_parts(polled);
     let mut kept = Vec::with_capacity(polled.records.len());
-    let free: Vec<bool> = polled.places.iter().map(|place| map.is_free(place)).collect();
+    let rule = |place| {
+        let of = |span: &crate::source::Span| map.ruling(place, &span.partition);
+        (!map.is_free(place)).then(|| polled.spans.iter().map(of).collect())
+    };
+    let rulings: Vec<Option<Vec<Ruling>>> = polled.places.iter().map(rule).collect();
     for (row, record) in (0_u32..).zip(&polled.records) {
         let part = &mut parts[record.span as usize];
-        let fate = match free[record.place as usize] {
-            true => Fate::Apply,
-            false => map.fate(&polled.places[record.place as usize], &part.partition, record.offset),
-        };
+        let ruling = &rulings[record.place as usize];
+        let fate = ruling.as_ref().map_or(Fate::Apply, |by_span| by_span[record.span as usize].fate(record.offset));
         match fate {
             Fate::Apply => {
                 part.applied.insert(record.offset);

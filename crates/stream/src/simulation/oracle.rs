@@ -1,6 +1,6 @@
 //! What must be true in the end, whatever the schedule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lakeshift_core::plan::unit_of_path;
 use lakeshift_core::table::MigrationId;
@@ -8,13 +8,17 @@ use lakeshift_core::table::MigrationId;
 use super::table::{Row, SimTable};
 use super::world::{Event, Topic, source_partition};
 use crate::lock::Stage;
-use crate::{Audit, Ledger, Lock, Mode, Place, Positions, Register};
+use crate::{Audit, Ledger, Lock, Mode, Place, Positions, Register, StreamEvent};
 
 /// What happened, over all schedules: so that it is known that the schedules reach it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub fenced: u64,
     pub stopped: u64,
+    pub lost: u64,
+    pub jumped: u64,
+    handed_over: u64,
+    raced: u64,
     applied: u64,
     superseded: u64,
     skipped: u64,
@@ -26,12 +30,20 @@ pub(super) struct Seen {
     undone: u64,
     replayed: u64,
     entries: u64,
+    /// Steps that were done.
+    steps: BTreeSet<String>,
+    /// Those after which a process has died, before its next one.
+    died_after: BTreeSet<String>,
 }
 
 impl Seen {
     pub fn add(&mut self, one: &Self) {
         self.fenced += one.fenced;
         self.stopped += one.stopped;
+        self.lost += one.lost;
+        self.jumped += one.jumped;
+        self.handed_over += one.handed_over;
+        self.raced += one.raced;
         self.applied += one.applied;
         self.superseded += one.superseded;
         self.skipped += one.skipped;
@@ -43,12 +55,16 @@ impl Seen {
         self.undone += one.undone;
         self.replayed += one.replayed;
         self.entries += one.entries;
+        self.steps.extend(one.steps.iter().cloned());
+        self.died_after.extend(one.died_after.iter().cloned());
     }
 
+    /// Whether everything that the schedules are for has happened, and a process has died between every step and the next.
     pub fn is_everything(&self) -> bool {
         let all = [self.fenced, self.stopped, self.applied, self.superseded, self.skipped, self.dead, self.absent];
         let more = [self.released, self.abandoned, self.taken_over, self.undone, self.replayed];
-        all.iter().chain(&more).all(|count| *count > 0)
+        let faults = [self.lost, self.jumped, self.handed_over, self.raced];
+        all.iter().chain(&more).chain(&faults).all(|count| *count > 0) && self.steps.is_subset(&self.died_after)
     }
 }
 
@@ -56,7 +72,14 @@ pub(super) fn place(row: &Row) -> Place {
     Place { period: row.period, entity: Some(row.entity.as_str().into()) }
 }
 
-pub(super) async fn judge(register: &Register, table: &SimTable, topic: &Topic, mut seen: Seen) -> Result<Seen, String> {
+/// Looks at what is left. `deaths` are the objects after whose change a process has died.
+pub(super) async fn judge(
+    register: &Register,
+    table: &SimTable,
+    topic: &Topic,
+    mut seen: Seen,
+    deaths: &[String],
+) -> Result<Seen, String> {
     let (entries, ledger) = (register.journal().entries(), register.ledger());
     let beginnings: Positions = topic.events.keys().map(|number| (source_partition(*number), 0)).collect();
     let audit = Audit::new(entries, &beginnings);
@@ -77,6 +100,7 @@ pub(super) async fn judge(register: &Register, table: &SimTable, topic: &Topic, 
     }
     in_order(ledger, &rows)?;
     count(register, &audit, &mut seen);
+    seen.died_after = deaths.iter().map(|path| step(path, register)).collect();
     Ok(seen)
 }
 
@@ -136,8 +160,55 @@ fn in_order(ledger: &Ledger, rows: &[(Option<u64>, Row)]) -> Result<(), String> 
     Ok(())
 }
 
+/// What the change of an object was a step of: an event of the journal by its name, else the folder and what the object is.
+fn step(path: &str, register: &Register) -> String {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    match folder {
+        "stream/journal" => {
+            let number: usize = name.trim_end_matches(".json").parse().unwrap();
+            register.journal().entries().get(number - 1).map_or_else(String::new, |entry| event_name(&entry.event))
+        }
+        // Below it are folders of places, and of locks.
+        _ if folder.starts_with("table/data") => "data file".to_owned(),
+        _ if folder.starts_with("stream/leases/locks") => format!("lock.{}", name.rsplit('.').next().unwrap()),
+        _ => format!("{folder}.{}", name.rsplit('.').next().unwrap()),
+    }
+}
+
+fn event_name(event: &StreamEvent) -> String {
+    serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned()
+}
+
+/// Replays during which another lock was taken or let go.
+fn raced(register: &Register) -> u64 {
+    use crate::StreamEvent::{Intended, Released};
+    let (mut since, mut raced) = (BTreeMap::new(), 0);
+    for (at, entry) in register.journal().entries().iter().enumerate() {
+        match &entry.event {
+            Released { lock, .. } => drop(since.insert(*lock, at)),
+            Intended(intent) => {
+                let of = intent.reading.replay.and_then(|lock| Some((lock, *since.get(&lock)?)));
+                let Some((replayed, released)) = of else { continue };
+                let between = &register.journal().entries()[released + 1..at];
+                let moves = |event: &StreamEvent| match event {
+                    StreamEvent::Locked(_) | StreamEvent::TakenOver { .. } => true,
+                    Released { lock, .. } => *lock != replayed,
+                    _ => false,
+                };
+                raced += u64::from(between.iter().any(|entry| moves(&entry.event)));
+            }
+            _ => {}
+        }
+    }
+    raced
+}
+
 fn count(register: &Register, audit: &Audit, seen: &mut Seen) {
-    use crate::StreamEvent::{Intended, Released, Settled, TakenOver};
+    use crate::StreamEvent::{Intended, Released, Settled, Taken, TakenOver};
+    seen.raced = raced(register);
+    let objects = ["lock.json", "lock.heartbeat", "stream/leases/ingest.json", "stream/leases/ingest.heartbeat"];
+    seen.steps.extend(objects.map(str::to_owned));
+    seen.steps.extend(["data file", "table/log.json", "stream/dead.json"].map(str::to_owned));
     for one in &audit.partitions {
         seen.applied += one.applied;
         seen.superseded += one.superseded.values().sum::<u64>();
@@ -147,10 +218,12 @@ fn count(register: &Register, audit: &Audit, seen: &mut Seen) {
     }
     for entry in register.journal().entries() {
         seen.entries += 1;
+        seen.steps.insert(event_name(&entry.event));
         match &entry.event {
             Released { abandoned: true, .. } => seen.abandoned += 1,
             Released { .. } => seen.released += 1,
             TakenOver { .. } => seen.taken_over += 1,
+            Taken => seen.handed_over += u64::from(entry.sequence.0 > 1),
             Settled { done: false, .. } => seen.undone += 1,
             Intended(intent) if intent.reading.replay.is_some() => seen.replayed += intent.rows,
             _ => {}

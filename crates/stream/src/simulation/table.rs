@@ -27,7 +27,7 @@ use crate::source::Sink;
 
 /// A row: which event, and whose value: 0 is the stream's own, else the lock's whose backfill wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub partition: i32,
     pub offset: i64,
     pub period: i32,
@@ -46,7 +46,7 @@ struct Commit {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct SimTable {
+pub(crate) struct SimTable {
     pub store: Arc<dyn ObjectStore>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
@@ -54,7 +54,7 @@ pub(super) struct SimTable {
 
 /// The state after all commits.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     version: u64,
     pub live: BTreeMap<String, i32>,
     marks: BTreeMap<String, (Option<u64>, u64)>,
@@ -192,7 +192,7 @@ impl TableFormat for SimTable {
 }
 
 #[derive(Debug)]
-pub(super) struct SimSink {
+pub(crate) struct SimSink {
     pub table: SimTable,
     pub stream: MigrationId,
 }

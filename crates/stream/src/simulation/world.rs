@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lakeshift_core::plan::data_file_stem;
 use lakeshift_core::table::MigrationId;
-use lakeshift_journal::{JournalConfig, LeaseConfig, LeaseManager};
+use lakeshift_journal::{JournalConfig, LeaseConfig, LeaseManager, ObjectLocks};
 use lakeshift_testkit::{Chaos, FaultPlan, FaultStore, ManualClock, SeededRng};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -19,8 +19,8 @@ use rand::{Rng as _, SeedableRng};
 use super::oracle::{self, Seen};
 use super::table::{Row, SimSink, SimTable};
 use crate::{
-    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLocks, OffsetSet, Place, Polled,
-    Positions, Range, Record, Register, Source, SourcePartition, Span, Started, StreamError,
+    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, OffsetSet, Place, Polled, Positions, Range,
+    Record, Register, Source, SourcePartition, Span, Started, StreamError,
 };
 
 const TTL: Duration = Duration::from_secs(60);
@@ -119,7 +119,9 @@ impl Source for SimSource {
     async fn poll(&mut self, positions: &Positions) -> Result<Option<Polled<Vec<Row>>>, StreamError> {
         tokio::task::yield_now().await;
         let visible = self.0.grow(self.0.draw(4));
-        let spans = (0..PARTITIONS).filter_map(|number| {
+        // The topic gets its last partition late.
+        let partitions = if visible < OFFSETS / 3 { PARTITIONS - 1 } else { PARTITIONS };
+        let spans = (0..partitions).filter_map(|number| {
             let partition = source_partition(number);
             let from = positions.get(&partition).copied().unwrap_or(0);
             let to = (from + 1 + self.0.draw(8)).min(visible);
@@ -149,12 +151,16 @@ pub(super) struct World {
     running: Cell<usize>,
     /// What happened so far.
     seen: RefCell<Seen>,
+    /// The objects after whose change a process has died.
+    deaths: RefCell<Vec<String>>,
 }
 
 /// One process's view.
 #[derive(Clone)]
 struct Process {
     store: Arc<dyn ObjectStore>,
+    /// What goes wrong in its life, and how it can be told afterwards.
+    faults: Option<(FaultPlan, Arc<FaultStore>)>,
     clock: Arc<ManualClock>,
     rng: Arc<SeededRng>,
     name: String,
@@ -226,6 +232,7 @@ impl World {
             topic: Arc::new(Topic::new(&mut rng)),
             running: Cell::new(2 + BACKFILLS + RIVALS),
             seen: RefCell::default(),
+            deaths: RefCell::default(),
         }
     }
 
@@ -242,21 +249,41 @@ impl World {
             _ => FaultPlan::None,
         };
         let chaos = Arc::new(Chaos::new(rng.random(), self.clock.clone()));
-        let store = FaultStore::new(self.inner.clone(), plan).with_chaos(chaos);
-        Process { store: Arc::new(store), ..self.sound(rng) }
+        let store = Arc::new(FaultStore::new(self.inner.clone(), plan).with_chaos(chaos));
+        Process { store: store.clone(), faults: Some((plan, store)), ..self.sound(rng) }
     }
 
     fn sound(&self, rng: &mut StdRng) -> Process {
         let seed: u64 = rng.random();
         let name = format!("p{seed:x}");
-        Process { store: self.inner.clone(), clock: self.clock.clone(), rng: Arc::new(SeededRng::new(seed)), name }
+        let (clock, rng) = (self.clock.clone(), Arc::new(SeededRng::new(seed)));
+        Process { store: self.inner.clone(), faults: None, clock, rng, name }
+    }
+
+    /// Notes after which step a process has died, and whether an answer was lost to it.
+    fn note_end(&self, process: &Process) {
+        let Some((plan, store)) = &process.faults else { return };
+        if !store.has_struck() {
+            return;
+        }
+        let mut history = store.history();
+        match plan {
+            FaultPlan::LostResponse(_) => self.seen.borrow_mut().lost += 1,
+            FaultPlan::CrashBefore(_) => drop(history.pop()),
+            _ => {}
+        }
+        let last = history.iter().rfind(|operation| operation.kind.is_mutation());
+        if let (FaultPlan::CrashBefore(_) | FaultPlan::CrashAfter(_), Some(last)) = (plan, last) {
+            self.deaths.borrow_mut().push(last.path.to_string());
+        }
     }
 
     /// A process that ingests is started again whenever it died, or lost its lease, or finds another at it.
     async fn ingest(&self, of: u64) {
         let mut rng = self.rng(of);
         for _ in 0..LIVES {
-            if let Ok(Started::Running(mut ingest)) = self.process(&mut rng).ingest(&self.topic).await {
+            let process = self.process(&mut rng);
+            if let Ok(Started::Running(mut ingest)) = process.ingest(&self.topic).await {
                 for _ in 0..rng.random_range(1..12) {
                     match ingest.step().await {
                         Ok(_) => {}
@@ -271,6 +298,7 @@ impl World {
                     let _ = ingest.stop().await;
                 }
             }
+            self.note_end(&process);
         }
         self.running.set(self.running.get() - 1);
     }
@@ -295,7 +323,10 @@ impl World {
         }
         for _ in 0..LIVES {
             let abandons = rng.random_ratio(1, 8);
-            match self.run_backfill(&self.process(&mut rng), &ask, abandons, &mut rng).await {
+            let process = self.process(&mut rng);
+            let ended = self.run_backfill(&process, &ask, abandons, &mut rng).await;
+            self.note_end(&process);
+            match ended {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(StreamError::Fenced { .. } | StreamError::Refused(_)) => self.seen.borrow_mut().stopped += 1,
@@ -378,6 +409,7 @@ impl World {
                 use lakeshift_journal::Clock as _;
                 let jump = chrono::TimeDelta::seconds(rng.random_range(-300..300));
                 self.clock.jump_to(self.clock.now() + jump);
+                self.seen.borrow_mut().jumped += 1;
             }
             tokio::task::yield_now().await;
         }
@@ -425,7 +457,7 @@ impl World {
         let process = self.sound(&mut self.rng(6));
         let register = process.register().await.map_err(|error| error.to_string())?;
         let seen = self.seen.borrow().clone();
-        oracle::judge(&register, &process.table(), &self.topic, seen).await
+        oracle::judge(&register, &process.table(), &self.topic, seen, &self.deaths.borrow()).await
     }
 }
 

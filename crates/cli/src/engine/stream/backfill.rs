@@ -16,9 +16,7 @@ use lakeshift_core::value::Value;
 use lakeshift_exec::fingerprint::{FingerprintRequest, tee};
 use lakeshift_exec::query::{Query, Slice};
 use lakeshift_journal::RngExt;
-use lakeshift_stream::{
-    Ask, Asked, Backfill, BackfillConfig, Boundary, Mode, ObjectLocks, Place, Positions, Range, StreamError,
-};
+use lakeshift_stream::{Ask, Asked, Backfill, BackfillConfig, Boundary, Mode, Place, Positions, Range, StreamError};
 use serde::Serialize;
 
 use super::file::{StreamFile, refused};
@@ -86,7 +84,7 @@ pub async fn backfill(file: &StreamFile, request: &BackfillRequest) -> Result<Ba
     let config = BackfillConfig {
         stream: file.id(),
         table: file.table.clone(),
-        locks: Arc::new(ObjectLocks::new(file.leases("locks"))),
+        locks: lakeshift_stream::locks::open(file.spec.locks.as_ref(), &file.spec.stream, file.leases("locks"))?,
         clock: file.context.clock.clone(),
     };
     let BackfillRequest { name, range, mode, read_to, .. } = request.clone();

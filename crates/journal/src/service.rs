@@ -1,14 +1,14 @@
 //! [`LockService`]: who may act under a name, and under which epoch. The default, [`ObjectLocks`], needs nothing but the object
 //! store that the journal lies on.
 //!
-//! A service says who *may* act. That a range has one holder, and that the stream knows of it, is settled in the stream's
-//! journal; that a former holder's commit fails, in the table. So a service whose clocks are wrong costs time, not rows.
+//! A service says who *may* act, judged by clocks. That a former holder's write fails is settled where it writes, by the epoch.
+//! So a service whose clocks are wrong, or that forgets who holds a lock, costs time and nothing else.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::{Acquire, Epoch, Lease, LeaseConfig, LeaseError, LeaseManager, Standing};
 use async_trait::async_trait;
-use lakeshift_journal::{Acquire, Epoch, Lease, LeaseConfig, LeaseError, LeaseManager, Standing};
 
 /// What came of asking for a lock.
 #[must_use]
@@ -28,7 +28,8 @@ pub enum Grant {
 /// Grants locks by name.
 #[async_trait]
 pub trait LockService: Debug + Send + Sync {
-    /// Asks for the lock `name`. An epoch granted is above `floor`, and above all that were granted under this name.
+    /// Asks for the lock `name`. An epoch granted is above `floor`, and above all that were granted under this name. Pass the
+    /// highest epoch on record where writes are fenced, so that epochs still rise when the service has lost its memory.
     ///
     /// # Errors
     /// The service does not answer; the lock may then have been granted, and ends by itself.
@@ -44,7 +45,8 @@ pub trait HeldLock: Debug + Send + Sync {
     /// How long it lives without being renewed. Renew at a third of it.
     fn ttl(&self) -> Duration;
 
-    /// Shows that the holder is alive, and looks whether the lock was taken over all the same.
+    /// Shows that the holder is alive, and looks whether the lock was taken over all the same. A lock that has ended because
+    /// nobody renewed it, and that nobody took over, is held again under its epoch.
     ///
     /// # Errors
     /// The service does not answer; the lock may still be held.
