@@ -4,6 +4,9 @@
 //! batch are read all the same.
 
 mod arrow;
+mod avro;
+mod binary;
+mod columns;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -17,11 +20,13 @@ use arrow_array::types::Date32Type;
 use arrow_schema::{DataType, SchemaRef};
 use bytes::Bytes;
 use lakeshift_core::graph::Grain;
-use lakeshift_core::stream::{EventFormat, UnknownFields};
+use lakeshift_core::stream::UnknownFields;
 
 use crate::error::StreamError;
 use crate::range::Place;
 use crate::source::{BadRecord, Record};
+
+pub use avro::AvroEvents;
 
 /// Hours of a day.
 const DAY_HOURS: i64 = 24;
@@ -50,11 +55,24 @@ pub struct Decoded {
     pub bad: Vec<BadRecord>,
 }
 
+/// What events are.
+#[derive(Debug, Clone)]
+pub enum Format {
+    /// JSON objects.
+    Json,
+    /// Arrow IPC streams.
+    Arrow,
+    /// Avro records.
+    Avro(Arc<AvroEvents>),
+    /// Rows in Lakeshift's own layout.
+    Binary,
+}
+
 /// How events are read.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     /// What they are.
-    pub format: EventFormat,
+    pub format: Format,
     /// What becomes of events that have more than the columns.
     pub unknown_fields: UnknownFields,
     /// The rows' columns, in order.
@@ -76,9 +94,11 @@ impl Decoder {
     /// # Errors
     /// [`StreamError::Source`] where the schema cannot be decoded into at all, whatever the events are.
     pub fn decode(&self, events: &[Event]) -> Result<Decoded, StreamError> {
-        let (rows, of_event, refused) = match self.format {
-            EventFormat::Json => json::decode(self, events)?,
-            EventFormat::Arrow => arrow::decode(self, events)?,
+        let (rows, of_event, refused) = match &self.format {
+            Format::Json => json::decode(self, events)?,
+            Format::Arrow => arrow::decode(self, events)?,
+            Format::Avro(avro) => avro::decode(self, avro, events)?,
+            Format::Binary => binary::decode(self, events)?,
         };
         let (places, place_of) = self.places(&rows)?;
         let rows_and_events = place_of.into_iter().zip(of_event);

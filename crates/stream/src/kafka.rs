@@ -6,6 +6,7 @@
 
 mod client;
 mod gather;
+mod letters;
 mod reader;
 #[cfg(test)]
 mod real;
@@ -26,6 +27,7 @@ use crate::offsets::{OffsetSet, Positions, SourcePartition};
 use crate::source::{Polled, Source};
 
 pub use client::Properties;
+pub use letters::TopicLetters;
 use gather::{Gathering, Limits, Wanted};
 use reader::Reader;
 

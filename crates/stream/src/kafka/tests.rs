@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_schema::{DataType, Field, Schema};
 use lakeshift_core::graph::Grain;
-use lakeshift_core::stream::{EventFormat, UnknownFields};
+use lakeshift_core::stream::UnknownFields;
 use lakeshift_journal::SystemClock;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
@@ -15,6 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
+use crate::decode::Format;
 
 const TOPIC: &str = "flights";
 const PATIENT: Duration = Duration::from_secs(60);
@@ -37,7 +38,7 @@ fn source(cluster: &Cluster, change: impl FnOnce(&mut KafkaConfig)) -> KafkaSour
 pub(super) fn config(bootstrap: String, topic: &str) -> KafkaConfig {
     let columns = vec![Field::new("day", DataType::Date32, false), Field::new("n", DataType::Int64, false)];
     let decoder = Decoder {
-        format: EventFormat::Json,
+        format: Format::Json,
         unknown_fields: UnknownFields::Ignore,
         schema: Arc::new(Schema::new(columns)),
         time: "day".to_owned(),

@@ -19,7 +19,7 @@ use rand::{Rng as _, SeedableRng};
 use super::oracle::{self, Seen};
 use super::table::{Row, SimSink, SimTable};
 use crate::{
-    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLocks, OffsetSet, Place, Polled,
+    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLetters, ObjectLocks, OffsetSet, Place, Polled,
     Positions, Range, Record, Register, Source, SourcePartition, Span, Started, StreamError,
 };
 
@@ -193,10 +193,12 @@ impl Process {
             table: Arc::new(self.table()),
             sink: SimSink { table: self.table(), stream: stream() },
             leases: LeaseManager::new(self.leases("ingest")),
-            store: self.store.clone(),
-            dead_letters: Path::from("stream/dead"),
+            dead_letters: Arc::new(ObjectLetters {
+                store: self.store.clone(),
+                folder: Path::from("stream/dead"),
+                rng: self.rng.clone(),
+            }),
             clock: self.clock.clone(),
-            rng: self.rng.clone(),
         };
         Ingest::start(config, self.register().await?, SimSource(topic.clone())).await
     }
