@@ -158,17 +158,7 @@ pub enum Command {
     #[command(subcommand)]
     Graph(GraphCommand),
     /// Bring events of Kafka topics into a table, each exactly once.
-    Ingest {
-        /// Which stream.
-        #[command(flatten)]
-        stream: StreamArg,
-        /// Read what is there by now and end; the default.
-        #[arg(long, conflicts_with = "follow")]
-        once: bool,
-        /// Go on until stopped.
-        #[arg(long)]
-        follow: bool,
-    },
+    Ingest(IngestArgs),
     /// Backfill beside a stream, and account for every event of it.
     #[command(subcommand)]
     Stream(StreamCommand),

@@ -18,6 +18,7 @@ use crate::event::{Intent, Reading, StreamEvent};
 use crate::ledger::Refusal;
 use crate::letters::{DeadLetters, Letter};
 use crate::lock::EpochMap;
+use crate::offsets::Positions;
 use crate::register::Register;
 use crate::source::{Polled, Sink, Source};
 
@@ -109,6 +110,14 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
     /// What the journal says.
     pub fn register(&self) -> &Register {
         &self.register
+    }
+
+    /// Where the source ends by now.
+    ///
+    /// # Errors
+    /// [`StreamError::Source`].
+    pub async fn ends(&mut self) -> Result<Positions, StreamError> {
+        self.source.ends().await
     }
 
     /// Gives the lease back.

@@ -20,6 +20,7 @@ pub mod kafka;
 mod ledger;
 mod letters;
 mod lock;
+pub mod metrics;
 mod offsets;
 mod range;
 mod register;

@@ -54,6 +54,7 @@ pub(super) fn config(bootstrap: String, topic: &str) -> KafkaConfig {
         bytes_max: 64 << 20,
         linger: Duration::ZERO,
         patience: PATIENT,
+        stop: watch::channel(false).1,
         clock: Arc::new(SystemClock::new()),
     }
 }

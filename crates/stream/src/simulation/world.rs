@@ -129,6 +129,10 @@ impl Source for SimSource {
         Ok((!spans.is_empty()).then(|| self.polled(spans, |_, _| true)))
     }
 
+    async fn ends(&mut self) -> Result<Positions, StreamError> {
+        Ok((0..PARTITIONS).map(|number| (source_partition(number), OFFSETS)).collect())
+    }
+
     async fn reread(&mut self, offsets: &BTreeMap<SourcePartition, OffsetSet>) -> Result<Polled<Vec<Row>>, StreamError> {
         tokio::task::yield_now().await;
         let at_most = 1 + self.0.draw(6);
