@@ -12,7 +12,7 @@ use lakeshift_core::spec::{ByteSize, parse_partition_field};
 use lakeshift_core::table::Format;
 use lakeshift_core::writes::BATCH_CHARS_MAX;
 
-pub use stream::{BackfillArgs, BackfillMode, StreamArg, StreamCommand};
+pub use stream::{BackfillArgs, BackfillMode, IngestArgs, StreamArg, StreamCommand};
 
 /// Moves a live lakehouse table to another format, partitioning or logic, without stopping its writers and readers.
 #[derive(Debug, Parser)]
