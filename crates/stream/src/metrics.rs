@@ -94,13 +94,17 @@ impl Metrics {
         self.failures.inc();
     }
 
-    /// Tells how far behind the topics' `ends` the stream is, and what it has parked.
-    pub fn backlog(&self, ends: &Positions, ledger: &Ledger) {
+    /// Tells how far behind the topics' `ends` the stream is.
+    pub fn lag(&self, ends: &Positions, ledger: &Ledger) {
         let positions = ledger.positions();
         for (partition, end) in ends {
             let behind = end.saturating_sub(positions.get(partition).copied().unwrap_or(0)).max(0);
             self.lag.get_or_create(&labels(partition)).set(behind);
         }
+    }
+
+    /// Tells what is parked.
+    pub fn parked(&self, ledger: &Ledger) {
         for (partition, account) in ledger.accounts() {
             let parked = i64::try_from(account.all_parked().len()).unwrap_or(i64::MAX);
             self.parked.get_or_create(&labels(partition)).set(parked);
@@ -209,7 +213,8 @@ mod tests {
         metrics.step(&Step { records: 5, ..Step::default() }, &ManualClock::new());
         metrics.failure();
         let ends = [(SourcePartition::new("flights", 0), 7), (SourcePartition::new("flights", 1), 100)];
-        metrics.backlog(&ends.into(), &ledger());
+        metrics.lag(&ends.into(), &ledger());
+        metrics.parked(&ledger());
         metrics
     }
 

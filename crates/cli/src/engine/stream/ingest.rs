@@ -194,15 +194,16 @@ impl Watched {
         Ok(Self { metrics, clock, looked: None, server })
     }
 
-    /// Asks the brokers, from time to time, how far the topics are.
+    /// Looks at what is parked, and asks the brokers from time to time how far the topics are.
     async fn look<S: Source<Rows = RecordBatch>>(&mut self, ingest: &mut Ingest<S, ParquetSink>) {
+        self.metrics.parked(ingest.register().ledger());
         let now = self.clock.elapsed();
         if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LAG_EVERY) {
             return;
         }
         self.looked = Some(now);
         match ingest.ends().await {
-            Ok(ends) => self.metrics.backlog(&ends, ingest.register().ledger()),
+            Ok(ends) => self.metrics.lag(&ends, ingest.register().ledger()),
             Err(error) => tracing::debug!(%error, "could not ask how far the topics are"),
         }
     }
