@@ -96,8 +96,8 @@ impl Made {
             EventFormat::Avro => return Err("there is no benchmark of Avro".into()),
         };
         let pool = (POOL / per_event).max(i64::from(DAYS));
-        let early = |n: i64| Ok((n, LAST_DAY - DAYS + i32::try_from(n % i64::from(DAYS))?));
-        let live = |n: i64| {
+        let early = |n: i64| -> Result<(i64, i32)> { Ok((n, LAST_DAY - DAYS + i32::try_from(n % i64::from(DAYS))?)) };
+        let live = |n: i64| -> Result<(i64, i32)> {
             let late = if n % LATE_ONE_IN == 7 { 1 + n / LATE_ONE_IN % LATE_DAYS } else { 0 };
             Ok((n, LAST_DAY - i32::try_from(late)?))
         };
@@ -195,7 +195,10 @@ struct Preloaded {
 
 impl Preloaded {
     /// Copies events as a client that got them from a broker must, and decodes them.
-    async fn polled(&self, wanted: BTreeMap<SourcePartition, Vec<i64>>) -> std::result::Result<Polled<RecordBatch>, StreamError> {
+    async fn polled(
+        &self,
+        wanted: BTreeMap<SourcePartition, Vec<i64>>,
+    ) -> std::result::Result<Polled<RecordBatch>, StreamError> {
         let (mut spans, mut events) = (Vec::new(), Vec::new());
         for (span, (partition, offsets)) in (0_u32..).zip(wanted) {
             let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { continue };

@@ -385,9 +385,11 @@ impl DecodeSpec {
             (AvroFraming::Confluent, None) => {
                 bad("decode.avro.schema_id", "is not there", "write the id that the registry has given to this schema")
             }
-            (AvroFraming::Bare | AvroFraming::SingleObject, Some(_)) => {
-                bad("decode.avro.schema_id", "is there without a registry's prefix", "write framing: confluent, or take it away")
-            }
+            (AvroFraming::Bare | AvroFraming::SingleObject, Some(_)) => bad(
+                "decode.avro.schema_id",
+                "is there without a registry's prefix",
+                "write framing: confluent, or take it away",
+            ),
             _ => Ok(()),
         }
     }
@@ -402,7 +404,8 @@ impl KafkaSpec {
     fn check(&self) -> Result<(), Finding> {
         let bad = |path: &str, problem: String, hint| Err((path.to_owned(), problem, hint));
         let distinct: BTreeSet<_> = self.topics.iter().collect();
-        if self.topics.is_empty() || distinct.len() != self.topics.len() || !self.topics.iter().all(|topic| is_topic(topic)) {
+        if self.topics.is_empty() || distinct.len() != self.topics.len() || !self.topics.iter().all(|topic| is_topic(topic))
+        {
             return bad(
                 "kafka.topics",
                 "are no names of topics".to_owned(),
@@ -508,7 +511,8 @@ kafka: {bootstrap: '${KAFKA}', topics: [flights], properties: {sasl.password: '$
 
     #[test]
     fn dead_letters_go_to_a_folder_or_to_a_topic() {
-        let with = |text: &str| read(&GOOD.replace("kafka:", &format!("dead_letters: {text}\nkafka:"))).unwrap().dead_letters;
+        let with =
+            |text: &str| read(&GOOD.replace("kafka:", &format!("dead_letters: {text}\nkafka:"))).unwrap().dead_letters;
         assert_eq!(with("../dead"), Some(DeadLetterSpec::Folder("file:///project/dead".to_owned())));
         assert_eq!(with("{topic: dead}"), Some(DeadLetterSpec::Topic(DeadLetterTopic { topic: "dead".to_owned() })));
     }

@@ -28,8 +28,8 @@ use crate::offsets::{OffsetSet, Positions, SourcePartition};
 use crate::source::{Polled, Source};
 
 pub use client::Properties;
-pub use letters::TopicLetters;
 use gather::{Gathering, Limits, Wanted};
+pub use letters::TopicLetters;
 use reader::Reader;
 
 /// How long one look at the broker takes at most; a source that is dropped ends within it.

@@ -208,7 +208,8 @@ mod tests {
 
     fn metrics() -> Metrics {
         let metrics = Metrics::new("flights");
-        let step = Step { records: 30, rows: 22, replayed: 2, held_back: 8, dead: 3, commit: Some(Duration::from_millis(300)) };
+        let step =
+            Step { records: 30, rows: 22, replayed: 2, held_back: 8, dead: 3, commit: Some(Duration::from_millis(300)) };
         metrics.step(&step, &ManualClock::new());
         metrics.step(&Step { records: 5, ..Step::default() }, &ManualClock::new());
         metrics.failure();

@@ -70,14 +70,20 @@ impl AvroEvents {
         };
         let unknown = fields.iter().find(|(name, _)| columns.field_with_name(name).is_err());
         if let Some((name, _)) = unknown.filter(|_| unknown_fields == UnknownFields::Refuse) {
-            return Err(odd(format!("it has the field {name}, which is no column; add the column, or let decode.unknown_fields: ignore")));
+            return Err(odd(format!(
+                "it has the field {name}, which is no column; add the column, or let decode.unknown_fields: ignore"
+            )));
         }
         let columns = columns.fields().iter().map(|column| {
             let found = fields.iter().enumerate().find(|(_, (name, _))| name == column.name());
             let (at, (_, field)) = found.ok_or_else(|| odd(format!("it has no field {}", column.name())))?;
             let form = form(field.nullable().unwrap_or(field), column.data_type());
             let form = form.ok_or_else(|| {
-                odd(format!("its field {} is no {} in every case; let `columns` say its type", column.name(), type_name(column.data_type())))
+                odd(format!(
+                    "its field {} is no {} in every case; let `columns` say its type",
+                    column.name(),
+                    type_name(column.data_type())
+                ))
             });
             Ok((at, form?))
         });
@@ -87,7 +93,8 @@ impl AvroEvents {
 
     fn read<'e>(&self, payload: Option<&'e [u8]>) -> Result<Vec<Value<'e>>, Reason> {
         let payload = payload.ok_or("the event has no value")?;
-        let bytes = payload.strip_prefix(&self.prefix[..]).ok_or("the event does not begin with the mark of its Avro schema")?;
+        let bytes =
+            payload.strip_prefix(&self.prefix[..]).ok_or("the event does not begin with the mark of its Avro schema")?;
         match read(&self.schema, bytes) {
             Ok(Value::Record(values)) => Ok(values),
             Ok(_) => Err("the event is no record".to_owned()),
@@ -126,9 +133,12 @@ fn form(field: &Schema, column: &DataType) -> Option<Form> {
     if let Some(form) = logical.and_then(|logical| meaning(plain, logical, column)) {
         return Some(form);
     }
-    // A UUID is the text that it is; other meanings that Lakeshift does not know are none, as Avro has it.
-    if !matches!(logical, None | Some(Logical::Uuid | Logical::Other(_))) {
-        return None;
+    match logical {
+        // A UUID is the text that it is.
+        None | Some(Logical::Uuid) => {}
+        // Meanings that are not known are none, as Avro has it; these are known, and the column is another.
+        Some(Logical::Other(name)) if !name.ends_with("timestamp-nanos") => {}
+        Some(_) => return None,
     }
     Some(match (plain, column) {
         (Schema::Boolean, DataType::Boolean) => Form::Bool,
@@ -168,7 +178,9 @@ fn cell<'a>(value: &Value<'a>, form: &'a Form) -> Result<Cell<'a>, &'static str>
         (Value::Boolean(value), Form::Bool) => Cell::Bool(*value),
         (Value::Int(value), Form::Whole) => Cell::Whole(i64::from(*value)),
         (Value::Long(value), Form::Whole) => Cell::Whole(*value),
-        (Value::Long(value), Form::Time(from, to)) => Cell::Whole(rescaled(i128::from(*value), (*from).into(), (*to).into())?),
+        (Value::Long(value), Form::Time(from, to)) => {
+            Cell::Whole(rescaled(i128::from(*value), (*from).into(), (*to).into())?)
+        }
         (Value::Float(value), Form::Single) => Cell::Single(*value),
         (Value::Float(value), Form::Double) => Cell::Double(f64::from(*value)),
         (Value::Double(value), Form::Double) => Cell::Double(*value),
@@ -176,9 +188,9 @@ fn cell<'a>(value: &Value<'a>, form: &'a Form) -> Result<Cell<'a>, &'static str>
             let power = |scale: u8| 10_i128.checked_pow(u32::from(scale)).ok_or("has a scale that no decimal has");
             Cell::Decimal(rescaled(signed(bytes)?, power(*from)?, power(*to)?)?)
         }
-        (Value::String(text), Form::Text) => Cell::Text(text),
+        (Value::String(text), Form::Text) => Cell::Text(*text),
         (Value::Symbol(at), Form::Symbol(symbols)) => Cell::Text(symbols.get(*at).ok_or("is no symbol of its enum")?),
-        (Value::Bytes(bytes), Form::Bytes) => Cell::Bytes(bytes),
+        (Value::Bytes(bytes), Form::Bytes) => Cell::Bytes(*bytes),
         _ => return Err("is of another type than its schema says"),
     })
 }

@@ -10,7 +10,7 @@ use super::columns::{Cell, Columns};
 use super::{Decoder, Event, Parts, Reason};
 use crate::error::StreamError;
 
-const BYTES_IN_EVENT: &str = "the event is too short";
+const TOO_SHORT: &str = "the event is too short";
 
 /// How a column lies in the fixed part.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,9 @@ impl Layout {
                 DataType::Decimal128(..) => (Form::Decimal, 16),
                 DataType::Utf8 => (Form::Text, 4),
                 DataType::Binary => (Form::Bytes, 4),
-                other => return Err(decoder.odd(&format!("{} is {other}, which binary events have no form for", field.name()))),
+                other => {
+                    return Err(decoder.odd(&format!("{} is {other}, which binary events have no form for", field.name())));
+                }
             };
             columns.push((end, form));
             end += width;
@@ -80,7 +82,7 @@ impl Layout {
 
     fn read(&self, payload: Option<&[u8]>, into: &mut Columns) -> Result<(), Reason> {
         let payload = payload.ok_or("the event has no value")?;
-        let (fixed, mut texts) = payload.split_at_checked(self.end).ok_or(BYTES_IN_EVENT)?;
+        let (fixed, mut texts) = payload.split_at_checked(self.end).ok_or(TOO_SHORT)?;
         let nulls = &fixed[..self.nulls];
         self.check(fixed, nulls, texts.len())?;
         into.add(|at| {
@@ -105,14 +107,14 @@ impl Layout {
         let all = lengths.map(|(from, _)| u64::from(u32::from_le_bytes(fixed_at(&fixed[*from..])))).sum::<u64>();
         match all.cmp(&(behind as u64)) {
             std::cmp::Ordering::Equal => Ok(()),
-            std::cmp::Ordering::Greater => Err(BYTES_IN_EVENT.to_owned()),
+            std::cmp::Ordering::Greater => Err(TOO_SHORT.to_owned()),
             std::cmp::Ordering::Less => Err("the event is too long: it is of other columns".to_owned()),
         }
     }
 }
 
 fn is_null(nulls: &[u8], column: usize) -> bool {
-    nulls[column / 8] >> (column % 8) & 1 == 1
+    (nulls[column / 8] >> (column % 8)) & 1 == 1
 }
 
 /// The first bytes. There are enough of them: the layout has counted.
@@ -122,8 +124,8 @@ fn fixed_at<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 fn cell<'a>(form: Form, bytes: &[u8], texts: &mut &'a [u8]) -> Result<Cell<'a>, Reason> {
     let mut text = || -> Result<&'a [u8], Reason> {
-        let length = usize::try_from(u32::from_le_bytes(fixed_at(bytes))).map_err(|_| BYTES_IN_EVENT)?;
-        let (text, rest) = texts.split_at_checked(length).ok_or(BYTES_IN_EVENT)?;
+        let length = usize::try_from(u32::from_le_bytes(fixed_at(bytes))).map_err(|_| TOO_SHORT)?;
+        let (text, rest) = texts.split_at_checked(length).ok_or(TOO_SHORT)?;
         *texts = rest;
         Ok(text)
     };

@@ -65,7 +65,8 @@ impl Columns {
             let values = Values::new(field.data_type(), capacity);
             let takes_null = field.is_nullable() && !decoder.is_place(field.name());
             let nulls = NullBufferBuilder::new(capacity);
-            let odd = || decoder.odd(&format!("{} is {}, which such events have no form for", field.name(), field.data_type()));
+            let odd =
+                || decoder.odd(&format!("{} is {}, which such events have no form for", field.name(), field.data_type()));
             Ok(Column { field: field.clone(), takes_null, nulls, values: values.ok_or_else(odd)? })
         };
         let columns = decoder.schema.fields().iter().map(column).collect::<Result<_, StreamError>>()?;
@@ -92,7 +93,8 @@ impl Columns {
         let rows = self.rows;
         let arrays = self.columns.into_iter().map(|column| {
             let Column { field, mut nulls, values, .. } = column;
-            let data = ArrayData::builder(field.data_type().clone()).len(rows).nulls(nulls.finish()).buffers(values.finish());
+            let data =
+                ArrayData::builder(field.data_type().clone()).len(rows).nulls(nulls.finish()).buffers(values.finish());
             data.build().map(make_array).map_err(|_| format!("the values of {} make no column", field.name()))
         });
         let arrays = arrays.collect::<Result<_, _>>()?;
@@ -164,7 +166,9 @@ impl Values {
                 }
                 values.push(value);
             }
-            (Self::Bytes(all, ends), Cell::Text(text)) if *data_type == DataType::Utf8 => add_bytes(all, ends, text.as_bytes())?,
+            (Self::Bytes(all, ends), Cell::Text(text)) if *data_type == DataType::Utf8 => {
+                add_bytes(all, ends, text.as_bytes())?
+            }
             (Self::Bytes(all, ends), Cell::Bytes(bytes)) if *data_type == DataType::Binary => add_bytes(all, ends, bytes)?,
             _ => return Err("it is of another type"),
         }

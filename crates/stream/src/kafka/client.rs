@@ -94,7 +94,9 @@ fn refused(error: &KafkaError) -> StreamError {
             };
             StreamError::Source { object: format!("the property {key}"), reason: reason.to_owned() }
         }
-        KafkaError::ClientCreation(reason) => StreamError::Source { object: "the client".to_owned(), reason: reason.clone() },
+        KafkaError::ClientCreation(reason) => {
+            StreamError::Source { object: "the client".to_owned(), reason: reason.clone() }
+        }
         other => failed("the client", other),
     }
 }

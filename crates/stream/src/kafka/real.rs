@@ -145,7 +145,10 @@ async fn letters_arrive_once_each_also_where_they_are_more_than_are_sent_at_once
 #[case("snappy", true)]
 #[case("zstd", cfg!(feature = "kafka-zstd"))]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_broker_compresses_is_read_and_what_cannot_be_is_never_skipped(#[case] codec: &str, #[case] is_built_in: bool) {
+async fn what_a_broker_compresses_is_read_and_what_cannot_be_is_never_skipped(
+    #[case] codec: &str,
+    #[case] is_built_in: bool,
+) {
     let Some(kafka) = lakeshift_testkit::kafka::shared().await else { return };
     let (bootstrap, topic) = (kafka.bootstrap(), format!("compressed-{codec}"));
     let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("compression.type", codec);

@@ -105,7 +105,8 @@ where
             return Err(Error::StreamHeld { what: file.spec.stream.clone(), holder, expires_in });
         }
     };
-    let mut run = Run { file, follows: options.follows, watched, report: IngestReport::default(), commits: Latencies::default() };
+    let mut run =
+        Run { file, follows: options.follows, watched, report: IngestReport::default(), commits: Latencies::default() };
     let ended = run.steps(&mut ingest).await;
     let Run { mut report, commits, .. } = run;
     report.rows_in_all = ingest.register().ledger().rows();

@@ -154,16 +154,36 @@ fn a_registrys_prefix_has_the_one_id_that_the_file_is_of() {
 
 #[rstest]
 #[case::no_column_of_that_name(r#""name": "airport""#, r#""name": "port""#, "no field airport")]
-#[case::another_type(r#"{"name": "airport", "type": "string"}"#, r#"{"name": "airport", "type": "bytes"}"#, "airport is no text")]
+#[case::another_type(
+    r#"{"name": "airport", "type": "string"}"#,
+    r#"{"name": "airport", "type": "bytes"}"#,
+    "airport is no text"
+)]
 #[case::a_date_as_a_number(r#"{"type": "int", "logicalType": "date"}"#, r#""int""#, "day is no date")]
-#[case::a_time_as_a_number(r#""large", "type": "long""#, r#""large", "type": {"type": "long", "logicalType": "timestamp-micros"}"#, "large is no int64")]
+#[case::a_time_as_a_number(
+    r#""large", "type": "long""#,
+    r#""large", "type": {"type": "long", "logicalType": "timestamp-micros"}"#,
+    "large is no int64"
+)]
 #[case::local_for_utc("timestamp-millis", "local-timestamp-millis", "at is no timestamp with a zone")]
-#[case::a_double_for_a_decimal(r#"{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 3}"#, r#""double""#, "price is no decimal")]
+#[case::a_double_for_a_decimal(
+    r#"{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 3}"#,
+    r#""double""#,
+    "price is no decimal"
+)]
 #[case::a_union_of_two(r#"["null", "float"]"#, r#"["null", "float", "double"]"#, "share is no float64")]
-#[case::more_fields(r#"{"name": "airport","#, r#"{"name": "more", "type": "int"}, {"name": "airport","#, "has the field more")]
+#[case::more_fields(
+    r#"{"name": "airport","#,
+    r#"{"name": "more", "type": "int"}, {"name": "airport","#,
+    "has the field more"
+)]
 #[case::no_record(SCHEMA, r#""int""#, "no record")]
 #[case::no_schema(SCHEMA, "{", "not valid")]
-fn a_schema_that_does_not_fit_the_columns_is_refused_before_any_event(#[case] from: &str, #[case] to: &str, #[case] told: &str) {
+fn a_schema_that_does_not_fit_the_columns_is_refused_before_any_event(
+    #[case] from: &str,
+    #[case] to: &str,
+    #[case] told: &str,
+) {
     let schema = SCHEMA.replace(from, to);
     assert_ne!(schema, SCHEMA);
     // A field more is the same with `ignore`, and the rest is not.
