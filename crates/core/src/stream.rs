@@ -58,6 +58,9 @@ pub struct StreamSpec {
     /// How large a commit becomes.
     #[serde(default)]
     pub commit: CommitSpec,
+    /// When small files of a partition become one; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<CompactSpec>,
     /// Where events go that cannot be read: a folder for objects, or a topic. A folder below the control root when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<DeadLetterSpec>,
@@ -218,6 +221,23 @@ impl Default for CommitSpec {
     }
 }
 
+/// When small files of a partition become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompactSpec {
+    /// How many small files a partition has at least when that is done, 2 or more.
+    pub files: u32,
+    /// How large a file becomes, about; one of half that size is small.
+    #[serde(default = "CompactSpec::file_size")]
+    pub file_size: ByteSize,
+}
+
+impl CompactSpec {
+    fn file_size() -> ByteSize {
+        ByteSize::mib(128)
+    }
+}
+
 /// Why a stream's file cannot be used. Nothing has been done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamSpecError {
@@ -329,6 +349,9 @@ impl StreamSpec {
         }
         if !(1..=ROWS_MAX).contains(&self.commit.rows) {
             return bad("commit.rows", format!("is {}", self.commit.rows), "write 1 to 10000000");
+        }
+        if self.compact.is_some_and(|compact| compact.files < 2) {
+            return bad("compact.files", "is less than 2".to_owned(), "write 2 or more, or take `compact` away");
         }
         self.decode.check()?;
         self.kafka.check()?;
@@ -545,6 +568,7 @@ kafka: {bootstrap: '${KAFKA}', topics: [flights], properties: {sasl.password: '$
     #[case("client.id", "group.id", "is set by the stream itself")]
     #[case("format: delta", "format: hive", "hive")]
     #[case("control: ../control", "controls: ../control", "unknown field")]
+    #[case("kafka:", "compact: {files: 1}\nkafka:", "compact.files is less than 2")]
     #[case("kafka:", "decode: {format: avro}\nkafka:", "decode.avro is not there")]
     #[case("kafka:", "decode: {avro: {schema: a.avsc}}\nkafka:", "the format is another")]
     #[case("kafka:", "decode: {format: avro, avro: {schema: a.avsc, framing: confluent}}\nkafka:", "schema_id is not there")]

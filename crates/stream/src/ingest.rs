@@ -4,6 +4,7 @@
 //! is refused when a lock came or went since the events' places were judged, so no commit of the stream is unaware of a lock.
 //! Whoever takes over fences the table first, and then looks whether the last commit arrived.
 
+mod compact;
 mod judge;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::offsets::Positions;
 use crate::register::Register;
 use crate::source::{Polled, Sink, Source};
 
+pub use compact::Compaction;
 use judge::{Judged, judge};
 
 /// How often what was read is judged anew because locks moved.
@@ -200,7 +202,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             }
             return Err(refused);
         }
-        let request = self.request(number, add);
+        let request = self.request(number, add, Vec::new());
         match self.config.table.commit(&request).await? {
             CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => {}
             CommitOutcome::Conflict { reason } => return Err(StreamError::Conflict { reason }),
@@ -232,7 +234,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
         Ok(())
     }
 
-    fn request(&self, number: CommitNumber, add: Vec<NewFile>) -> CommitRequest {
+    fn request(&self, number: CommitNumber, add: Vec<NewFile>, remove: Vec<String>) -> CommitRequest {
         let ledger = self.register.ledger();
         let parts = ledger.pending().into_iter().flat_map(|intent| &intent.reading.parts);
         let next = parts.map(|part| (part.partition.to_string(), part.to));
@@ -248,7 +250,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             number,
             epoch,
             add,
-            remove: Vec::new(),
+            remove,
             deletes: BTreeMap::new(),
             repartition: None,
             evolve: Vec::new(),

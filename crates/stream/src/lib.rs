@@ -34,7 +34,7 @@ pub use audit::{Audit, PartitionAudit};
 pub use batch::{Ask, Asked, Backfill, BackfillConfig, Boundary};
 pub use error::StreamError;
 pub use event::{Intent, LockName, Locking, Mode, Part, Reading, StreamEvent};
-pub use ingest::{Ingest, IngestConfig, Started, Step};
+pub use ingest::{Compaction, Ingest, IngestConfig, Started, Step};
 pub use ledger::{Account, Doubled, Ledger, Refusal};
 pub use letters::{DeadLetters, Letter, ObjectLetters};
 pub use lock::{EpochMap, Fate, Lock, Stage};

@@ -18,6 +18,9 @@ pub async fn run(context: &Context, args: &IngestArgs) -> Result<Answer, Error> 
     if report.held_back > 0 {
         text.push_str(&format!("; {} held back: `stream audit` says why", report.held_back));
     }
+    if report.compacted > 0 {
+        text.push_str(&format!("\n{} fewer files by compaction", report.compacted));
+    }
     text.push_str(&format!("\n{} rows of the stream in all", report.rows_in_all));
     Ok(Answer::done(text, report))
 }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod backfill;
+mod compact;
 mod file;
 mod ingest;
 mod sink;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use lakeshift::error::{Error, with_causes};
 use lakeshift_core::table::{FileEntry, TableFormat};
+use lakeshift_core::value::Value;
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_tables::storage::Stores;
@@ -125,8 +126,8 @@ impl Live {
         audit["partitions"].as_array().unwrap().iter().map(count).sum()
     }
 
-    /// How often each row is there: number and delay.
-    async fn rows(&self) -> BTreeMap<(i64, i64), usize> {
+    /// The table's files, and how often each row is there: number and delay.
+    async fn files_and_rows(&self) -> (Vec<FileEntry>, BTreeMap<(i64, i64), usize>) {
         let stores = Stores::new().with_store(self.world.root.clone(), self.world.store.clone());
         let storage = stores.open(&format!("{}/live", self.world.root)).unwrap();
         let table: Box<dyn TableFormat> = match self.format {
@@ -136,14 +137,31 @@ impl Live {
         let snapshot = table.snapshot(None).await.unwrap();
         let files: Vec<FileEntry> = table.files(&snapshot).try_collect().await.unwrap();
         let mut rows = BTreeMap::new();
-        for file in files {
+        for file in &files {
             let bytes = self.world.store.get(&storage.resolve(&file.path).unwrap()).await.unwrap().bytes().await.unwrap();
             for row in crate::support::rows_of(bytes) {
                 let mut cells = row.split('|').map(|cell| cell.parse::<i64>().unwrap_or(-1));
                 *rows.entry((cells.next().unwrap(), cells.next().unwrap())).or_default() += 1;
             }
         }
-        rows
+        (files, rows)
+    }
+
+    async fn rows(&self) -> BTreeMap<(i64, i64), usize> {
+        self.files_and_rows().await.1
+    }
+
+    /// The paths of files of the days from the second to the fourth of January, or of all others.
+    async fn paths(&self, in_range: bool) -> Vec<String> {
+        let is_in_range = |file: &FileEntry| {
+            let Some(Value::Date(day)) = file.partition[0] else { panic!("{file:?}") };
+            (11_324..=11_326).contains(&day)
+        };
+        let files = self.files_and_rows().await.0;
+        let mut paths: Vec<_> =
+            files.into_iter().filter(|file| is_in_range(file) == in_range).map(|file| file.path).collect();
+        paths.sort();
+        paths
     }
 }
 
@@ -441,4 +459,70 @@ async fn an_ingest_that_goes_on_tells_its_metrics_and_ends_when_it_is_asked_with
     assert_eq!(live.rows().await, once((1..26).map(|n| (n, n))));
     let error = live.world.run(&["ingest", &live.stream, "--metrics", "203.0.113.1:1"]).await.unwrap_err();
     assert!(with_causes(&error).contains("203.0.113.1:1"), "{}", with_causes(&error));
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_become_one_and_no_row_changes_wherever_an_ingest_is_killed(
+    #[values("delta", "iceberg")] format: &'static str,
+) {
+    let live = Live::with(format, "compact: {files: 3}");
+    let (mut next, mut compacted) = (1, 0);
+    for (round, n) in (1..160).step_by(7).enumerate() {
+        live.produce(next..next + 10);
+        next += 10;
+        let plan = if round % 2 == 0 { FaultPlan::CrashBefore(n) } else { FaultPlan::LostResponse(n) };
+        let faulty = Arc::new(FaultStore::new(live.world.store.clone(), plan));
+        let _ = live.world.run_on(faulty, &["ingest", &live.stream]).await;
+        live.world.wait(300);
+        if round % 3 == 2 {
+            compacted += live.ingest().await["compacted"].as_u64().unwrap();
+            assert_eq!(live.rows().await, once((1..next).map(|n| (n, n))), "{plan:?}");
+        }
+    }
+    live.produce(next..next + 10);
+    live.ingest().await;
+    let (files, rows) = live.files_and_rows().await;
+    assert_eq!(rows, once((1..next + 10).map(|n| (n, n))));
+    // Ten days, each with two files at most that are not three yet.
+    assert!(compacted > 0 && files.len() <= 20, "{compacted} {}", files.len());
+    assert_eq!(live.audited("applied").await, u64::try_from(next + 9).unwrap());
+    assert_eq!(live.ingest().await["compacted"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backfill_has_locked_is_not_compacted_and_the_backfill_replaces_all_of_it() {
+    let live = Live::new("delta");
+    for next in (0..50).step_by(10) {
+        live.produce(next + 1..next + 11);
+        live.ingest().await;
+    }
+    let mut command =
+        vec!["stream", "backfill", &live.stream, "--name", "later", "--from", "2001-01-02", "--to", "2001-01-04"];
+    command.extend(["--mode", "park", "--sql"]);
+    let failing = [&command[..], &["SELECT n, delay / (n - n) AS delay, day FROM events"]].concat();
+    assert!(matches!(live.world.run(&failing).await.unwrap_err(), Error::RangeKept { .. }));
+    live.world.wait(300);
+
+    let text = std::fs::read_to_string(&live.stream).unwrap();
+    std::fs::write(&live.stream, format!("{text}compact: {{files: 3}}\n")).unwrap();
+    let (before, others) = (live.paths(true).await, live.paths(false).await);
+    live.produce(51..61);
+    assert!(live.ingest().await["compacted"].as_u64().unwrap() > 0);
+    assert_eq!(live.paths(true).await, before);
+    assert!(live.paths(false).await.len() < others.len());
+
+    live.run(&[&command[..], &[LATER]].concat()).await;
+    live.ingest().await;
+    let in_range = |n: i64| (2..=4).contains(&(n % 10 + 1));
+    // Those of the last ten were parked, and came after the backfill.
+    let expected = (1..61).map(|n| (n, if in_range(n) && n < 51 { n + 1000 } else { n }));
+    assert_eq!(live.rows().await, once(expected));
+    // The range is free again.
+    for next in (60..100).step_by(10) {
+        live.produce(next + 1..next + 11);
+        live.ingest().await;
+    }
+    assert!(live.paths(true).await.len() <= 6);
+    assert_eq!(live.rows().await.len(), 100);
 }

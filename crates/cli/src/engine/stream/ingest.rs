@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::compact::compact;
 use super::file::StreamFile;
 use super::sink::ParquetSink;
 use crate::error::{Error, with_causes};
@@ -42,6 +43,8 @@ pub struct IngestReport {
     pub dead_letters: u64,
     /// Rows of the stream in the table, over its whole life.
     pub rows_in_all: u64,
+    /// How many fewer files there are by compaction.
+    pub compacted: u64,
     /// How long commits took, from rows in hand to rows in the table and in the journal; nothing without a commit.
     pub commit_ms: Option<CommitMillis>,
 }
@@ -105,8 +108,8 @@ where
             return Err(Error::StreamHeld { what: file.spec.stream.clone(), holder, expires_in });
         }
     };
-    let mut run =
-        Run { file, follows: options.follows, watched, report: IngestReport::default(), commits: Latencies::default() };
+    let (report, commits) = (IngestReport::default(), Latencies::default());
+    let mut run = Run { file, follows: options.follows, watched, report, commits, uncompacted: 0 };
     let ended = run.steps(&mut ingest).await;
     let Run { mut report, commits, .. } = run;
     report.rows_in_all = ingest.register().ledger().rows();
@@ -124,6 +127,8 @@ struct Run<'a> {
     watched: Option<Watched>,
     report: IngestReport,
     commits: Latencies,
+    /// Commits since it was looked whether there are too many small files.
+    uncompacted: u64,
 }
 
 impl Run<'_> {
@@ -142,9 +147,11 @@ impl Run<'_> {
                     failures = 0;
                     self.count(&step);
                     context.progress.say(told(&step));
+                    let files = self.file.spec.compact.map_or(u64::MAX, |compact| u64::from(compact.files));
+                    self.compact(ingest, files).await?;
                 }
                 Ok(None) if self.follows => failures = 0,
-                Ok(None) => return Ok(()),
+                Ok(None) => return self.compact(ingest, 1).await,
                 Err(error) if self.follows && failures < FAILURES_MAX && passes(&error) => {
                     failures += 1;
                     if let Some(watched) = &self.watched {
@@ -162,10 +169,26 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Compacts what there is to compact, once so many commits have been made since that was looked at. Sooner no partition has so many files.
+    async fn compact<S>(&mut self, ingest: &mut Ingest<S, ParquetSink>, commits: u64) -> Result<(), Error>
+    where
+        S: Source<Rows = RecordBatch>,
+    {
+        let Some(policy) = self.file.spec.compact.filter(|_| self.uncompacted >= commits) else { return Ok(()) };
+        self.uncompacted = 0;
+        loop {
+            match compact(self.file, ingest, &policy).await? {
+                0 => return Ok(()),
+                files => self.report.compacted += files,
+            }
+        }
+    }
+
     fn count(&mut self, step: &Step) {
         self.report.add(step);
         if let Some(commit) = step.commit {
             self.commits.add(commit);
+            self.uncompacted += 1;
         }
         if let Some(watched) = &self.watched {
             watched.metrics.step(step, watched.clock.as_ref());
