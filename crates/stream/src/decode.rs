@@ -126,9 +126,15 @@ impl Decoder {
         };
         let (mut places, mut of_row) = (Vec::new(), Vec::with_capacity(rows.num_rows()));
         let mut known: HashMap<(i32, Option<&str>), u32> = HashMap::new();
+        let mut last: Option<(i32, Option<&str>, u32)> = None;
         for row in 0..rows.num_rows() {
-            let period = self.grain.at_hours(i64::from(times.value(row)) * DAY_HOURS);
-            let entity = entities.map(|entities| entities.value(row));
+            let (day, entity) = (times.value(row), entities.map(|entities| entities.value(row)));
+            // Almost always the place of the row before.
+            if let Some((_, _, place)) = last.filter(|(other, of, _)| (*other, *of) == (day, entity)) {
+                of_row.push(place);
+                continue;
+            }
+            let period = self.grain.at_hours(i64::from(day) * DAY_HOURS);
             let place = match known.get(&(period, entity)) {
                 Some(place) => *place,
                 None => {
@@ -139,6 +145,7 @@ impl Decoder {
                 }
             };
             of_row.push(place);
+            last = Some((day, entity, place));
         }
         Ok((places, of_row))
     }
