@@ -15,6 +15,7 @@ use crate::{Audit, Ledger, Lock, Mode, Place, Positions, Register};
 pub(super) struct Seen {
     pub fenced: u64,
     pub stopped: u64,
+    pub compacted: u64,
     applied: u64,
     superseded: u64,
     skipped: u64,
@@ -32,6 +33,7 @@ impl Seen {
     pub fn add(&mut self, one: &Self) {
         self.fenced += one.fenced;
         self.stopped += one.stopped;
+        self.compacted += one.compacted;
         self.applied += one.applied;
         self.superseded += one.superseded;
         self.skipped += one.skipped;
@@ -47,7 +49,7 @@ impl Seen {
 
     pub fn is_everything(&self) -> bool {
         let all = [self.fenced, self.stopped, self.applied, self.superseded, self.skipped, self.dead, self.absent];
-        let more = [self.released, self.abandoned, self.taken_over, self.undone, self.replayed];
+        let more = [self.compacted, self.released, self.abandoned, self.taken_over, self.undone, self.replayed];
         all.iter().chain(&more).all(|count| *count > 0)
     }
 }
@@ -84,12 +86,16 @@ pub(super) async fn judge(register: &Register, table: &SimTable, topic: &Topic, 
 async fn live_rows(table: &SimTable) -> Result<Vec<(Option<u64>, Row)>, lakeshift_core::table::TableError> {
     let mut rows = Vec::new();
     for path in table.standing().await?.live.keys() {
-        let unit = unit_of_path(&MigrationId("s".to_owned()), path);
-        let number = unit.and_then(|unit| unit.0.strip_prefix('s')?.parse().ok());
+        let number = number_of(path);
         rows.extend(table.rows(path).await.into_iter().map(|row| (number, row)));
     }
     rows.sort_by_key(|(number, row)| (*number, row.partition));
     Ok(rows)
+}
+
+/// The number of the stream's commit that wrote a file.
+pub(super) fn number_of(path: &str) -> Option<u64> {
+    unit_of_path(&MigrationId("s".to_owned()), path)?.0.strip_prefix('s')?.parse().ok()
 }
 
 /// The rows of a run in which nothing happens at the same time: the stream applies all events but those skipped, and each
@@ -127,7 +133,9 @@ fn in_order(ledger: &Ledger, rows: &[(Option<u64>, Row)]) -> Result<(), String> 
         })
     };
     let mut last: BTreeMap<(i32, i32, &str), i64> = BTreeMap::new();
-    for (_, row) in rows.iter().filter(|(number, row)| number.is_some() && !excepted(row)) {
+    // A compacted file may have rows of a backfill beside the stream's.
+    let own = |number: &Option<u64>, row: &Row| number.is_some() && row.value == 0;
+    for (_, row) in rows.iter().filter(|(number, row)| own(number, row) && !excepted(row)) {
         let before = last.insert((row.partition, row.period, &row.entity), row.offset);
         if let Some(before) = before.filter(|before| *before >= row.offset) {
             return Err(format!("{row:?} was applied after offset {before}"));

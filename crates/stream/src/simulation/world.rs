@@ -262,10 +262,15 @@ impl World {
     async fn ingest(&self, of: u64) {
         let mut rng = self.rng(of);
         for _ in 0..LIVES {
-            if let Ok(Started::Running(mut ingest)) = self.process(&mut rng).ingest(&self.topic).await {
+            let process = self.process(&mut rng);
+            if let Ok(Started::Running(mut ingest)) = process.ingest(&self.topic).await {
                 for _ in 0..rng.random_range(1..12) {
-                    match ingest.step().await {
-                        Ok(_) => {}
+                    let stepped = match rng.random_ratio(1, 4) {
+                        true => self.compact(&process, &mut ingest, &mut rng).await,
+                        false => ingest.step().await.map(|_| ()),
+                    };
+                    match stepped {
+                        Ok(()) => {}
                         Err(StreamError::Fenced { .. }) => {
                             self.seen.borrow_mut().fenced += 1;
                             break;
@@ -279,6 +284,42 @@ impl World {
             }
         }
         self.running.set(self.running.get() - 1);
+    }
+
+    /// Makes one file of all that one place has.
+    async fn compact(
+        &self,
+        process: &Process,
+        ingest: &mut Ingest<SimSource, SimSink>,
+        rng: &mut StdRng,
+    ) -> Result<(), StreamError> {
+        let mut by_place: BTreeMap<(i32, String), Vec<String>> = BTreeMap::new();
+        for (path, period) in process.table().standing().await?.live {
+            let entity = path.split('/').nth(1).unwrap_or_default().to_owned();
+            by_place.entry((period, entity)).or_default().push(path);
+        }
+        let several: Vec<_> = by_place.into_iter().filter(|(_, paths)| paths.len() > 1).collect();
+        let Some(((period, entity), mut paths)) = several.get(rng.random_range(0..several.len().max(1))).cloned() else {
+            return Ok(());
+        };
+        let place = Place { period, entity: Some(entity.into()) };
+        let Some(compaction) = ingest.may_compact(&[place]) else { return Ok(()) };
+        // In the order of the commits, so that the oracle sees in which order events have applied.
+        paths.sort_by_key(|path| oracle::number_of(path));
+        let (mut rows, here) = (Vec::new(), SimTable { store: self.inner.clone(), ..process.table() });
+        for path in &paths {
+            rows.extend(here.rows(path).await);
+        }
+        for _ in 0..rng.random_range(0..20) {
+            tokio::task::yield_now().await;
+        }
+        let (unit, epoch) = compaction.files_of();
+        let files = process.table().write(rows, &data_file_stem(&stream(), &unit, epoch)).await;
+        let files = files.map_err(|source| StreamError::Sink(Box::new(source)))?;
+        if ingest.compact(&compaction, files, paths).await? {
+            self.seen.borrow_mut().compacted += 1;
+        }
+        Ok(())
     }
 
     fn ask(&self, name: &str, rng: &mut StdRng) -> Ask {
