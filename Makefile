@@ -40,7 +40,7 @@ lake/flights lake/flights-daily:
 	@mkdir -p lake && cp -R testdata/flights $@.part && mv $@.part $@ && echo "made $@ from testdata/flights"
 
 ## Check it
-.PHONY: test test-fast test-locks lint fmt interop bench bench-validate bench-backfill bench-graph bench-locks bench-rollback venv
+.PHONY: test test-fast test-locks lint fmt interop bench bench-validate bench-backfill bench-graph bench-locks bench-stream bench-rollback venv
 test: ## Run every test; those on S3, PostgreSQL, Azure and a Hive Metastore are skipped, and say so, where the server is absent
 	@$(CARGO) test --workspace --locked
 
@@ -82,6 +82,11 @@ bench-graph: build venv ## Time graph runs after edits against building all anew
 
 bench-locks: ## Time what it costs an event to ask whether its range is locked, beside asking etcd and ZooKeeper (needs protoc)
 	@$(CARGO) run --quiet --locked -p lakeshift-stream --features etcd,zookeeper --example lock_check
+
+bench-stream: venv ## Time a stream alone, a 90-day backfill alone and both together; about an hour and a half; ARGS='--seconds 20 --rounds 1'
+	@$(CARGO) build --workspace --locked --bins --examples
+	@$(PYTHON) scripts/bench_stream.py "$(LAKESHIFT)" "$(CARGO_TARGET_DIR)/debug/examples/stream_bench" \
+	  "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-stream)" $(ARGS)
 
 bench-rollback: build venv ## Time 100 rollbacks with rows that others wrote, and count every row; ARGS=RUNS
 	@$(PYTHON) scripts/bench_rollback.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench-rollback)" $(ARGS)

@@ -13,7 +13,7 @@ use lakeshift_core::spec::{ByteSize, parse_partition_field};
 use lakeshift_core::table::Format;
 use lakeshift_core::writes::BATCH_CHARS_MAX;
 
-pub use stream::{BackfillArgs, BackfillMode, StreamArg, StreamCommand};
+pub use stream::{BackfillArgs, BackfillMode, IngestArgs, StreamArg, StreamCommand};
 
 /// Moves a live lakehouse table to another format, partitioning or logic, without stopping its writers and readers.
 #[derive(Debug, Parser)]
@@ -159,17 +159,7 @@ pub enum Command {
     #[command(subcommand)]
     Graph(GraphCommand),
     /// Bring events of Kafka topics into a table, each exactly once.
-    Ingest {
-        /// Which stream.
-        #[command(flatten)]
-        stream: StreamArg,
-        /// Read what is there by now and end; the default.
-        #[arg(long, conflicts_with = "follow")]
-        once: bool,
-        /// Go on until stopped.
-        #[arg(long)]
-        follow: bool,
-    },
+    Ingest(IngestArgs),
     /// Backfill beside a stream, and account for every event of it.
     #[command(subcommand)]
     Stream(StreamCommand),

@@ -68,7 +68,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Answer, Error> 
         Command::Rollback { spec, accept_loss } => rollback::run(context, &spec.spec, accept_loss).await,
         Command::Grace(GraceCommand::Check(args)) => grace::run(context, &args).await,
         Command::Graph(command) => graph::run(context, &command).await,
-        Command::Ingest { stream, follow, .. } => ingest::run(context, &stream, follow).await,
+        Command::Ingest(args) => ingest::run(context, &args).await,
         Command::Stream(command) => stream::run(context, &command).await,
         Command::Sunset { spec, undo: true, asked } => sunset::undo(context, &spec.spec, &asked).await,
         Command::Sunset { spec, .. } => sunset::run(context, &spec.spec).await,

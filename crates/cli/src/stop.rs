@@ -42,6 +42,11 @@ impl Stop {
         if *self.0.borrow() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
+    /// Turns true when a stop is asked for.
+    pub fn asked(&self) -> watch::Receiver<bool> {
+        self.0.clone()
+    }
+
     /// Runs work that may be dropped at any point, until it ends or a stop is asked for.
     ///
     /// # Errors

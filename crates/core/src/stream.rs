@@ -58,12 +58,33 @@ pub struct StreamSpec {
     /// How large a commit becomes.
     #[serde(default)]
     pub commit: CommitSpec,
-    /// A folder for objects with the events that cannot be read; below the control root when absent.
+    /// When small files of a partition become one; never when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dead_letters: Option<String>,
+    pub compact: Option<CompactSpec>,
+    /// Where events go that cannot be read: a folder for objects, or a topic. A folder below the control root when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<DeadLetterSpec>,
     /// The service that grants backfills their locks; objects below the control root when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locks: Option<LocksSpec>,
+}
+
+/// Where events go that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "write a folder, or {topic: NAME}")]
+pub enum DeadLetterSpec {
+    /// A folder for objects: a path relative to this file, or a URL.
+    Folder(String),
+    /// A topic of the same brokers.
+    Topic(DeadLetterTopic),
+}
+
+/// A topic for events that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetterTopic {
+    /// Its name; it is there already, and is none of `kafka.topics`.
+    pub topic: String,
 }
 
 /// The table that a stream writes.
@@ -118,7 +139,7 @@ pub struct KafkaSpec {
 }
 
 /// How an event's bytes are read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecodeSpec {
     /// What they are.
@@ -127,6 +148,36 @@ pub struct DecodeSpec {
     /// What becomes of an event that has more than the columns.
     #[serde(default)]
     pub unknown_fields: UnknownFields,
+    /// With `format: avro`, how they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avro: Option<AvroSpec>,
+}
+
+/// How Avro events were written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AvroSpec {
+    /// A file with the schema, a record, that they were written by: a path relative to this file.
+    pub schema: String,
+    /// What stands before the record's bytes.
+    #[serde(default)]
+    pub framing: AvroFraming,
+    /// With `framing: confluent`, the id that the registry has given to this schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_id: Option<u32>,
+}
+
+/// What stands before the bytes of an Avro record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AvroFraming {
+    /// Nothing: all events are of the one schema.
+    #[default]
+    Bare,
+    /// Avro's single-object encoding: `C3 01` and the schema's 64-bit fingerprint.
+    SingleObject,
+    /// A registry's prefix: a zero and the schema's id, four bytes, the most significant first.
+    Confluent,
 }
 
 /// What an event's bytes are.
@@ -138,6 +189,10 @@ pub enum EventFormat {
     Json,
     /// One Arrow IPC stream of one or more rows, all of one partition of the table.
     Arrow,
+    /// One Avro record of the schema that `decode.avro` names.
+    Avro,
+    /// One row of the columns in Lakeshift's own layout, little-endian; `docs/streams.md` has it byte by byte.
+    Binary,
 }
 
 /// What becomes of an event with unknown fields.
@@ -216,6 +271,23 @@ impl Default for CommitSpec {
     }
 }
 
+/// When small files of a partition become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompactSpec {
+    /// How many small files a partition has at least when that is done, 2 or more.
+    pub files: u32,
+    /// How large a file becomes, about; one of half that size is small.
+    #[serde(default = "CompactSpec::file_size")]
+    pub file_size: ByteSize,
+}
+
+impl CompactSpec {
+    fn file_size() -> ByteSize {
+        ByteSize::mib(128)
+    }
+}
+
 /// Why a stream's file cannot be used. Nothing has been done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamSpecError {
@@ -270,9 +342,12 @@ impl StreamSpec {
     fn resolve_locations(&mut self, file: &Path) -> Result<(), Finding> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let base = file.parent().unwrap_or(&file);
-        let places = [("control", Some(&mut self.control)), ("table.location", Some(&mut self.table.location))];
-        for (path, place) in places.into_iter().chain([("dead_letters", self.dead_letters.as_mut())]) {
-            let Some(text) = place else { continue };
+        let places = [("control", &mut self.control), ("table.location", &mut self.table.location)];
+        let dead_letters = match &mut self.dead_letters {
+            Some(DeadLetterSpec::Folder(folder)) => Some(("dead_letters", folder)),
+            _ => None,
+        };
+        for (path, text) in places.into_iter().chain(dead_letters) {
             let bad =
                 |error: crate::spec::LocationError| (path.to_owned(), format!("cannot be used: {error}"), error.hint());
             *text = Location::resolved(text, base).map_err(bad)?;
@@ -326,7 +401,20 @@ impl StreamSpec {
             return bad("commit.rows", format!("is {}", self.commit.rows), "write 1 to 10000000");
         }
         self.locks.as_ref().map_or(Ok(()), LocksSpec::check)?;
-        self.kafka.check()
+        if self.compact.is_some_and(|compact| compact.files < 2) {
+            return bad("compact.files", "is less than 2".to_owned(), "write 2 or more, or take `compact` away");
+        }
+        self.decode.check()?;
+        self.kafka.check()?;
+        match &self.dead_letters {
+            Some(DeadLetterSpec::Topic(DeadLetterTopic { topic })) if !is_topic(topic) => {
+                bad("dead_letters.topic", "is no name of a topic".to_owned(), "write letters, digits, `.`, `_` and `-`")
+            }
+            Some(DeadLetterSpec::Topic(DeadLetterTopic { topic })) if self.kafka.topics.contains(topic) => {
+                bad("dead_letters.topic", format!("is {topic}, which is read"), "name a topic that is not in `kafka.topics`")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The column of this exact name.
@@ -356,15 +444,42 @@ impl StreamSpec {
     }
 }
 
+impl DecodeSpec {
+    fn check(&self) -> Result<(), Finding> {
+        let bad = |path: &str, problem: &str, hint| Err((path.to_owned(), problem.to_owned(), hint));
+        let avro = match (&self.avro, self.format) {
+            (None, EventFormat::Avro) => return bad("decode.avro", "is not there", "write avro: {schema: FILE}"),
+            (Some(_), format) if format != EventFormat::Avro => {
+                return bad("decode.avro", "is there, and the format is another", "write format: avro, or take it away");
+            }
+            (None, _) => return Ok(()),
+            (Some(avro), _) => avro,
+        };
+        match (avro.framing, avro.schema_id) {
+            (AvroFraming::Confluent, None) => {
+                bad("decode.avro.schema_id", "is not there", "write the id that the registry has given to this schema")
+            }
+            (AvroFraming::Bare | AvroFraming::SingleObject, Some(_)) => bad(
+                "decode.avro.schema_id",
+                "is there without a registry's prefix",
+                "write framing: confluent, or take it away",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_topic(name: &str) -> bool {
+    let chars = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=TOPIC_CHARS_MAX).contains(&name.len()) && name.chars().all(chars) && name != "." && name != ".."
+}
+
 impl KafkaSpec {
     fn check(&self) -> Result<(), Finding> {
         let bad = |path: &str, problem: String, hint| Err((path.to_owned(), problem, hint));
-        let sound = |topic: &String| {
-            let chars = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            (1..=TOPIC_CHARS_MAX).contains(&topic.len()) && topic.chars().all(chars) && topic != "." && topic != ".."
-        };
         let distinct: BTreeSet<_> = self.topics.iter().collect();
-        if self.topics.is_empty() || distinct.len() != self.topics.len() || !self.topics.iter().all(sound) {
+        if self.topics.is_empty() || distinct.len() != self.topics.len() || !self.topics.iter().all(|topic| is_topic(topic))
+        {
             return bad(
                 "kafka.topics",
                 "are no names of topics".to_owned(),
@@ -469,6 +584,14 @@ kafka: {bootstrap: '${KAFKA}', topics: [flights], properties: {sasl.password: '$
     }
 
     #[test]
+    fn dead_letters_go_to_a_folder_or_to_a_topic() {
+        let with =
+            |text: &str| read(&GOOD.replace("kafka:", &format!("dead_letters: {text}\nkafka:"))).unwrap().dead_letters;
+        assert_eq!(with("../dead"), Some(DeadLetterSpec::Folder("file:///project/dead".to_owned())));
+        assert_eq!(with("{topic: dead}"), Some(DeadLetterSpec::Topic(DeadLetterTopic { topic: "dead".to_owned() })));
+    }
+
+    #[test]
     fn what_the_environment_holds_reaches_the_client_and_no_text_of_the_spec() {
         let spec = read(GOOD).unwrap();
         let properties = spec.kafka.client_properties(|name| Some(format!("value of {name}"))).unwrap();
@@ -512,6 +635,14 @@ kafka: {bootstrap: '${KAFKA}', topics: [flights], properties: {sasl.password: '$
     #[case("stream: flights", "stream: flights\nlocks: {zookeeper: 'zk:2181', etcd: ['e:1']}", "names two services")]
     #[case("stream: flights", "stream: flights\nlocks: {}", "names no service")]
     #[case("stream: flights", "stream: flights\nlocks: {consul: x}", "unknown field")]
+    #[case("kafka:", "compact: {files: 1}\nkafka:", "compact.files is less than 2")]
+    #[case("kafka:", "decode: {format: avro}\nkafka:", "decode.avro is not there")]
+    #[case("kafka:", "decode: {avro: {schema: a.avsc}}\nkafka:", "the format is another")]
+    #[case("kafka:", "decode: {format: avro, avro: {schema: a.avsc, framing: confluent}}\nkafka:", "schema_id is not there")]
+    #[case("kafka:", "decode: {format: avro, avro: {schema: a.avsc, schema_id: 1}}\nkafka:", "without a registry's prefix")]
+    #[case("kafka:", "dead_letters: {topic: flights}\nkafka:", "is flights, which is read")]
+    #[case("kafka:", "dead_letters: {topic: 'a b'}\nkafka:", "is no name of a topic")]
+    #[case("kafka:", "dead_letters: {topics: dead}\nkafka:", "write a folder, or {topic: NAME}")]
     fn what_cannot_work_is_refused_with_its_place(#[case] good: &str, #[case] bad: &str, #[case] told: &str) {
         let text = GOOD.replace(good, bad);
         assert_ne!(text, GOOD);

@@ -4,6 +4,9 @@
 //! batch are read all the same.
 
 mod arrow;
+mod avro;
+mod binary;
+mod columns;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -17,11 +20,13 @@ use arrow_array::types::Date32Type;
 use arrow_schema::{DataType, SchemaRef};
 use bytes::Bytes;
 use lakeshift_core::graph::Grain;
-use lakeshift_core::stream::{EventFormat, UnknownFields};
+use lakeshift_core::stream::UnknownFields;
 
 use crate::error::StreamError;
 use crate::range::Place;
 use crate::source::{BadRecord, Record};
+
+pub use avro::AvroEvents;
 
 /// Hours of a day.
 const DAY_HOURS: i64 = 24;
@@ -50,11 +55,24 @@ pub struct Decoded {
     pub bad: Vec<BadRecord>,
 }
 
+/// What events are.
+#[derive(Debug, Clone)]
+pub enum Format {
+    /// JSON objects.
+    Json,
+    /// Arrow IPC streams.
+    Arrow,
+    /// Avro records.
+    Avro(Arc<AvroEvents>),
+    /// Rows in Lakeshift's own layout.
+    Binary,
+}
+
 /// How events are read.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     /// What they are.
-    pub format: EventFormat,
+    pub format: Format,
     /// What becomes of events that have more than the columns.
     pub unknown_fields: UnknownFields,
     /// The rows' columns, in order.
@@ -76,9 +94,11 @@ impl Decoder {
     /// # Errors
     /// [`StreamError::Source`] where the schema cannot be decoded into at all, whatever the events are.
     pub fn decode(&self, events: &[Event]) -> Result<Decoded, StreamError> {
-        let (rows, of_event, refused) = match self.format {
-            EventFormat::Json => json::decode(self, events)?,
-            EventFormat::Arrow => arrow::decode(self, events)?,
+        let (rows, of_event, refused) = match &self.format {
+            Format::Json => json::decode(self, events)?,
+            Format::Arrow => arrow::decode(self, events)?,
+            Format::Avro(avro) => avro::decode(self, avro, events)?,
+            Format::Binary => binary::decode(self, events)?,
         };
         let (places, place_of) = self.places(&rows)?;
         let rows_and_events = place_of.into_iter().zip(of_event);
@@ -106,9 +126,15 @@ impl Decoder {
         };
         let (mut places, mut of_row) = (Vec::new(), Vec::with_capacity(rows.num_rows()));
         let mut known: HashMap<(i32, Option<&str>), u32> = HashMap::new();
+        let mut last: Option<(i32, Option<&str>, u32)> = None;
         for row in 0..rows.num_rows() {
-            let period = self.grain.at_hours(i64::from(times.value(row)) * DAY_HOURS);
-            let entity = entities.map(|entities| entities.value(row));
+            let (day, entity) = (times.value(row), entities.map(|entities| entities.value(row)));
+            // Almost always the place of the row before.
+            if let Some((_, _, place)) = last.filter(|(other, of, _)| (*other, *of) == (day, entity)) {
+                of_row.push(place);
+                continue;
+            }
+            let period = self.grain.at_hours(i64::from(day) * DAY_HOURS);
             let place = match known.get(&(period, entity)) {
                 Some(place) => *place,
                 None => {
@@ -119,6 +145,7 @@ impl Decoder {
                 }
             };
             of_row.push(place);
+            last = Some((day, entity, place));
         }
         Ok((places, of_row))
     }

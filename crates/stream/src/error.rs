@@ -129,6 +129,14 @@ pub enum StreamError {
         /// What happened, without a record's content.
         reason: String,
     },
+    /// Events that cannot be read could not be put aside, so nothing goes on without them.
+    #[error("could not keep dead letters in {to}: {reason}; their offsets are not accounted for, and they are read again")]
+    Letters {
+        /// The object or topic.
+        to: String,
+        /// What happened.
+        reason: String,
+    },
     /// Rows could not be written as files.
     #[error("could not write the rows of a commit; nothing was committed")]
     Sink(#[source] Box<dyn std::error::Error + Send + Sync>),

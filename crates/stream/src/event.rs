@@ -118,7 +118,7 @@ pub struct Reading {
     pub locks_seen: u64,
     /// By partition.
     pub parts: Vec<Part>,
-    /// The object with the records that could not be read.
+    /// Where the records are that could not be read: the name of an object, or `topic:` and that of a topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<String>,
 }

@@ -4,25 +4,26 @@
 //! is refused when a lock came or went since the events' places were judged, so no commit of the stream is unaware of a lock.
 //! Whoever takes over fences the table first, and then looks whether the last commit arrived.
 
+mod compact;
 mod judge;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, MigrationId, NewFile, TableFormat, UnitId};
-use lakeshift_journal::{Acquire, Clock, Epoch, Lease, LeaseManager, Rng, RngExt, Standing};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use lakeshift_journal::{Acquire, Clock, Epoch, Lease, LeaseManager, Standing};
 
 use crate::error::StreamError;
 use crate::event::{Intent, Reading, StreamEvent};
 use crate::ledger::Refusal;
+use crate::letters::{DeadLetters, Letter};
 use crate::lock::EpochMap;
+use crate::offsets::Positions;
 use crate::register::Register;
-use crate::source::{BadRecord, Polled, Sink, Source};
+use crate::source::{Polled, Sink, Source};
 
+pub use compact::Compaction;
 pub use judge::{Judged, judge};
 
 /// How often what was read is judged anew because locks moved.
@@ -39,14 +40,10 @@ pub struct IngestConfig<K> {
     pub sink: K,
     /// Leases of whoever ingests.
     pub leases: LeaseManager,
-    /// Where objects of dead letters go.
-    pub store: Arc<dyn ObjectStore>,
-    /// Below which folder.
-    pub dead_letters: Path,
+    /// Where records go that could not be read.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Names objects.
-    pub rng: Arc<dyn Rng>,
 }
 
 /// What came of asking to ingest.
@@ -76,6 +73,10 @@ pub struct Step {
     pub replayed: u64,
     /// Records set aside, covered by a backfill, or dead.
     pub held_back: u64,
+    /// Of them the dead ones.
+    pub dead: u64,
+    /// From rows in hand to rows in the table and on record; nothing where no rows were committed.
+    pub commit: Option<Duration>,
 }
 
 /// A process that ingests.
@@ -113,6 +114,14 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
         &self.register
     }
 
+    /// Where the source ends by now.
+    ///
+    /// # Errors
+    /// [`StreamError::Source`].
+    pub async fn ends(&mut self) -> Result<Positions, StreamError> {
+        self.source.ends().await
+    }
+
     /// Gives the lease back.
     ///
     /// # Errors
@@ -142,7 +151,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
     }
 
     async fn go_on(&mut self, polled: &Polled<S::Rows>) -> Result<Step, StreamError> {
-        let dead_letters = self.write_dead_letters(polled).await?;
+        let dead_letters = self.keep_letters(polled).await?;
         for _ in 0..JUDGEMENTS_MAX {
             if self.map.seen() != self.register.ledger().locks_seen() {
                 self.map = self.register.ledger().map();
@@ -150,9 +159,9 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             let Judged { mut reading, kept } = judge(polled, &self.map);
             reading.dead_letters.clone_from(&dead_letters);
             let records = (polled.records.len() + polled.bad.len()) as u64;
-            let step = Step { records, rows: kept.len() as u64, held_back: records - kept.len() as u64, replayed: 0 };
+            let (rows, dead) = (kept.len() as u64, polled.bad.len() as u64);
             match self.commit(reading, polled, &kept).await {
-                Ok(()) => return Ok(step),
+                Ok(commit) => return Ok(Step { records, rows, held_back: records - rows, dead, replayed: 0, commit }),
                 Err(StreamError::Refused(Refusal::LocksMoved)) => self.register.refresh().await?,
                 // What was released meanwhile comes first; this is read again.
                 Err(StreamError::Refused(Refusal::BehindBarrier { .. })) => return Ok(Step::default()),
@@ -166,16 +175,23 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
         let (reading, kept) = judge::replayed(polled, lock, self.register.ledger().locks_seen());
         let rows = kept.len() as u64;
         match self.commit(reading, polled, &kept).await {
-            Ok(()) => Ok(Step { records: rows, rows, replayed: rows, held_back: 0 }),
+            Ok(commit) => Ok(Step { records: rows, rows, replayed: rows, commit, ..Step::default() }),
             Err(StreamError::Refused(Refusal::LocksMoved)) => Ok(Step::default()),
             Err(error) => Err(error),
         }
     }
 
-    async fn commit(&mut self, reading: Reading, polled: &Polled<S::Rows>, kept: &[u32]) -> Result<(), StreamError> {
-        let epoch = self.lease.epoch();
+    /// How long the commit took; nothing where there was no row.
+    async fn commit(
+        &mut self,
+        reading: Reading,
+        polled: &Polled<S::Rows>,
+        kept: &[u32],
+    ) -> Result<Option<Duration>, StreamError> {
+        let (epoch, began) = (self.lease.epoch(), self.config.clock.elapsed());
         if kept.is_empty() {
-            return self.register.record(epoch, &StreamEvent::Noted(reading)).await;
+            self.register.record(epoch, &StreamEvent::Noted(reading)).await?;
+            return Ok(None);
         }
         let number = CommitNumber(self.register.ledger().last_number().0 + 1);
         let add = self.config.sink.write(&polled.rows, kept, &unit(number), epoch).await?;
@@ -186,13 +202,14 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             }
             return Err(refused);
         }
-        let request = self.request(number, add);
+        let request = self.request(number, add, Vec::new());
         match self.config.table.commit(&request).await? {
             CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => {}
             CommitOutcome::Conflict { reason } => return Err(StreamError::Conflict { reason }),
             CommitOutcome::Fenced { current } => return Err(StreamError::Fenced { current }),
         }
-        self.register.record(epoch, &StreamEvent::Settled { number, done: true }).await
+        self.register.record(epoch, &StreamEvent::Settled { number, done: true }).await?;
+        Ok(Some(self.config.clock.elapsed().saturating_sub(began)))
     }
 
     /// Finds the end of a commit that another process, or a failed step of this one, has left. After the fence it is in the
@@ -217,7 +234,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
         Ok(())
     }
 
-    fn request(&self, number: CommitNumber, add: Vec<NewFile>) -> CommitRequest {
+    fn request(&self, number: CommitNumber, add: Vec<NewFile>, remove: Vec<String>) -> CommitRequest {
         let ledger = self.register.ledger();
         let parts = ledger.pending().into_iter().flat_map(|intent| &intent.reading.parts);
         let next = parts.map(|part| (part.partition.to_string(), part.to));
@@ -233,7 +250,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             number,
             epoch,
             add,
-            remove: Vec::new(),
+            remove,
             deletes: BTreeMap::new(),
             repartition: None,
             evolve: Vec::new(),
@@ -242,25 +259,23 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
         }
     }
 
-    /// One object a reading; a reading that is judged again keeps it.
-    async fn write_dead_letters(&self, polled: &Polled<S::Rows>) -> Result<Option<String>, StreamError> {
+    /// Before any commit accounts for their offsets; a reading that is judged again keeps them once.
+    async fn keep_letters(&self, polled: &Polled<S::Rows>) -> Result<Option<String>, StreamError> {
         if polled.bad.is_empty() {
             return Ok(None);
         }
-        let name = format!("{:020}-{:016x}.json", self.register.journal().last_sequence().0, self.config.rng.nonce());
-        let path = self.config.dead_letters.clone().join(name.as_str());
-        let letters: Vec<_> = polled.bad.iter().map(|bad| letter(polled, bad)).collect();
-        let text = serde_json::json!({ "format_version": 1, "records": letters }).to_string();
-        let failed = |source: object_store::Error| StreamError::Source {
-            object: path.to_string(),
-            reason: format!("its dead letters could not be written: {source}"),
-        };
-        self.config.store.put(&path, Bytes::from(text).into()).await.map_err(failed)?;
-        for bad in &polled.bad {
-            let partition = &polled.spans[bad.span as usize].partition;
-            tracing::warn!(%partition, offset = bad.offset, reason = bad.reason, object = %path, "dead letter");
+        let letters = polled.bad.iter().map(|bad| Letter {
+            partition: polled.spans[bad.span as usize].partition.clone(),
+            offset: bad.offset,
+            reason: bad.reason.clone(),
+            payload: bad.payload.clone(),
+        });
+        let letters: Vec<_> = letters.collect();
+        let at = self.config.dead_letters.keep(&letters, self.register.journal().last_sequence().0).await?;
+        for Letter { partition, offset, reason, .. } in &letters {
+            tracing::warn!(%partition, offset, reason, at, "dead letter");
         }
-        Ok(Some(name))
+        Ok(Some(at))
     }
 
     async fn renew(&mut self) -> Result<(), StreamError> {
@@ -276,12 +291,6 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
         }
         Ok(())
     }
-}
-
-fn letter<R>(polled: &Polled<R>, bad: &BadRecord) -> serde_json::Value {
-    let hex: String = bad.payload.iter().map(|byte| format!("{byte:02x}")).collect();
-    let partition = &polled.spans[bad.span as usize].partition;
-    serde_json::json!({ "partition": partition, "offset": bad.offset, "reason": bad.reason, "payload_hex": hex })
 }
 
 /// The unit of a commit of the stream: it stands in the names of its files.

@@ -6,6 +6,7 @@
 
 mod client;
 mod gather;
+mod letters;
 mod reader;
 #[cfg(test)]
 mod real;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use lakeshift_journal::Clock;
+use tokio::sync::watch;
 
 use crate::decode::{Decoded, Decoder};
 use crate::error::StreamError;
@@ -27,6 +29,7 @@ use crate::source::{Polled, Source};
 
 pub use client::Properties;
 use gather::{Gathering, Limits, Wanted};
+pub use letters::TopicLetters;
 use reader::Reader;
 
 /// How long one look at the broker takes at most; a source that is dropped ends within it.
@@ -51,6 +54,8 @@ pub struct KafkaConfig {
     pub linger: Duration,
     /// How long brokers may be silent before that is an error.
     pub patience: Duration,
+    /// When it turns true, what has been gathered by then is handed over, and nothing more is waited for.
+    pub stop: watch::Receiver<bool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -133,7 +138,8 @@ impl KafkaSource {
             let waited = now.saturating_sub(began) >= linger;
             // Without a time to linger all that is there is gathered, as much as fits.
             let timed_out = waited && !linger.is_zero() && gathering.has_any();
-            if gathering.is_full() || (at_end && (waited || gathering.is_exact())) || timed_out {
+            let stopped = *self.config.stop.borrow() && (gathering.has_any() || !gathering.is_exact());
+            if gathering.is_full() || (at_end && (waited || gathering.is_exact())) || timed_out || stopped {
                 return Ok(gathering);
             }
             if now.saturating_sub(heard) >= self.config.patience {
@@ -180,6 +186,10 @@ impl Source for KafkaSource {
             true => self.decoded(gathered).await.map(Some),
             false => Ok(None),
         }
+    }
+
+    async fn ends(&mut self) -> Result<Positions, StreamError> {
+        Ok(self.available().await?.into_iter().map(|(partition, there)| (partition, there.to)).collect())
     }
 
     async fn reread(&mut self, offsets: &BTreeMap<SourcePartition, OffsetSet>) -> Result<Polled<RecordBatch>, StreamError> {

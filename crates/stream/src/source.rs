@@ -74,6 +74,12 @@ pub trait Source: Send {
     /// [`StreamError::Source`].
     async fn poll(&mut self, positions: &Positions) -> Result<Option<Polled<Self::Rows>>, StreamError>;
 
+    /// Where each partition ends by now: the offset that a next record would have, or one before it.
+    ///
+    /// # Errors
+    /// [`StreamError::Source`].
+    async fn ends(&mut self) -> Result<Positions, StreamError>;
+
     /// Reads these offsets again, as many from the beginning of each partition's as fit into one commit.
     ///
     /// # Errors

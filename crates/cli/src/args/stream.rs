@@ -1,5 +1,6 @@
 //! What the commands on streams take.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
@@ -11,6 +12,23 @@ pub struct StreamArg {
     /// The stream's YAML file, or the folder that holds its stream.yaml.
     #[arg(value_name = "STREAM")]
     pub stream: PathBuf,
+}
+
+/// How events are brought in.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct IngestArgs {
+    /// Which stream.
+    #[command(flatten)]
+    pub stream: StreamArg,
+    /// Read what is there by now and end; the default.
+    #[arg(long, conflicts_with = "follow")]
+    pub once: bool,
+    /// Go on until stopped.
+    #[arg(long)]
+    pub follow: bool,
+    /// Answer `GET /metrics` there, for Prometheus, as long as this runs: an address and a port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A stream.

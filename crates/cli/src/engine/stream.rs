@@ -5,6 +5,7 @@
 
 mod audit;
 mod backfill;
+mod compact;
 mod file;
 mod ingest;
 mod sink;
@@ -12,5 +13,5 @@ mod sink;
 pub use audit::{AuditReport, audit};
 pub use backfill::{BackfillReport, BackfillRequest, backfill};
 pub use file::StreamFile;
-pub use ingest::{IngestReport, ingest};
+pub use ingest::{CommitMillis, IngestOptions, IngestReport, ingest, ingest_from};
 pub use sink::ParquetSink;

@@ -1,21 +1,26 @@
 //! Streams from outside: events of a mock Kafka cluster into real tables, and backfills beside them that are killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use lakeshift::error::{Error, with_causes};
 use lakeshift_core::table::{FileEntry, TableFormat};
+use lakeshift_core::value::Value;
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_tables::storage::Stores;
 use lakeshift_testkit::{FaultPlan, FaultStore};
 use object_store::ObjectStoreExt;
-use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Message as _, ToBytes};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rstest::rstest;
 use serde_json::{Value as Json, json};
 
@@ -28,7 +33,7 @@ const LATER: &str = "SELECT n, delay + 1000 AS delay, day FROM events";
 /// A world with a stream and its cluster.
 struct Live {
     world: World,
-    _cluster: MockCluster<'static, DefaultProducerContext>,
+    cluster: MockCluster<'static, DefaultProducerContext>,
     producer: BaseProducer,
     stream: String,
     format: &'static str,
@@ -36,6 +41,11 @@ struct Live {
 
 impl Live {
     fn new(format: &'static str) -> Self {
+        Self::with(format, "")
+    }
+
+    /// With more lines in its file.
+    fn with(format: &'static str, more: &str) -> Self {
         let world = World::in_memory(Target::Iceberg);
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic(TOPIC, 2, 1).unwrap();
@@ -45,10 +55,10 @@ impl Live {
         let text = format!(
             "stream: live\ncontrol: {root}/control\ntable: {{format: {format}, location: '{root}/live'}}\ncolumns:\n  - {{name: n, \
              type: int64, required: true}}\n  - {{name: delay, type: int64}}\n  - {{name: day, type: date}}\ntime: {{column: day, \
-             grain: day}}\nkafka: {{bootstrap: '{bootstrap}', topics: [{TOPIC}]}}\n"
+             grain: day}}\nkafka: {{bootstrap: '{bootstrap}', topics: [{TOPIC}]}}\n{more}"
         );
         let stream = world.write_file("stream.yaml", text);
-        Self { world, _cluster: cluster, producer, stream, format }
+        Self { world, cluster, producer, stream, format }
     }
 
     /// Events of these numbers, each on the day of January after that of its last digit.
@@ -59,9 +69,28 @@ impl Live {
         self.producer.flush(Duration::from_secs(30)).unwrap();
     }
 
-    fn send(&self, n: i64, text: &str) {
+    fn send(&self, n: i64, event: &(impl ToBytes + ?Sized)) {
         let partition = i32::try_from(n % 2).unwrap();
-        self.producer.send(BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(text)).unwrap();
+        self.producer.send(BaseRecord::<(), _>::to(TOPIC).partition(partition).payload(event)).unwrap();
+    }
+
+    /// The keys of what stands in the topic of dead letters.
+    fn letters(&self) -> Vec<String> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.cluster.bootstrap_servers()).set("group.id", "reader");
+        config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset("dead", 0, Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let mut keys = Vec::new();
+        loop {
+            match consumer.poll(Duration::from_secs(30)).expect("the topic's end is told") {
+                Ok(message) => keys.push(String::from_utf8(message.key().unwrap().to_vec()).unwrap()),
+                Err(KafkaError::PartitionEOF(_)) => return keys,
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     async fn run(&self, command: &[&str]) -> Json {
@@ -81,15 +110,24 @@ impl Live {
 
     /// A sum over all partitions of an audit.
     async fn audited(&self, what: &str) -> u64 {
+        Self::sum(&self.audit().await, what)
+    }
+
+    /// The same of a journal that may have a commit without an end.
+    async fn audited_offline(&self, what: &str) -> u64 {
+        Self::sum(&self.world.run(&["stream", "audit", &self.stream, "--offline"]).await.unwrap().json, what)
+    }
+
+    fn sum(audit: &Json, what: &str) -> u64 {
         let count = |one: &Json| match &one[what] {
             Json::Object(by_name) => by_name.values().filter_map(Json::as_u64).sum(),
             count => count.as_u64().unwrap(),
         };
-        self.audit().await["partitions"].as_array().unwrap().iter().map(count).sum()
+        audit["partitions"].as_array().unwrap().iter().map(count).sum()
     }
 
-    /// How often each row is there: number and delay.
-    async fn rows(&self) -> BTreeMap<(i64, i64), usize> {
+    /// The table's files, and how often each row is there: number and delay.
+    async fn files_and_rows(&self) -> (Vec<FileEntry>, BTreeMap<(i64, i64), usize>) {
         let stores = Stores::new().with_store(self.world.root.clone(), self.world.store.clone());
         let storage = stores.open(&format!("{}/live", self.world.root)).unwrap();
         let table: Box<dyn TableFormat> = match self.format {
@@ -99,14 +137,31 @@ impl Live {
         let snapshot = table.snapshot(None).await.unwrap();
         let files: Vec<FileEntry> = table.files(&snapshot).try_collect().await.unwrap();
         let mut rows = BTreeMap::new();
-        for file in files {
+        for file in &files {
             let bytes = self.world.store.get(&storage.resolve(&file.path).unwrap()).await.unwrap().bytes().await.unwrap();
             for row in crate::support::rows_of(bytes) {
                 let mut cells = row.split('|').map(|cell| cell.parse::<i64>().unwrap_or(-1));
                 *rows.entry((cells.next().unwrap(), cells.next().unwrap())).or_default() += 1;
             }
         }
-        rows
+        (files, rows)
+    }
+
+    async fn rows(&self) -> BTreeMap<(i64, i64), usize> {
+        self.files_and_rows().await.1
+    }
+
+    /// The paths of files of the days from the second to the fourth of January, or of all others.
+    async fn paths(&self, in_range: bool) -> Vec<String> {
+        let is_in_range = |file: &FileEntry| {
+            let Some(Value::Date(day)) = file.partition[0] else { panic!("{file:?}") };
+            (11_324..=11_326).contains(&day)
+        };
+        let files = self.files_and_rows().await.0;
+        let mut paths: Vec<_> =
+            files.into_iter().filter(|file| is_in_range(file) == in_range).map(|file| file.path).collect();
+        paths.sort();
+        paths
     }
 }
 
@@ -266,4 +321,208 @@ async fn a_table_that_was_set_back_is_refused_and_no_audit_is_clean() {
     assert!(with_causes(&error).contains("set back"), "{}", with_causes(&error));
     let answer = live.world.run(&["stream", "audit", &live.stream]).await.unwrap();
     assert_eq!(answer.exit_code, 1, "{}", answer.text);
+}
+
+/// An event in Lakeshift's own layout: n, delay and day.
+fn binary(n: i64, delay: Option<i64>) -> Vec<u8> {
+    let day = i32::try_from(11_323 + n % 10).unwrap();
+    let nulls = if delay.is_none() { 0b010 } else { 0 };
+    [&[nulls][..], &n.to_le_bytes(), &delay.unwrap_or(0).to_le_bytes(), &day.to_le_bytes()].concat()
+}
+
+/// The same in Avro.
+fn avro(n: i64, delay: Option<i64>) -> Vec<u8> {
+    let zigzag = |number: i64| {
+        let (mut rest, mut bytes) = (((number << 1) ^ (number >> 63)).cast_unsigned(), Vec::new());
+        while rest > 0x7f {
+            bytes.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(u8::try_from(rest).unwrap());
+        bytes
+    };
+    let delay = delay.map_or_else(|| zigzag(0), |delay| [zigzag(1), zigzag(delay)].concat());
+    [zigzag(11_323 + n % 10), zigzag(n), delay].concat()
+}
+
+const SCHEMA: &str = r#"{"type": "record", "name": "Flight", "fields": [
+    {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+    {"name": "n", "type": "long"},
+    {"name": "delay", "type": ["null", "long"]}
+]}"#;
+
+#[rstest]
+#[case::binary("binary", "decode: {format: binary}", binary)]
+#[case::avro("avro", "decode: {format: avro, avro: {schema: flight.avsc}}", avro)]
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_other_formats_come_in_and_damaged_ones_are_dead_letters(
+    #[case] format: &str,
+    #[case] decode: &str,
+    #[case] event: fn(i64, Option<i64>) -> Vec<u8>,
+) {
+    let live = Live::with("delta", decode);
+    if format == "avro" {
+        // A schema that is not there is refused before anything is done.
+        let error = live.world.run(&["ingest", &live.stream]).await.unwrap_err();
+        assert!(with_causes(&error).contains("flight.avsc"), "{}", with_causes(&error));
+        assert!(live.world.objects_below("control/streams").await.is_empty());
+        live.world.write_file("flight.avsc", SCHEMA);
+    }
+    for n in 1..30 {
+        live.send(n, &event(n, (n % 3 != 0).then_some(n)));
+    }
+    let mut cut = event(31, Some(31));
+    cut.pop();
+    live.send(31, &cut);
+    live.producer.flush(Duration::from_secs(30)).unwrap();
+    let report = live.ingest().await;
+    assert_eq!((&report["rows"], &report["dead_letters"]), (&json!(29), &json!(1)));
+    let expected = (1..30).map(|n| (n, if n % 3 == 0 { -1 } else { n }));
+    assert_eq!(live.rows().await, once(expected));
+    assert_eq!(live.audited("dead_lettered").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_in_its_topic_before_its_offset_is_accounted_for_wherever_an_ingest_is_killed() {
+    let live = Live::with("delta", "dead_letters: {topic: dead}");
+    live.cluster.create_topic("dead", 1, 1).unwrap();
+    let mut bad = BTreeSet::new();
+    for (round, n) in (1..60).step_by(4).enumerate() {
+        let round = i64::try_from(round).unwrap();
+        live.send(1, "no event");
+        // Each round sends one bad event and two good ones to the second partition.
+        bad.insert(format!("{TOPIC}/1/{}", round * 3));
+        live.produce([round * 20 + 3, round * 20 + 5]);
+        let faulty = Arc::new(FaultStore::new(live.world.store.clone(), FaultPlan::CrashBefore(n)));
+        let _ = live.world.run_on(faulty, &["ingest", &live.stream]).await;
+        let accounted = live.audited_offline("dead_lettered").await;
+        let there: BTreeSet<_> = live.letters().into_iter().collect();
+        assert!(there.len() as u64 >= accounted, "{accounted} are accounted for, and there are {there:?}");
+        live.world.wait(300);
+    }
+    live.ingest().await;
+    // Some came more than once; their keys tell that.
+    assert_eq!(live.letters().into_iter().collect::<BTreeSet<_>>(), bad);
+    assert_eq!(live.audited("dead_lettered").await, bad.len() as u64);
+    assert_eq!(live.rows().await.len(), 2 * bad.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_no_broker_takes_hold_the_stream_back_and_nothing_of_the_reading_is_committed() {
+    let live = Live::with("delta", "dead_letters: {topic: dead}");
+    live.cluster.create_topic("dead", 1, 1).unwrap();
+    live.produce(1..10);
+    live.send(1, "no event");
+    live.producer.flush(Duration::from_secs(30)).unwrap();
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    live.cluster.request_errors(RDKafkaApiKey::Produce, &[denied]);
+    let error = live.world.run(&["ingest", &live.stream]).await.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(with_causes(&error).contains("could not keep dead letters in the topic dead"), "{}", with_causes(&error));
+    assert_eq!((live.audited_offline("dead_lettered").await, live.audited_offline("applied").await), (0, 0));
+    live.world.wait(300);
+    assert_eq!(live.ingest().await["rows"], 9);
+    assert_eq!(live.letters(), [format!("{TOPIC}/1/5")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingest_that_goes_on_tells_its_metrics_and_ends_when_it_is_asked_with_what_it_has_read() {
+    let live = Live::with("delta", "commit: {rows: 10, every: 1h}");
+    live.produce(1..21);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let (stopper, stop) = lakeshift::stop::channel();
+    let command = ["ingest", &live.stream, "--follow", "--metrics", &address];
+    let asking = async {
+        loop {
+            let answer = reqwest::get(format!("http://{address}/metrics")).await;
+            let text = match answer {
+                Ok(answer) => answer.text().await.unwrap(),
+                Err(_) => String::new(),
+            };
+            if text.contains("lakeshift_stream_rows_total{stream=\"live\"} 20") {
+                // No time passes here, so what comes now is waited for until somebody asks it to end.
+                live.produce(21..26);
+                stopper.stop();
+                return text;
+            }
+            crate::support::real_moment().await;
+        }
+    };
+    let (answer, text) = tokio::join!(live.world.run_until(stop, &command), asking);
+    assert!(text.contains("lakeshift_stream_commit_seconds_count{stream=\"live\"} 2"), "{text}");
+    let rows = answer.unwrap().json["rows"].as_u64().unwrap();
+    assert!((20..=25).contains(&rows), "{rows}");
+    assert!(reqwest::get(format!("http://{address}/metrics")).await.is_err());
+    live.ingest().await;
+    assert_eq!(live.rows().await, once((1..26).map(|n| (n, n))));
+    let error = live.world.run(&["ingest", &live.stream, "--metrics", "203.0.113.1:1"]).await.unwrap_err();
+    assert!(with_causes(&error).contains("203.0.113.1:1"), "{}", with_causes(&error));
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_become_one_and_no_row_changes_wherever_an_ingest_is_killed(
+    #[values("delta", "iceberg")] format: &'static str,
+) {
+    let live = Live::with(format, "compact: {files: 3}");
+    let (mut next, mut compacted) = (1, 0);
+    for (round, n) in (1..160).step_by(7).enumerate() {
+        live.produce(next..next + 10);
+        next += 10;
+        let plan = if round % 2 == 0 { FaultPlan::CrashBefore(n) } else { FaultPlan::LostResponse(n) };
+        let faulty = Arc::new(FaultStore::new(live.world.store.clone(), plan));
+        let _ = live.world.run_on(faulty, &["ingest", &live.stream]).await;
+        live.world.wait(300);
+        if round % 3 == 2 {
+            compacted += live.ingest().await["compacted"].as_u64().unwrap();
+            assert_eq!(live.rows().await, once((1..next).map(|n| (n, n))), "{plan:?}");
+        }
+    }
+    live.produce(next..next + 10);
+    live.ingest().await;
+    let (files, rows) = live.files_and_rows().await;
+    assert_eq!(rows, once((1..next + 10).map(|n| (n, n))));
+    // Ten days, each with two files at most that are not three yet.
+    assert!(compacted > 0 && files.len() <= 20, "{compacted} {}", files.len());
+    assert_eq!(live.audited("applied").await, u64::try_from(next + 9).unwrap());
+    assert_eq!(live.ingest().await["compacted"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backfill_has_locked_is_not_compacted_and_the_backfill_replaces_all_of_it() {
+    let live = Live::new("delta");
+    for next in (0..50).step_by(10) {
+        live.produce(next + 1..next + 11);
+        live.ingest().await;
+    }
+    let mut command =
+        vec!["stream", "backfill", &live.stream, "--name", "later", "--from", "2001-01-02", "--to", "2001-01-04"];
+    command.extend(["--mode", "park", "--sql"]);
+    let failing = [&command[..], &["SELECT n, delay / (n - n) AS delay, day FROM events"]].concat();
+    assert!(matches!(live.world.run(&failing).await.unwrap_err(), Error::RangeKept { .. }));
+    live.world.wait(300);
+
+    let text = std::fs::read_to_string(&live.stream).unwrap();
+    std::fs::write(&live.stream, format!("{text}compact: {{files: 3}}\n")).unwrap();
+    let (before, others) = (live.paths(true).await, live.paths(false).await);
+    live.produce(51..61);
+    assert!(live.ingest().await["compacted"].as_u64().unwrap() > 0);
+    assert_eq!(live.paths(true).await, before);
+    assert!(live.paths(false).await.len() < others.len());
+
+    live.run(&[&command[..], &[LATER]].concat()).await;
+    live.ingest().await;
+    let in_range = |n: i64| (2..=4).contains(&(n % 10 + 1));
+    // Those of the last ten were parked, and came after the backfill.
+    let expected = (1..61).map(|n| (n, if in_range(n) && n < 51 { n + 1000 } else { n }));
+    assert_eq!(live.rows().await, once(expected));
+    // The range is free again.
+    for next in (60..100).step_by(10) {
+        live.produce(next + 1..next + 11);
+        live.ingest().await;
+    }
+    assert!(live.paths(true).await.len() <= 6);
+    assert_eq!(live.rows().await.len(), 100);
 }

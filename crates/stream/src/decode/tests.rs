@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, Date32Array, Float64Array, Int32Array, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use lakeshift_core::graph::Grain;
-use lakeshift_core::stream::{EventFormat, UnknownFields};
+use lakeshift_core::stream::UnknownFields;
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -28,19 +28,19 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-fn decoder(format: EventFormat, schema: SchemaRef) -> Decoder {
+pub(super) fn decoder(format: Format, schema: SchemaRef) -> Decoder {
     let (unknown_fields, time) = (UnknownFields::Refuse, "day".to_owned());
     Decoder { format, unknown_fields, schema, time, grain: Grain::Month, entity: Some("airport".to_owned()) }
 }
 
-fn events<B: Into<Bytes>>(payloads: impl IntoIterator<Item = B>) -> Vec<Event> {
+pub(super) fn events<B: Into<Bytes>>(payloads: impl IntoIterator<Item = B>) -> Vec<Event> {
     let event = |(offset, payload): (i64, B)| Event { span: 0, offset, payload: Some(payload.into()) };
     (0..).zip(payloads).map(event).collect()
 }
 
 fn json(fields: &str) -> Decoded {
     let text = format!(r#"{{"day": "2001-01-31", "airport": "ORD"{fields}}}"#);
-    decoder(EventFormat::Json, schema()).decode(&events([text])).unwrap()
+    decoder(Format::Json, schema()).decode(&events([text])).unwrap()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn good_events_become_rows_and_bad_ones_are_set_aside_with_their_offsets() {
     ];
     let mut all = events(texts);
     all.push(Event { span: 1, offset: 90, payload: None });
-    let decoded = decoder(EventFormat::Json, schema()).decode(&all).unwrap();
+    let decoded = decoder(Format::Json, schema()).decode(&all).unwrap();
     let offsets: Vec<_> = decoded.records.iter().map(|record| record.offset).collect();
     assert_eq!(offsets, [0, 2, 3]);
     assert_eq!(decoded.bad.iter().map(|bad| (bad.span, bad.offset)).collect::<Vec<_>>(), [(0, 1), (1, 90)]);
@@ -113,7 +113,7 @@ fn a_value_that_a_column_does_not_hold_exactly_makes_an_event_bad(#[case] field:
 #[case("", "no JSON")]
 #[case(r#"{"day": "2001-01-31", "airport": "ORD"} {"day": "2001-01-31", "airport": "ORD"}"#, "no JSON")]
 fn an_event_without_its_place_or_that_is_no_object_is_bad(#[case] text: &str, #[case] told: &str) {
-    let decoded = decoder(EventFormat::Json, schema()).decode(&events([text.to_owned()])).unwrap();
+    let decoded = decoder(Format::Json, schema()).decode(&events([text.to_owned()])).unwrap();
     assert_eq!((decoded.rows.num_rows(), decoded.bad.len()), (0, 1), "{text}");
     assert!(decoded.bad[0].reason.contains(told), "{}", decoded.bad[0].reason);
 }
@@ -128,7 +128,7 @@ fn a_reason_tells_nothing_of_the_content() {
 
 #[test]
 fn unknown_fields_are_left_out_where_the_spec_says_so() {
-    let decoder = Decoder { unknown_fields: UnknownFields::Ignore, ..decoder(EventFormat::Json, schema()) };
+    let decoder = Decoder { unknown_fields: UnknownFields::Ignore, ..decoder(Format::Json, schema()) };
     let text = r#"{"day": "2001-01-31", "airport": "ORD", "more": {"day": ["}", 1]}, "small": 5}"#;
     let decoded = decoder.decode(&events([text])).unwrap();
     assert_eq!((decoded.rows.num_rows(), decoded.bad.len()), (1, 0));
@@ -144,7 +144,7 @@ fn message(columns: Vec<(&str, ArrayRef)>) -> Bytes {
 
 fn arrow_decoder() -> Decoder {
     decoder(
-        EventFormat::Arrow,
+        Format::Arrow,
         Arc::new(Schema::new(vec![
             Field::new("day", DataType::Date32, false),
             Field::new("airport", DataType::Utf8, false),
@@ -237,7 +237,7 @@ proptest! {
     #[test]
     fn any_text_leaves_its_neighbour_alone(garbage in ".{0,60}") {
         let sound = r#"{"day": "2001-01-31", "airport": "ORD"}"#.to_owned();
-        let decoded = decoder(EventFormat::Json, schema()).decode(&events([garbage, sound])).unwrap();
+        let decoded = decoder(Format::Json, schema()).decode(&events([garbage, sound])).unwrap();
         prop_assert_eq!(decoded.records.len() + decoded.bad.len(), 2);
         prop_assert_eq!(decoded.records.last().map(|record| record.offset), Some(1));
     }

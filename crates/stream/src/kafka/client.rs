@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::FutureProducer;
 use rdkafka::types::RDKafkaConfRes;
 
 use crate::error::StreamError;
@@ -67,7 +69,23 @@ pub(super) fn connect(properties: &Properties) -> Result<BaseConsumer<Quiet>, St
     for (key, value) in OWN {
         config.set(key, value);
     }
-    config.create_with_context(Quiet).map_err(|error| match error {
+    config.create_with_context(Quiet).map_err(|error| refused(&error))
+}
+
+/// A producer whose letters arrive once, however often the broker is asked, at all replicas that are in step.
+pub(super) fn producer(properties: &Properties, patience: Duration) -> Result<FutureProducer<Quiet>, StreamError> {
+    let mut config = ClientConfig::new();
+    for (key, value) in properties.by_name.iter().filter(|(key, _)| *key != "transactional.id") {
+        config.set(key, value);
+    }
+    config.set("enable.idempotence", "true").set("acks", "all");
+    config.remove("request.required.acks").remove("delivery.timeout.ms");
+    config.set("message.timeout.ms", patience.as_millis().to_string());
+    config.create_with_context(Quiet).map_err(|error| refused(&error))
+}
+
+fn refused(error: &KafkaError) -> StreamError {
+    match error {
         // Its text holds the value.
         KafkaError::ClientConfig(kind, _, key, _) => {
             let reason = match kind {
@@ -76,9 +94,11 @@ pub(super) fn connect(properties: &Properties) -> Result<BaseConsumer<Quiet>, St
             };
             StreamError::Source { object: format!("the property {key}"), reason: reason.to_owned() }
         }
-        KafkaError::ClientCreation(reason) => StreamError::Source { object: "the client".to_owned(), reason },
-        other => failed("the client", &other),
-    })
+        KafkaError::ClientCreation(reason) => {
+            StreamError::Source { object: "the client".to_owned(), reason: reason.clone() }
+        }
+        other => failed("the client", other),
+    }
 }
 
 /// An error of librdkafka, about a topic or a partition.
@@ -86,10 +106,10 @@ pub(super) fn failed(object: impl fmt::Display, error: &KafkaError) -> StreamErr
     let code = error.rdkafka_error_code();
     let advice = match code {
         Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
-            "; create the topic, or correct `kafka.topics`"
+            "; create the topic, or correct its name"
         }
         Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed) => {
-            "; let this client read the topic"
+            "; give this client its rights on the topic"
         }
         Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => "; check its credentials",
         _ => "",

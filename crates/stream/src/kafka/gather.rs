@@ -32,6 +32,8 @@ pub(super) struct Gathering {
     events: Vec<Event>,
     bytes: usize,
     seen: u64,
+    /// The span that the last event was of, as the next one mostly is.
+    last: usize,
     /// Partitions that were read to their end.
     ended: Vec<bool>,
 }
@@ -41,14 +43,20 @@ impl Gathering {
     pub fn from(start: Positions, wanted: Wanted, limits: Limits) -> Self {
         let spans: Vec<Span> = start.into_iter().map(|(partition, from)| Span { partition, from, to: from }).collect();
         let ended = vec![false; spans.len()];
-        Self { spans, wanted, limits, events: Vec::new(), bytes: 0, seen: 0, ended }
+        Self { spans, wanted, limits, events: Vec::new(), bytes: 0, seen: 0, last: 0, ended }
     }
 
     /// Takes an event. What lies between it and the one before is a hole.
-    pub fn add(&mut self, topic: &str, partition: i32, offset: i64, payload: Option<&[u8]>) {
-        let found =
-            self.spans.iter().position(|span| span.partition.partition == partition && span.partition.topic == topic);
-        let Some(at) = found.filter(|at| offset >= self.spans[*at].to) else { return };
+    pub fn add(&mut self, partition: &SourcePartition, offset: i64, payload: Option<&[u8]>) {
+        if self.spans.get(self.last).is_none_or(|span| span.partition != *partition) {
+            let found = self.spans.iter().position(|span| span.partition == *partition);
+            let Some(found) = found else { return };
+            self.last = found;
+        }
+        let at = self.last;
+        if offset < self.spans[at].to {
+            return;
+        }
         self.seen += 1;
         self.spans[at].to = offset + 1;
         let is_wanted = match &self.wanted {
@@ -156,9 +164,9 @@ mod tests {
     fn holes_lie_in_a_span_and_a_partition_without_events_has_none() {
         let mut gathering = Gathering::from(start(&[(0, 5), (1, 0), (2, 7)]), Wanted::All, LIMITS);
         for (partition, offset) in [(2, 9), (0, 5), (2, 12), (2, 12), (2, 11), (3, 0)] {
-            gathering.add("t", partition, offset, Some(b"x"));
+            gathering.add(&SourcePartition::new("t", partition), offset, Some(b"x"));
         }
-        gathering.add("other", 0, 6, Some(b"x"));
+        gathering.add(&SourcePartition::new("other", 0), 6, Some(b"x"));
         let (spans, events) = gathering.into_parts();
         let told: Vec<_> = spans.iter().map(|span| (span.partition.partition, span.from, span.to)).collect();
         assert_eq!(told, [(0, 5, 6), (2, 7, 13)]);
@@ -168,12 +176,12 @@ mod tests {
     #[test]
     fn it_is_full_by_events_or_by_bytes() {
         let mut gathering = Gathering::from(start(&[(0, 0)]), Wanted::All, Limits { events: 2, bytes: 10 });
-        gathering.add("t", 0, 0, Some(b"12345"));
+        gathering.add(&SourcePartition::new("t", 0), 0, Some(b"12345"));
         assert!(!gathering.is_full());
-        gathering.add("t", 0, 1, None);
+        gathering.add(&SourcePartition::new("t", 0), 1, None);
         assert!(gathering.is_full());
         let mut gathering = Gathering::from(start(&[(0, 0)]), Wanted::All, Limits { events: 5, bytes: 10 });
-        gathering.add("t", 0, 0, Some(b"1234567890"));
+        gathering.add(&SourcePartition::new("t", 0), 0, Some(b"1234567890"));
         assert!(gathering.is_full());
     }
 
@@ -182,17 +190,17 @@ mod tests {
         let wanted = || Wanted::These([(SourcePartition::new("t", 0), set(&[3, 5, 8]))].into());
         let mut gathering = Gathering::from(start(&[(0, 3)]), wanted(), LIMITS);
         for offset in [3, 4, 5] {
-            gathering.add("t", 0, offset, Some(b"x"));
+            gathering.add(&SourcePartition::new("t", 0), offset, Some(b"x"));
         }
         // What is not reached yet is not gone.
         assert!(!gathering.is_full() && gathering.check_wanted().is_ok());
-        gathering.add("t", 0, 9, Some(b"x"));
+        gathering.add(&SourcePartition::new("t", 0), 9, Some(b"x"));
         assert!(gathering.is_full());
         let Err(StreamError::ParkedGone { offsets, .. }) = gathering.check_wanted() else { panic!() };
         assert_eq!(offsets, set(&[8]));
 
         let mut gathering = Gathering::from(start(&[(0, 3)]), wanted(), LIMITS);
-        gathering.add("t", 0, 3, Some(b"x"));
+        gathering.add(&SourcePartition::new("t", 0), 3, Some(b"x"));
         gathering.end(&SourcePartition::new("t", 0));
         let Err(StreamError::ParkedGone { offsets, .. }) = gathering.check_wanted() else { panic!() };
         assert!(gathering.is_full());

@@ -162,14 +162,24 @@ impl Reader {
         let waits = wait / u32::try_from(self.topics.len()).unwrap_or(1).max(1);
         for topic in &self.topics {
             let mut timeout = waits;
+            // Messages come by the hundred from one partition: what is noted of it is noted once for all of them.
+            let mut from: Option<(SourcePartition, i64)> = None;
             while !into.is_full() {
-                match topic.consumer.poll(timeout) {
+                let polled = topic.consumer.poll(timeout);
+                let number = polled.as_ref().and_then(|polled| polled.as_ref().ok()).map(Message::partition);
+                if let Some((partition, next)) = from.take_if(|(partition, _)| Some(partition.partition) != number) {
+                    self.next.insert(partition, next);
+                }
+                match polled {
                     None => break,
                     Some(Ok(message)) => {
-                        let partition = SourcePartition::new(&topic.name, message.partition());
-                        into.add(&topic.name, message.partition(), message.offset(), message.payload());
-                        self.ended.remove(&partition);
-                        self.next.insert(partition, message.offset() + 1);
+                        let (partition, next) = from.get_or_insert_with(|| {
+                            let partition = SourcePartition::new(&topic.name, message.partition());
+                            self.ended.remove(&partition);
+                            (partition, 0)
+                        });
+                        into.add(partition, message.offset(), message.payload());
+                        *next = message.offset() + 1;
                     }
                     Some(Err(KafkaError::PartitionEOF(number))) => {
                         let partition = SourcePartition::new(&topic.name, number);
@@ -182,6 +192,7 @@ impl Reader {
                 }
                 timeout = Duration::ZERO;
             }
+            self.next.extend(from);
         }
         Ok(self.ended.len() == self.next.len())
     }

@@ -6,8 +6,9 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::tests::{after, config, event, numbers};
+use super::tests::{after, config, event, letters, numbers, topic_letters};
 use super::*;
+use crate::letters::{DeadLetters, Letter};
 
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -114,4 +115,52 @@ async fn deleted_records_and_a_topic_made_anew_are_refused_by_name() {
     let mut source = KafkaSource::new(config(bootstrap, topic));
     let error = source.poll(&[(at, 10)].into()).await.unwrap_err();
     assert!(matches!(error, StreamError::TopicReplaced { position: Some(10), end: 3, .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_arrive_once_each_also_where_they_are_more_than_are_sent_at_once() {
+    let Some(kafka) = lakeshift_testkit::kafka::shared().await else { return };
+    let bootstrap = kafka.bootstrap();
+    create(&bootstrap, "dead").await;
+    let letters_of = |offsets: std::ops::Range<i64>| {
+        let letter = |offset| Letter {
+            partition: SourcePartition::new("flights", 0),
+            offset,
+            reason: "no JSON".to_owned(),
+            payload: bytes::Bytes::from_static(b"no event"),
+        };
+        offsets.map(letter).collect::<Vec<_>>()
+    };
+    // More than are on their way at once.
+    let dead = topic_letters(bootstrap.clone(), ANSWER_MAX);
+    dead.keep(&letters_of(0..1500), 1).await.unwrap();
+    dead.keep(&letters_of(1500..1502), 2).await.unwrap();
+    let found: std::collections::BTreeSet<_> = letters(&bootstrap, "dead", 1502).into_iter().map(|(key, ..)| key).collect();
+    assert_eq!(found, (0..1502).map(|offset| format!("flights/0/{offset}")).collect());
+}
+
+#[rstest::rstest]
+#[case("gzip", true)]
+#[case("lz4", true)]
+#[case("snappy", true)]
+#[case("zstd", cfg!(feature = "kafka-zstd"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broker_compresses_is_read_and_what_cannot_be_is_never_skipped(
+    #[case] codec: &str,
+    #[case] is_built_in: bool,
+) {
+    let Some(kafka) = lakeshift_testkit::kafka::shared().await else { return };
+    let (bootstrap, topic) = (kafka.bootstrap(), format!("compressed-{codec}"));
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("compression.type", codec);
+    admin(&bootstrap).create_topics([&new], &AdminOptions::new()).await.unwrap();
+    let producer: BaseProducer = client(&bootstrap).create().unwrap();
+    produce(&producer, &topic, 0..500);
+    let mut source = KafkaSource::new(KafkaConfig { patience: Duration::from_secs(20), ..config(bootstrap, &topic) });
+    let mut positions = Positions::new();
+    if is_built_in {
+        assert_eq!(read(&mut source, &mut positions).await, ((0..500).collect(), 500));
+    } else {
+        let error = source.poll(&positions).await.unwrap_err();
+        assert!(matches!(error, StreamError::Source { .. }), "{error}");
+    }
 }

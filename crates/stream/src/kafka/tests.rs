@@ -6,15 +6,20 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_schema::{DataType, Field, Schema};
 use lakeshift_core::graph::Grain;
-use lakeshift_core::stream::{EventFormat, UnknownFields};
+use lakeshift_core::stream::UnknownFields;
 use lakeshift_journal::SystemClock;
 use rdkafka::ClientConfig;
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Headers as _;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
+use crate::decode::Format;
+use crate::letters::{DeadLetters, Letter};
 
 const TOPIC: &str = "flights";
 const PATIENT: Duration = Duration::from_secs(60);
@@ -37,7 +42,7 @@ fn source(cluster: &Cluster, change: impl FnOnce(&mut KafkaConfig)) -> KafkaSour
 pub(super) fn config(bootstrap: String, topic: &str) -> KafkaConfig {
     let columns = vec![Field::new("day", DataType::Date32, false), Field::new("n", DataType::Int64, false)];
     let decoder = Decoder {
-        format: EventFormat::Json,
+        format: Format::Json,
         unknown_fields: UnknownFields::Ignore,
         schema: Arc::new(Schema::new(columns)),
         time: "day".to_owned(),
@@ -53,6 +58,7 @@ pub(super) fn config(bootstrap: String, topic: &str) -> KafkaConfig {
         bytes_max: 64 << 20,
         linger: Duration::ZERO,
         patience: PATIENT,
+        stop: watch::channel(false).1,
         clock: Arc::new(SystemClock::new()),
     }
 }
@@ -233,4 +239,115 @@ async fn a_property_that_is_refused_is_named_without_its_value() {
         let told = format!("{error} {error:?} {source:?}");
         assert!(told.contains(property) && !told.contains(value), "{told}");
     }
+}
+
+/// What stands in a topic: key, value and the header of the reason, by key.
+pub(super) fn letters(bootstrap: &str, topic: &str, count: usize) -> Vec<(String, Vec<u8>, String)> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("group.id", "reader").set("auto.offset.reset", "earliest");
+    let consumer: BaseConsumer = config.create().unwrap();
+    consumer.subscribe(&[topic]).unwrap();
+    let mut found = Vec::new();
+    while found.len() < count {
+        let message = consumer.poll(PATIENT).expect("a letter is missing").unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let headers = message.headers().unwrap();
+        let reason = headers.iter().find(|header| header.key == "lakeshift.reason").unwrap().value.unwrap();
+        found.push((text(message.key().unwrap()), message.payload().unwrap_or_default().to_vec(), text(reason)));
+    }
+    assert!(consumer.poll(Duration::from_millis(500)).is_none(), "there is a letter more");
+    found.sort();
+    found
+}
+
+fn letter(offset: i64, payload: &'static [u8]) -> Letter {
+    let payload = bytes::Bytes::from_static(payload);
+    Letter { partition: at(1), offset, reason: format!("reason {offset}"), payload }
+}
+
+pub(super) fn topic_letters(bootstrap: String, patience: Duration) -> TopicLetters {
+    // What would undo the order or the single arrival of letters is not taken over from the stream's own properties.
+    let by_name = [("bootstrap.servers", bootstrap.as_str()), ("acks", "0"), ("enable.idempotence", "false")];
+    let by_name = by_name.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    TopicLetters::new(Properties { group: "test".to_owned(), by_name }, "live".to_owned(), "dead".to_owned(), patience)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_stand_in_their_topic_when_they_are_kept_whatever_fails_on_the_way() {
+    let cluster = cluster(2);
+    cluster.create_topic("dead", 1, 1).unwrap();
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[error; 2]);
+    let dead = topic_letters(cluster.bootstrap_servers(), PATIENT);
+    let kept = dead.keep(&[letter(7, b"no event"), letter(9, b"\xff\x00"), letter(12, b"")], 1).await.unwrap();
+    assert_eq!(kept, "topic:dead");
+    let there = letters(&cluster.bootstrap_servers(), "dead", 3);
+    let found: Vec<_> = there.iter().map(|(key, value, reason)| (key.as_str(), &value[..], reason.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            ("flights/1/12", &b""[..], "reason 12"),
+            ("flights/1/7", b"no event", "reason 7"),
+            ("flights/1/9", b"\xff\x00", "reason 9"),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_no_broker_takes_are_an_error_and_the_next_attempt_keeps_them() {
+    let cluster = cluster(2);
+    cluster.create_topic("dead", 1, 1).unwrap();
+    let dead = topic_letters(cluster.bootstrap_servers(), Duration::from_secs(2));
+    cluster.broker_down(1).unwrap();
+    let error = dead.keep(&[letter(7, b"hunter2")], 1).await.unwrap_err();
+    let told = format!("{error} {error:?}");
+    assert!(matches!(error, StreamError::Letters { .. }) && !told.contains("hunter2"), "{told}");
+    cluster.broker_up(1).unwrap();
+    // The first one is given up; it does not arrive behind the second attempt's back.
+    let patient = topic_letters(cluster.bootstrap_servers(), PATIENT);
+    patient.keep(&[letter(7, b"hunter2")], 1).await.unwrap();
+    assert_eq!(letters(&cluster.bootstrap_servers(), "dead", 1)[0].0, "flights/1/7");
+    assert!(dead.keep(&[letter(8, b"hunter2")], 1).await.is_ok());
+    assert_eq!(letters(&cluster.bootstrap_servers(), "dead", 2)[1].0, "flights/1/8");
+}
+
+#[rstest::rstest]
+#[case("gzip")]
+#[case("snappy")]
+#[case("lz4")]
+#[case("zstd")]
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_events_are_read(#[case] codec: &str) {
+    if codec == "zstd" && !cfg!(feature = "kafka-zstd") {
+        return;
+    }
+    let cluster = cluster(1);
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap_servers()).set("compression.codec", codec).set("linger.ms", "200");
+    let producer: BaseProducer = config.create().unwrap();
+    for n in 0..1000 {
+        producer.send(BaseRecord::<(), _>::to(TOPIC).partition(0).payload(&event(n))).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let polled = source(&cluster, |_| {}).poll(&Positions::new()).await.unwrap().unwrap();
+    assert_eq!((numbers(&polled), polled.bad.len()), ((0..1000).collect::<Vec<_>>(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_asked_to_stop_hands_over_what_it_has_instead_of_lingering() {
+    let cluster = cluster(1);
+    produce(&cluster, 0, (0..3).map(event));
+    let (stopper, stop) = watch::channel(false);
+    let mut source = source(&cluster, |config| (config.linger, config.stop) = (Duration::from_secs(3600), stop));
+    let polling = tokio::spawn(async move {
+        let polled = source.poll(&Positions::new()).await.unwrap().map(|polled| numbers(&polled));
+        (polled, source)
+    });
+    stopper.send_replace(true);
+    let (polled, mut source) = polling.await.unwrap();
+    // It may have been asked before the first event came.
+    assert!(polled.is_none_or(|numbers| numbers.iter().copied().eq(0..i64::try_from(numbers.len()).unwrap())));
+    // What waits for nothing is not asked to hurry: parked events are read to the last.
+    let parked = [(at(0), OffsetSet::range(0, 3))].into();
+    assert_eq!(numbers(&source.reread(&parked).await.unwrap()), [0, 1, 2]);
 }

@@ -19,6 +19,7 @@ pub(super) struct Seen {
     pub jumped: u64,
     handed_over: u64,
     raced: u64,
+    pub compacted: u64,
     applied: u64,
     superseded: u64,
     skipped: u64,
@@ -44,6 +45,7 @@ impl Seen {
         self.jumped += one.jumped;
         self.handed_over += one.handed_over;
         self.raced += one.raced;
+        self.compacted += one.compacted;
         self.applied += one.applied;
         self.superseded += one.superseded;
         self.skipped += one.skipped;
@@ -62,7 +64,7 @@ impl Seen {
     /// Whether everything that the schedules are for has happened, and a process has died between every step and the next.
     pub fn is_everything(&self) -> bool {
         let all = [self.fenced, self.stopped, self.applied, self.superseded, self.skipped, self.dead, self.absent];
-        let more = [self.released, self.abandoned, self.taken_over, self.undone, self.replayed];
+        let more = [self.compacted, self.released, self.abandoned, self.taken_over, self.undone, self.replayed];
         let faults = [self.lost, self.jumped, self.handed_over, self.raced];
         all.iter().chain(&more).chain(&faults).all(|count| *count > 0) && self.steps.is_subset(&self.died_after)
     }
@@ -108,12 +110,16 @@ pub(super) async fn judge(
 async fn live_rows(table: &SimTable) -> Result<Vec<(Option<u64>, Row)>, lakeshift_core::table::TableError> {
     let mut rows = Vec::new();
     for path in table.standing().await?.live.keys() {
-        let unit = unit_of_path(&MigrationId("s".to_owned()), path);
-        let number = unit.and_then(|unit| unit.0.strip_prefix('s')?.parse().ok());
+        let number = number_of(path);
         rows.extend(table.rows(path).await.into_iter().map(|row| (number, row)));
     }
     rows.sort_by_key(|(number, row)| (*number, row.partition));
     Ok(rows)
+}
+
+/// The number of the stream's commit that wrote a file.
+pub(super) fn number_of(path: &str) -> Option<u64> {
+    unit_of_path(&MigrationId("s".to_owned()), path)?.0.strip_prefix('s')?.parse().ok()
 }
 
 /// The rows of a run in which nothing happens at the same time: the stream applies all events but those skipped, and each
@@ -151,7 +157,9 @@ fn in_order(ledger: &Ledger, rows: &[(Option<u64>, Row)]) -> Result<(), String> 
         })
     };
     let mut last: BTreeMap<(i32, i32, &str), i64> = BTreeMap::new();
-    for (_, row) in rows.iter().filter(|(number, row)| number.is_some() && !excepted(row)) {
+    // A compacted file may have rows of a backfill beside the stream's.
+    let own = |number: &Option<u64>, row: &Row| number.is_some() && row.value == 0;
+    for (_, row) in rows.iter().filter(|(number, row)| own(number, row) && !excepted(row)) {
         let before = last.insert((row.partition, row.period, &row.entity), row.offset);
         if let Some(before) = before.filter(|before| *before >= row.offset) {
             return Err(format!("{row:?} was applied after offset {before}"));

@@ -19,7 +19,7 @@ use rand::{Rng as _, SeedableRng};
 use super::oracle::{self, Seen};
 use super::table::{Row, SimSink, SimTable};
 use crate::{
-    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, OffsetSet, Place, Polled, Positions, Range,
+    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLetters, OffsetSet, Place, Polled, Positions, Range,
     Record, Register, Source, SourcePartition, Span, Started, StreamError,
 };
 
@@ -131,6 +131,10 @@ impl Source for SimSource {
         Ok((!spans.is_empty()).then(|| self.polled(spans, |_, _| true)))
     }
 
+    async fn ends(&mut self) -> Result<Positions, StreamError> {
+        Ok((0..PARTITIONS).map(|number| (source_partition(number), OFFSETS)).collect())
+    }
+
     async fn reread(&mut self, offsets: &BTreeMap<SourcePartition, OffsetSet>) -> Result<Polled<Vec<Row>>, StreamError> {
         tokio::task::yield_now().await;
         let at_most = 1 + self.0.draw(6);
@@ -199,10 +203,12 @@ impl Process {
             table: Arc::new(self.table()),
             sink: SimSink { table: self.table(), stream: stream() },
             leases: LeaseManager::new(self.leases("ingest")),
-            store: self.store.clone(),
-            dead_letters: Path::from("stream/dead"),
+            dead_letters: Arc::new(ObjectLetters {
+                store: self.store.clone(),
+                folder: Path::from("stream/dead"),
+                rng: self.rng.clone(),
+            }),
             clock: self.clock.clone(),
-            rng: self.rng.clone(),
         };
         Ingest::start(config, self.register().await?, SimSource(topic.clone())).await
     }
@@ -285,8 +291,12 @@ impl World {
             let process = self.process(&mut rng);
             if let Ok(Started::Running(mut ingest)) = process.ingest(&self.topic).await {
                 for _ in 0..rng.random_range(1..12) {
-                    match ingest.step().await {
-                        Ok(_) => {}
+                    let stepped = match rng.random_ratio(1, 4) {
+                        true => self.compact(&process, &mut ingest, &mut rng).await,
+                        false => ingest.step().await.map(|_| ()),
+                    };
+                    match stepped {
+                        Ok(()) => {}
                         Err(StreamError::Fenced { .. }) => {
                             self.seen.borrow_mut().fenced += 1;
                             break;
@@ -301,6 +311,42 @@ impl World {
             self.note_end(&process);
         }
         self.running.set(self.running.get() - 1);
+    }
+
+    /// Makes one file of all that one place has.
+    async fn compact(
+        &self,
+        process: &Process,
+        ingest: &mut Ingest<SimSource, SimSink>,
+        rng: &mut StdRng,
+    ) -> Result<(), StreamError> {
+        let mut by_place: BTreeMap<(i32, String), Vec<String>> = BTreeMap::new();
+        for (path, period) in process.table().standing().await?.live {
+            let entity = path.split('/').nth(1).unwrap_or_default().to_owned();
+            by_place.entry((period, entity)).or_default().push(path);
+        }
+        let several: Vec<_> = by_place.into_iter().filter(|(_, paths)| paths.len() > 1).collect();
+        let Some(((period, entity), mut paths)) = several.get(rng.random_range(0..several.len().max(1))).cloned() else {
+            return Ok(());
+        };
+        let place = Place { period, entity: Some(entity.into()) };
+        let Some(compaction) = ingest.may_compact(&[place]) else { return Ok(()) };
+        // In the order of the commits, so that the oracle sees in which order events have applied.
+        paths.sort_by_key(|path| oracle::number_of(path));
+        let (mut rows, here) = (Vec::new(), SimTable { store: self.inner.clone(), ..process.table() });
+        for path in &paths {
+            rows.extend(here.rows(path).await);
+        }
+        for _ in 0..rng.random_range(0..20) {
+            tokio::task::yield_now().await;
+        }
+        let (unit, epoch) = compaction.files_of();
+        let files = process.table().write(rows, &data_file_stem(&stream(), &unit, epoch)).await;
+        let files = files.map_err(|source| StreamError::Sink(Box::new(source)))?;
+        if ingest.compact(&compaction, files, paths).await? {
+            self.seen.borrow_mut().compacted += 1;
+        }
+        Ok(())
     }
 
     fn ask(&self, name: &str, rng: &mut StdRng) -> Ask {

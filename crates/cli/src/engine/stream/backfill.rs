@@ -191,19 +191,24 @@ async fn in_range(
     let mut files = Vec::new();
     let mut all = file.table.files(snapshot);
     while let Some(entry) = all.try_next().await? {
-        // The stream's partitioning is that of the table, in this order.
-        let (time, entity) = (entry.partition.first().cloned().flatten(), entry.partition.get(1).cloned().flatten());
-        let Some(Value::Date(day)) = time else {
-            let problem = format!("file {} of the table lies in a partition without a date", entry.path);
-            return Err(refused(problem, "give its rows a date, or take the file out of the table"));
-        };
-        let period = file.spec.time.grain.at_hours(i64::from(day) * 24);
-        let entity = entity.map(|entity| entity.to_string().into());
-        if range.contains(&Place { period, entity }) && boundary.covers(&entry.path) {
+        let (_, place) = place_of(file, &entry)?;
+        if range.contains(&place) && boundary.covers(&entry.path) {
             files.push(entry);
         }
     }
     Ok(files)
+}
+
+/// The day whose rows a file has, and their place.
+pub(super) fn place_of(file: &StreamFile, entry: &FileEntry) -> Result<(i32, Place), Error> {
+    // The stream's partitioning is that of the table, in this order.
+    let (time, entity) = (entry.partition.first().cloned().flatten(), entry.partition.get(1).cloned().flatten());
+    let Some(Value::Date(day)) = time else {
+        let problem = format!("file {} of the table lies in a partition without a date", entry.path);
+        return Err(refused(problem, "give its rows a date, or take the file out of the table"));
+    };
+    let period = file.spec.time.grain.at_hours(i64::from(day) * 24);
+    Ok((day, Place { period, entity: entity.map(|entity| entity.to_string().into()) }))
 }
 
 type Computed = (Vec<NewFile>, Option<Fingerprint>, ValidationKey);
@@ -225,7 +230,8 @@ async fn compute(
     Ok((files, sums.take().pop().flatten(), key))
 }
 
-fn sums(schema: &TableSchema, key: ValidationKey) -> FingerprintRequest {
+/// The fingerprint of all rows and columns.
+pub(super) fn sums(schema: &TableSchema, key: ValidationKey) -> FingerprintRequest {
     let mut columns: Vec<String> = schema.fields.iter().map(|field| field.name.clone()).collect();
     columns.sort();
     let shape = FingerprintShape { encoding: Encoding::default(), key, columns: columns.clone(), fields: Vec::new() };

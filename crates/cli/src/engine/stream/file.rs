@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use lakeshift_core::plan::same_type;
 use lakeshift_core::storage::Storage;
-use lakeshift_core::stream::{StreamSpec, read_properties};
+use lakeshift_core::stream::{DeadLetterSpec, DeadLetterTopic, EventFormat, StreamSpec, read_properties};
 use lakeshift_core::table::{CreateOutcome, CreateRequest, MigrationId, Snapshot, TableError, TableFormat};
 use lakeshift_exec::engine::{Engine, EngineSettings};
 use lakeshift_exec::types::arrow_schema;
 use lakeshift_journal::{JournalConfig, LeaseConfig};
-use lakeshift_stream::decode::Decoder;
-use lakeshift_stream::kafka::{KafkaConfig, KafkaSource, Properties};
-use lakeshift_stream::{Ledger, Register};
+use lakeshift_stream::decode::{AvroEvents, Decoder, Format};
+use lakeshift_stream::kafka::{KafkaConfig, KafkaSource, Properties, TopicLetters};
+use lakeshift_stream::{DeadLetters, Ledger, ObjectLetters, Register};
 
 use super::sink::ParquetSink;
 use crate::context::Context;
@@ -182,33 +182,81 @@ impl StreamFile {
     /// The topics. With no time to `linger` what is there by now is read.
     ///
     /// # Errors
-    /// A variable that is not set, a file of properties that cannot be read.
+    /// A variable that is not set, a file of properties or a schema that cannot be read or does not fit.
     pub(super) fn source(&self, linger: Duration) -> Result<KafkaSource, Error> {
-        let mut by_name = self.spec.kafka.client_properties(self.context.env)?;
-        if let Some(file) = &self.spec.kafka.properties_file {
-            let path = self.path.parent().unwrap_or(&self.path).join(file);
-            let shown = path.display().to_string();
-            let text = std::fs::read_to_string(&path).map_err(|source| Error::ReadSpec { path: shown.clone(), source })?;
-            by_name.extend(read_properties(&text).map_err(|reason| Error::Argument { text: shown, reason })?);
-        }
         let commit = &self.spec.commit;
         Ok(KafkaSource::new(KafkaConfig {
-            properties: Properties { group: format!("lakeshift-{}", self.spec.stream), by_name },
+            properties: self.properties()?,
             topics: self.spec.kafka.topics.clone(),
-            decoder: Decoder {
-                format: self.spec.decode.format,
-                unknown_fields: self.spec.decode.unknown_fields,
-                schema: arrow_schema(&self.spec.schema()).map_err(lakeshift_exec::rewrite::RewriteError::from)?,
-                time: self.spec.time.column.clone(),
-                grain: self.spec.time.grain,
-                entity: self.spec.entity.as_ref().map(|entity| entity.column.clone()),
-            },
+            decoder: self.decoder()?,
             rows_max: usize::try_from(commit.rows).unwrap_or(usize::MAX),
             bytes_max: usize::try_from(commit.bytes.bytes()).unwrap_or(usize::MAX),
             linger,
             patience: PATIENCE,
+            stop: self.context.stop.asked(),
             clock: self.context.clock.clone(),
         }))
+    }
+
+    /// Reads the events' bytes.
+    ///
+    /// # Errors
+    /// A schema file that cannot be read, or that does not fit the columns.
+    pub fn decoder(&self) -> Result<Decoder, Error> {
+        let (decode, schema) = (&self.spec.decode, arrow_schema(&self.spec.schema()));
+        let schema = schema.map_err(lakeshift_exec::rewrite::RewriteError::from)?;
+        let format = match (decode.format, &decode.avro) {
+            (EventFormat::Json, _) => Format::Json,
+            (EventFormat::Arrow, _) => Format::Arrow,
+            (EventFormat::Binary, _) => Format::Binary,
+            (EventFormat::Avro, None) => return Err(refused("`decode.avro` is not there", "write avro: {schema: FILE}")),
+            (EventFormat::Avro, Some(avro)) => {
+                let json = self.beside(&avro.schema)?;
+                let events = AvroEvents::new(&json, avro.framing, avro.schema_id, &schema, decode.unknown_fields);
+                Format::Avro(Arc::new(events?))
+            }
+        };
+        Ok(Decoder {
+            format,
+            unknown_fields: decode.unknown_fields,
+            schema,
+            time: self.spec.time.column.clone(),
+            grain: self.spec.time.grain,
+            entity: self.spec.entity.as_ref().map(|entity| entity.column.clone()),
+        })
+    }
+
+    /// Where events go that cannot be read.
+    ///
+    /// # Errors
+    /// As [`StreamFile::source`]; a folder that no store serves.
+    pub(super) fn dead_letters(&self) -> Result<Arc<dyn DeadLetters>, Error> {
+        let folder = match &self.spec.dead_letters {
+            Some(DeadLetterSpec::Topic(DeadLetterTopic { topic })) => {
+                let (stream, topic) = (self.spec.stream.clone(), topic.clone());
+                return Ok(Arc::new(TopicLetters::new(self.properties()?, stream, topic, PATIENCE)));
+            }
+            Some(DeadLetterSpec::Folder(location)) => self.context.stores.open(location)?,
+            None => self.folder.child("dead-letters"),
+        };
+        let (store, prefix) = (folder.store().clone(), folder.prefix().clone());
+        Ok(Arc::new(ObjectLetters { store, folder: prefix, rng: self.context.rng.clone() }))
+    }
+
+    /// How brokers are reached.
+    fn properties(&self) -> Result<Properties, Error> {
+        let mut by_name = self.spec.kafka.client_properties(self.context.env)?;
+        if let Some(file) = &self.spec.kafka.properties_file {
+            let read = read_properties(&self.beside(file)?);
+            by_name.extend(read.map_err(|reason| Error::Argument { text: file.clone(), reason })?);
+        }
+        Ok(Properties { group: format!("lakeshift-{}", self.spec.stream), by_name })
+    }
+
+    /// The text of a file that the stream's file names.
+    fn beside(&self, file: &str) -> Result<String, Error> {
+        let path = self.path.parent().unwrap_or(&self.path).join(file);
+        std::fs::read_to_string(&path).map_err(|source| Error::ReadSpec { path: path.display().to_string(), source })
     }
 }
 

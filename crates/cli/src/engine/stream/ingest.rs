@@ -1,18 +1,30 @@
 //! [`ingest`]: events into the table, once or on and on.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lakeshift_journal::LeaseManager;
-use lakeshift_stream::{Ingest, IngestConfig, Started, Step, StreamError};
+use datafusion::arrow::array::RecordBatch;
+use lakeshift_journal::{Clock, LeaseManager};
+use lakeshift_stream::metrics::{Metrics, serve};
+use lakeshift_stream::{Ingest, IngestConfig, Source, Started, Step, StreamError};
 use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
+use super::compact::compact;
 use super::file::StreamFile;
+use super::sink::ParquetSink;
 use crate::error::{Error, with_causes};
 
 /// Failures in a row after which a stream that follows gives up.
 const FAILURES_MAX: u32 = 10;
 /// The wait after a failure; it grows with their number.
 const BACKOFF: Duration = Duration::from_secs(2);
+/// How often brokers are asked how far the topics are, where somebody may ask for metrics.
+const LAG_EVERY: Duration = Duration::from_secs(15);
+/// Commits whose times are kept.
+const LATENCIES_MAX: usize = 10_000;
 
 /// What came in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -27,8 +39,34 @@ pub struct IngestReport {
     pub replayed: u64,
     /// Rows that were set aside for a backfill, or covered by one, and dead letters.
     pub held_back: u64,
+    /// Of them dead letters.
+    pub dead_letters: u64,
     /// Rows of the stream in the table, over its whole life.
     pub rows_in_all: u64,
+    /// How many fewer files there are by compaction.
+    pub compacted: u64,
+    /// How long commits took, from rows in hand to rows in the table and in the journal; nothing without a commit.
+    pub commit_ms: Option<CommitMillis>,
+}
+
+/// How long the commits of a run took, or the last ten thousand of them, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CommitMillis {
+    /// Half of them took no longer.
+    pub p50: u64,
+    /// 99 of 100 took no longer.
+    pub p99: u64,
+    /// None took longer.
+    pub max: u64,
+}
+
+/// How events are brought in.
+#[derive(Debug, Clone, Default)]
+pub struct IngestOptions {
+    /// Whether it goes on when everything that is there was read.
+    pub follows: bool,
+    /// Where it answers with metrics.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Reads what is there, or goes on until it is asked to stop.
@@ -36,24 +74,33 @@ pub struct IngestReport {
 /// # Errors
 /// [`Error::StreamHeld`] when another process ingests; what source, table and journal may come to. What was committed stays, and
 /// the next run goes on from there.
-pub async fn ingest(file: &StreamFile, follows: bool) -> Result<IngestReport, Error> {
+pub async fn ingest(file: &StreamFile, options: &IngestOptions) -> Result<IngestReport, Error> {
+    let linger = if options.follows { Duration::from_secs(file.spec.commit.every.as_seconds()) } else { Duration::ZERO };
+    let source = file.source(linger)?;
+    ingest_from(file, source, options).await
+}
+
+/// As [`ingest`], from another source of the same events.
+///
+/// # Errors
+/// As [`ingest`].
+pub async fn ingest_from<S>(file: &StreamFile, source: S, options: &IngestOptions) -> Result<IngestReport, Error>
+where
+    S: Source<Rows = RecordBatch>,
+{
+    let watched = match options.metrics {
+        None => None,
+        Some(address) => Some(Watched::listen(file, address).await?),
+    };
     let register = file.register().await?;
     let snapshot = file.create(register.ledger()).await?;
-    let linger = if follows { Duration::from_secs(file.spec.commit.every.as_seconds()) } else { Duration::ZERO };
-    let source = file.source(linger)?;
-    let dead_letters = match &file.spec.dead_letters {
-        Some(location) => file.context.stores.open(location)?,
-        None => file.folder.child("dead-letters"),
-    };
     let config = IngestConfig {
         id: file.id(),
         table: file.table.clone(),
         sink: file.sink(snapshot),
         leases: LeaseManager::new(file.leases("ingest")),
-        store: dead_letters.store().clone(),
-        dead_letters: dead_letters.prefix().clone(),
+        dead_letters: file.dead_letters()?,
         clock: file.context.clock.clone(),
-        rng: file.context.rng.clone(),
     };
     let mut ingest = match Ingest::start(config, register, source).await? {
         Started::Running(ingest) => ingest,
@@ -61,44 +108,169 @@ pub async fn ingest(file: &StreamFile, follows: bool) -> Result<IngestReport, Er
             return Err(Error::StreamHeld { what: file.spec.stream.clone(), holder, expires_in });
         }
     };
-    let mut report = IngestReport::default();
-    let mut failures = 0;
-    let ended = loop {
-        if file.context.stop.check().is_err() {
-            break Ok(());
-        }
-        match ingest.step().await {
-            Ok(Some(step)) => {
-                failures = 0;
-                report.add(step);
-                file.context.progress.say(told(&step));
-            }
-            Ok(None) if follows => failures = 0,
-            Ok(None) => break Ok(()),
-            Err(error @ StreamError::Source { .. }) if follows && failures < FAILURES_MAX => {
-                failures += 1;
-                tracing::warn!(failures, error = with_causes(&error), "could not read on; trying again");
-                if file.context.stop.or_drop(file.context.clock.sleep(BACKOFF * failures)).await.is_err() {
-                    break Ok(());
-                }
-            }
-            Err(error) => break Err(error.into()),
-        }
-    };
+    let (report, commits) = (IngestReport::default(), Latencies::default());
+    let mut run = Run { file, follows: options.follows, watched, report, commits, uncompacted: 0 };
+    let ended = run.steps(&mut ingest).await;
+    let Run { mut report, commits, .. } = run;
     report.rows_in_all = ingest.register().ledger().rows();
+    report.commit_ms = commits.told();
     if let Err(error) = ingest.stop().await {
         tracing::warn!(%error, "could not give the stream's lease back; it ends by itself");
     }
     ended.map(|()| report)
 }
 
+/// A run of steps and what it came to so far.
+struct Run<'a> {
+    file: &'a StreamFile,
+    follows: bool,
+    watched: Option<Watched>,
+    report: IngestReport,
+    commits: Latencies,
+    /// Commits since it was looked whether there are too many small files.
+    uncompacted: u64,
+}
+
+impl Run<'_> {
+    async fn steps<S>(&mut self, ingest: &mut Ingest<S, ParquetSink>) -> Result<(), Error>
+    where
+        S: Source<Rows = RecordBatch>,
+    {
+        let context = &self.file.context;
+        let mut failures = 0;
+        while context.stop.check().is_ok() {
+            if let Some(watched) = &mut self.watched {
+                watched.look(ingest).await;
+            }
+            match ingest.step().await {
+                Ok(Some(step)) => {
+                    failures = 0;
+                    self.count(&step);
+                    context.progress.say(told(&step));
+                    let files = self.file.spec.compact.map_or(u64::MAX, |compact| u64::from(compact.files));
+                    self.compact(ingest, files).await?;
+                }
+                Ok(None) if self.follows => failures = 0,
+                Ok(None) => return self.compact(ingest, 1).await,
+                Err(error) if self.follows && failures < FAILURES_MAX && passes(&error) => {
+                    failures += 1;
+                    if let Some(watched) = &self.watched {
+                        watched.metrics.failure();
+                    }
+                    tracing::warn!(failures, error = with_causes(&error), "could not go on; trying again");
+                    let wait = context.clock.sleep(BACKOFF * failures);
+                    if context.stop.or_drop(wait).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compacts what there is to compact, once so many commits have been made since that was looked at. Sooner no partition has so many files.
+    async fn compact<S>(&mut self, ingest: &mut Ingest<S, ParquetSink>, commits: u64) -> Result<(), Error>
+    where
+        S: Source<Rows = RecordBatch>,
+    {
+        let Some(policy) = self.file.spec.compact.filter(|_| self.uncompacted >= commits) else { return Ok(()) };
+        self.uncompacted = 0;
+        loop {
+            match compact(self.file, ingest, &policy).await? {
+                0 => return Ok(()),
+                files => self.report.compacted += files,
+            }
+        }
+    }
+
+    fn count(&mut self, step: &Step) {
+        self.report.add(step);
+        if let Some(commit) = step.commit {
+            self.commits.add(commit);
+            self.uncompacted += 1;
+        }
+        if let Some(watched) = &self.watched {
+            watched.metrics.step(step, watched.clock.as_ref());
+        }
+    }
+}
+
+/// Whether brokers may be the reason, and a later try may do.
+fn passes(error: &StreamError) -> bool {
+    matches!(error, StreamError::Source { .. } | StreamError::Letters { .. })
+}
+
+/// Metrics that somebody may ask for, for as long as this lives.
+struct Watched {
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    looked: Option<Duration>,
+    server: JoinHandle<()>,
+}
+
+impl Watched {
+    async fn listen(file: &StreamFile, address: SocketAddr) -> Result<Self, Error> {
+        let bad = |error: std::io::Error| Error::Argument { text: address.to_string(), reason: format!("metrics: {error}") };
+        let listener = TcpListener::bind(address).await.map_err(bad)?;
+        let (metrics, clock) = (Arc::new(Metrics::new(&file.spec.stream)), file.context.clock.clone());
+        let server = tokio::spawn(serve(listener, metrics.clone(), clock.clone()));
+        Ok(Self { metrics, clock, looked: None, server })
+    }
+
+    /// Looks at what is parked, and asks the brokers from time to time how far the topics are.
+    async fn look<S: Source<Rows = RecordBatch>>(&mut self, ingest: &mut Ingest<S, ParquetSink>) {
+        self.metrics.parked(ingest.register().ledger());
+        let now = self.clock.elapsed();
+        if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LAG_EVERY) {
+            return;
+        }
+        self.looked = Some(now);
+        match ingest.ends().await {
+            Ok(ends) => self.metrics.lag(&ends, ingest.register().ledger()),
+            Err(error) => tracing::debug!(%error, "could not ask how far the topics are"),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// How long the last commits took.
+#[derive(Debug, Default)]
+struct Latencies {
+    ms: Vec<u64>,
+    count: usize,
+}
+
+impl Latencies {
+    fn add(&mut self, commit: Duration) {
+        let ms = u64::try_from(commit.as_millis()).unwrap_or(u64::MAX);
+        match self.ms.get_mut(self.count % LATENCIES_MAX) {
+            Some(oldest) => *oldest = ms,
+            None => self.ms.push(ms),
+        }
+        self.count += 1;
+    }
+
+    fn told(mut self) -> Option<CommitMillis> {
+        self.ms.sort_unstable();
+        let at = |percent: usize| self.ms.get((self.ms.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+        Some(CommitMillis { p50: at(50)?, p99: at(99)?, max: at(100)? })
+    }
+}
+
 impl IngestReport {
-    fn add(&mut self, step: Step) {
+    fn add(&mut self, step: &Step) {
         self.steps += 1;
         self.records += step.records;
         self.rows += step.rows;
         self.replayed += step.replayed;
         self.held_back += step.held_back;
+        self.dead_letters += step.dead;
     }
 }
 
