@@ -19,8 +19,8 @@ use rand::{Rng as _, SeedableRng};
 use super::oracle::{self, Seen};
 use super::table::{Row, SimSink, SimTable};
 use crate::{
-    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLetters, OffsetSet, Place, Polled, Positions, Range,
-    Record, Register, Source, SourcePartition, Span, Started, StreamError,
+    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLetters, OffsetSet, Place, Polled,
+    Positions, Range, Record, Register, Source, SourcePartition, Span, Started, StreamError,
 };
 
 const TTL: Duration = Duration::from_secs(60);
