@@ -88,6 +88,9 @@ mod restartable {
     const START_MAX: Duration = Duration::from_secs(60);
     const POLL: Duration = Duration::from_millis(50);
 
+    /// What a server is started with, from the folder of its data.
+    type Arguments = Box<dyn Fn(&Path) -> Vec<String> + Send + Sync>;
+
     /// A server that is stopped and started again with the data that it had.
     pub(crate) struct Restartable {
         server: Option<Kept>,
@@ -95,7 +98,7 @@ mod restartable {
         data: Kept,
         prefix: &'static str,
         program: PathBuf,
-        arguments: Box<dyn Fn(&Path) -> Vec<String> + Send + Sync>,
+        arguments: Arguments,
     }
 
     impl fmt::Debug for Restartable {

@@ -165,12 +165,15 @@ impl Lineage {
     }
 }
 
+/// Sets that are put together, and the logic that comes to them.
+type Join = (BTreeSet<usize>, Option<(TableId, LogicId)>);
+
 /// Each set once.
 #[derive(Default)]
 struct Sets {
     all: Vec<Logics>,
     ids: HashMap<Logics, usize>,
-    joins: HashMap<(BTreeSet<usize>, Option<(TableId, LogicId)>), usize>,
+    joins: HashMap<Join, usize>,
 }
 
 impl Sets {

@@ -188,9 +188,9 @@ fn cell<'a>(value: &Value<'a>, form: &'a Form) -> Result<Cell<'a>, &'static str>
             let power = |scale: u8| 10_i128.checked_pow(u32::from(scale)).ok_or("has a scale that no decimal has");
             Cell::Decimal(rescaled(signed(bytes)?, power(*from)?, power(*to)?)?)
         }
-        (Value::String(text), Form::Text) => Cell::Text(*text),
+        (Value::String(text), Form::Text) => Cell::Text(text),
         (Value::Symbol(at), Form::Symbol(symbols)) => Cell::Text(symbols.get(*at).ok_or("is no symbol of its enum")?),
-        (Value::Bytes(bytes), Form::Bytes) => Cell::Bytes(*bytes),
+        (Value::Bytes(bytes), Form::Bytes) => Cell::Bytes(bytes),
         _ => return Err("is of another type than its schema says"),
     })
 }

@@ -100,7 +100,7 @@ impl Layout {
     /// What a row of this length must be before its columns are looked at.
     fn check(&self, fixed: &[u8], nulls: &[u8], behind: usize) -> Result<(), Reason> {
         let count = self.columns.len();
-        if count % 8 != 0 && nulls.last().is_some_and(|last| last >> (count % 8) != 0) {
+        if !count.is_multiple_of(8) && nulls.last().is_some_and(|last| last >> (count % 8) != 0) {
             return Err("the event calls a column null that is not there: it is of other columns".to_owned());
         }
         let lengths = self.columns.iter().filter(|(_, form)| matches!(form, Form::Text | Form::Bytes));

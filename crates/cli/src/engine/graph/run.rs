@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::file::{GraphFile, refused};
 use super::holds::holds;
-use super::ledger::{GraphEvent, Ledger};
+use super::ledger::Ledger;
 use super::listing::look;
 use super::task::{Computed, Job, Listings, compute};
 use crate::error::{Error, with_causes};
@@ -109,6 +109,9 @@ pub async fn run(file: &GraphFile, options: &RunOptions) -> Result<RunReport, Er
     result
 }
 
+/// Partitions of a table that are computed and not committed yet: their places in the wave, and what they came to.
+type Done = (Vec<usize>, Vec<(Job, Computed)>);
+
 /// Whoever has the lease.
 pub(super) struct Runner<'a> {
     pub(super) file: &'a GraphFile,
@@ -148,7 +151,7 @@ impl<'a> Runner<'a> {
         let mut wave = plan.wave(&file.graph);
         let mut running = FuturesUnordered::new();
         // Computed and not yet committed, with their places in the wave.
-        let mut computed: BTreeMap<TableId, (Vec<usize>, Vec<(Job, Computed)>)> = BTreeMap::new();
+        let mut computed: BTreeMap<TableId, Done> = BTreeMap::new();
         let mut started = 0;
         let mut in_pool: BTreeMap<&str, u32> = BTreeMap::new();
         let pool_of = |table| file.graph.table(table).spec.pool.as_deref();
