@@ -237,7 +237,7 @@ impl PointerWorld for Readers {
             return Some(self.pointer());
         }
         // The mutation that creates the pointer, counted on a copy of the world.
-        let copy = Self::of_the_alias().await;
+        let copy = apart(|| Self::of_the_alias().boxed_local()).await;
         if side == Side::Old {
             copy.pointer().point(Side::New).await.unwrap();
         }
