@@ -147,6 +147,7 @@ async fn as_forecast(world: &World, spec: &str, write: impl AsyncFnOnce(&World))
 
 #[rstest]
 #[tokio::test]
+#[ignore = "the numbers of the forecast are to be measured: --ignored with LAKESHIFT_PRINT_REQUESTS=1 prints them"]
 async fn a_round_and_a_look_at_a_directory_ask_what_the_plan_has_said(
     #[values(Target::Iceberg, Target::IcebergAdopted, Target::IcebergSpliced, Target::Delta, Target::DeltaInPlace)]
     target: Target,
@@ -176,6 +177,7 @@ async fn a_round_and_a_look_at_a_directory_ask_what_the_plan_has_said(
     "{format: delta, location: ROOT/onward, partitioning: [origin]}"
 )]
 #[tokio::test]
+#[ignore = "the numbers of the forecast are to be measured: --ignored with LAKESHIFT_PRINT_REQUESTS=1 prints them"]
 async fn a_round_and_a_look_at_a_table_with_a_log_ask_what_the_plan_has_said(
     #[case] first: Target,
     #[case] format: &str,

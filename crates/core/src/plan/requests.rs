@@ -1,5 +1,6 @@
-//! What dual writing is expected to ask of stores, by what the formats' adapters really ask: counted by the program's own meter on
-//! tables of few files and few versions (`crates/cli/tests/it/cost.rs` holds plan and meter against each other).
+//! What dual writing is expected to ask of stores: an estimate by what the formats' adapters do. Its numbers are read off
+//! their code and are not measured yet; `crates/cli/tests/it/cost.rs` has the tests that hold them against the program's own
+//! meter, and prints what it finds.
 //!
 //! What is not in it: a Delta log is read from its last checkpoint, so that each version since then is a GET more; manifests of
 //! Iceberg tables grow by a commit each until they are merged; what a catalogue asks of its database.
