@@ -71,7 +71,10 @@ impl Live {
 
     fn send(&self, n: i64, event: &(impl ToBytes + ?Sized)) {
         let partition = i32::try_from(n % 2).unwrap();
-        self.producer.send(BaseRecord::<(), _>::to(TOPIC).partition(partition).payload(event)).unwrap();
+        self.producer
+            .send(BaseRecord::<(), _>::to(TOPIC).partition(partition).payload(event))
+            .map_err(|(error, _)| error)
+            .unwrap();
     }
 
     /// The keys of what stands in the topic of dead letters.
