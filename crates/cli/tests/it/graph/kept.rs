@@ -101,16 +101,16 @@ async fn a_run_ends_before_it_costs_more_than_it_may_and_costs_are_told_by_the_p
     let refused = toy.world.run(&["graph", "run", &toy.graph, "--max-cost", "1"]).await.unwrap_err();
     assert!(refused.to_string().contains("graph toy has no prices"), "{refused}");
     let text = std::fs::read_to_string(&toy.graph).unwrap();
-    // A thousand for each kibibyte.
-    let priced = text.replace("graph: toy", "graph: toy\nprices: {tebibyte_read: 1073741824000}");
+    // A hundred for each kibibyte.
+    let priced = text.replace("graph: toy", "graph: toy\nprices: {tebibyte_read: 107374182400}");
     toy.world.write_file("graph.yaml", priced);
-    let answer = toy.world.run(&["graph", "run", &toy.graph, "--max-cost", "3000"]).await.unwrap();
+    let answer = toy.world.run(&["graph", "run", &toy.graph, "--max-cost", "300"]).await.unwrap();
     let (cost, read) = (answer.json["cost"].as_f64().unwrap(), answer.json["read_bytes"].as_f64().unwrap());
-    assert!(answer.json["budget_spent"] == true && read > 0.0 && cost <= 3000.0, "{}", answer.text);
-    assert!((cost - read / 1024.0 * 1000.0).abs() < 0.01, "{cost} for {read}");
+    assert!(answer.json["budget_spent"] == true && read > 0.0 && cost <= 300.0, "{}", answer.text);
+    assert!((cost - read / 1024.0 * 100.0).abs() < 0.01, "{cost} for {read}");
     let plan = toy.graph("plan").await;
     let (cost, read) = (plan["estimated_cost"].as_f64().unwrap(), plan["read_bytes"].as_f64().unwrap());
-    assert!((cost - read / 1024.0 * 1000.0).abs() < 0.01, "{cost} for {read}");
+    assert!((cost - read / 1024.0 * 100.0).abs() < 0.01, "{cost} for {read}");
     toy.graph("run").await;
     toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
 }
