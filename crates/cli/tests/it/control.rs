@@ -209,7 +209,7 @@ async fn a_validation_reads_as_many_files_at_once_as_is_asked_for() {
         let runner = world.run_until_on(store.clone(), stop, &["validate", "SPEC"]);
         let operator = async {
             pass(&world, 60).await;
-            assert_eq!(opened(&store).len(), wanted);
+            assert_eq!(opened(&store).len(), wanted, "{:#?}", store.history());
             stopper.stop();
             pass(&world, 10).await;
         };

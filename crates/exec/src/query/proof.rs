@@ -11,7 +11,7 @@ mod conditions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, JoinType, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast, WindowFunction, WindowFunctionParams};
@@ -280,6 +280,11 @@ impl Shift {
 const DAY_NANOS: i64 = 86_400_000_000_000;
 
 fn shift_of(interval: &ScalarValue) -> Option<Shift> {
+    // The bounds of frames are text until the planner knows what they are added to.
+    if let Some(text) = interval.try_as_str() {
+        let unit = DataType::Interval(IntervalUnit::MonthDayNano);
+        return shift_of(&ScalarValue::try_from_string(text?.to_owned(), &unit).ok()?);
+    }
     let days = |days: i32, nanos: i64| {
         let (days, whole, rest) = (i64::from(days), nanos.div_euclid(DAY_NANOS), nanos.rem_euclid(DAY_NANOS));
         (days + whole, days + whole + i64::from(rest > 0))

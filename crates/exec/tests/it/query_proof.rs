@@ -81,7 +81,7 @@ fn told(proof: Option<&Proof>) -> String {
     "not read"
 )]
 #[case(
-    "SELECT CAST(date_trunc('week', day) AS DATE) AS t, 'all' AS e, max(v) AS v FROM a GROUP BY date_trunc('week', day)",
+    "SELECT CAST(date_trunc('week', day) AS DATE) AS t, 'all' AS e, sum(v) AS v FROM a GROUP BY date_trunc('week', day)",
     "week +0 +0",
     "not read"
 )]
@@ -221,7 +221,7 @@ async fn rows_that_go_change_no_row_that_is_not_said_to_be_computed_from_them(
     assert_eq!((told(proofs.get("a")).as_str(), told(proofs.get("b")).as_str()), (of_a, of_b), "{proofs:?}");
 
     let whole = result(sql, a.clone(), b.clone()).await;
-    assert!(whole.len() > 5, "{whole:?}");
+    assert!(whole.len() > 3, "{whole:?}");
     let mut changed = 0;
     for (name, seed) in [("a", 31), ("b", 57)] {
         let Some(proof) = proofs.get(name) else { continue };
