@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lakeshift_core::plan::data_file_stem;
-use lakeshift_core::table::MigrationId;
+use lakeshift_core::table::{MigrationId, TableVersion};
 use lakeshift_journal::{JournalConfig, LeaseConfig, LockService, ObjectLocks};
 use lakeshift_testkit::contract::{LockProcess, LockWorld, lock_contract};
 use lakeshift_testkit::{Counted, FaultPlan, FaultStore, ManualClock, SeededRng};
@@ -15,7 +15,9 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 
 use crate::simulation::table::{Row, SimTable};
-use crate::{Ask, Asked, Backfill, BackfillConfig, Mode, Positions, Range, Refusal, Register, StreamError, locks};
+use crate::{
+    Ask, Asked, Backfill, BackfillConfig, Mode, Positions, Range, Refusal, Register, StreamError, StreamEvent, locks,
+};
 
 /// Of locks in the tests. Real services are waited for as long.
 const TTL: Duration = Duration::from_secs(4);
@@ -231,6 +233,17 @@ impl Shop {
         SimTable { store: self.store.clone(), clock: self.clock.clone(), rng: Arc::new(SeededRng::new(seed)) }
     }
 
+    async fn register(&self, seed: u64) -> Result<Register, StreamError> {
+        Register::open(JournalConfig {
+            store: self.store.clone(),
+            prefix: Path::from("stream/journal"),
+            clock: self.clock.clone(),
+            rng: Arc::new(SeededRng::new(seed)),
+            writer: format!("process {seed}"),
+        })
+        .await
+    }
+
     async fn lock(&self, service: &Arc<dyn LockService>, seed: u64) -> Result<Asked, StreamError> {
         let config = BackfillConfig {
             stream: MigrationId("s".to_owned()),
@@ -238,16 +251,9 @@ impl Shop {
             locks: service.clone(),
             clock: self.clock.clone(),
         };
-        let register = Register::open(JournalConfig {
-            store: self.store.clone(),
-            prefix: Path::from("stream/journal"),
-            clock: self.clock.clone(),
-            rng: Arc::new(SeededRng::new(seed)),
-            writer: format!("process {seed}"),
-        });
         let range = Range { from: 0, to: 3, entity: None };
         let ask = Ask { name: "b".to_owned(), range, mode: Mode::Park, cut_off: Positions::new() };
-        Backfill::lock(config, register.await?, &ask).await
+        Backfill::lock(config, self.register(seed).await?, &ask).await
     }
 
     /// Writes a row of this value, which nothing refers to yet.
@@ -299,6 +305,11 @@ async fn a_late_commit_fails(world: &dyn LockWorld, ends: bool) {
     let error = late.commit(&boundary, rows, Vec::new()).await.unwrap_err();
     assert!(matches!(error, StreamError::Fenced { .. }), "{error}");
     let error = late.validated("looked at").await.unwrap_err();
+    assert!(matches!(error, StreamError::Refused(_)), "{error}");
+    // The journal refuses its epoch as well, whatever the process knows of it.
+    let (lock, (_, _, epoch)) = (late.held().unwrap().id(), late.files_of());
+    let event = StreamEvent::BatchCommitted { lock, epoch, version: TableVersion("1".to_owned()) };
+    let error = shop.register(3).await.unwrap().record_beside(&event).await.unwrap_err();
     assert!(matches!(error, StreamError::Refused(Refusal::LockLost { .. })), "{error}");
     let error = late.abandon().await.unwrap_err();
     assert!(matches!(error, StreamError::Fenced { .. }), "{error}");
