@@ -8,7 +8,6 @@ use arrow_schema::{DataType, Field, Schema};
 use lakeshift_core::graph::Grain;
 use lakeshift_core::stream::UnknownFields;
 use lakeshift_journal::SystemClock;
-use rdkafka::ClientConfig;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Headers as _;
@@ -16,6 +15,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::*;
 use crate::decode::Format;
