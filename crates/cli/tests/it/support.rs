@@ -15,7 +15,9 @@ use lakeshift::progress::Progress;
 use lakeshift::stop::Stop;
 use lakeshift_core::partition::{PartitionField, Transform};
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, FileEntry, MigrationId, NewFile, TableFormat};
+use lakeshift_core::table::{
+    CommitNumber, CommitOutcome, CommitRequest, FileEntry, MigrationId, NewFile, Snapshot, TableFormat,
+};
 use lakeshift_core::value::Value;
 use lakeshift_journal::{Clock, Epoch};
 use lakeshift_tables::delta::DeltaTable;
@@ -233,7 +235,8 @@ impl World {
                 Target::IcebergAdopted | Target::DeltaInPlace => day_file(day, flights),
                 Target::Iceberg | Target::IcebergSpliced => full_file(day, flights),
             };
-            let spec = table.snapshot(None).await.unwrap().partition;
+            let Snapshot { partition: spec, schema, .. } = table.snapshot(None).await.unwrap();
+            let bytes = if schema.field("one").is_some() { with_one(bytes.to_vec().into()) } else { bytes };
             let file = NewFile {
                 path: format!("theirs-{number}.parquet"),
                 size_bytes: bytes.len() as u64,
@@ -291,6 +294,8 @@ impl World {
                 let value = || file.partition[0].as_ref().unwrap().to_string();
                 rows.push(match target {
                     Target::Iceberg | Target::IcebergSpliced => row,
+                    // A file that was written and not adopted has the day itself.
+                    Target::IcebergAdopted if !file.path.contains("://") => row,
                     Target::DeltaInPlace | Target::IcebergAdopted => format!("{row}|{}", value()),
                     // The files hold at, delay and day; the origin stands in the log.
                     Target::Delta => {
@@ -441,6 +446,22 @@ pub fn narrow_day_file(day: u32, flights: &[Flight]) -> Vec<u8> {
     fields[2] = Arc::new(arrow::datatypes::Field::new("delay", arrow::datatypes::DataType::Int32, true));
     columns[2] = Arc::new(arrow::array::Int32Array::from_iter(delays));
     written(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap())
+}
+
+/// The same file with the column that some specs add.
+fn with_one(bytes: bytes::Bytes) -> Vec<u8> {
+    let mut reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1024).unwrap();
+    let batch = reader.next().unwrap().unwrap();
+    let one: ArrayRef = Arc::new(Int64Array::from_value(1, batch.num_rows()));
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let columns = names.zip(batch.columns()).map(|(name, column)| (name, column.clone(), true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.chain([("one", one, false)])).unwrap();
+    let mut out = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut out, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    out
 }
 
 /// A data file of [`Target::Delta`], partitioned by origin: as [`day_file`], with the day and without the origin.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lakeshift::error::Error;
 use lakeshift_testkit::{FaultPlan, FaultStore, Gate};
 use rstest::rstest;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::life::{Step, before};
 use crate::support::{Flight, Target, World, day_file, full_file, real_moment};
@@ -167,17 +167,18 @@ async fn a_cutover_drains_a_write_that_was_killed_anywhere() {
     assert!(drained > 0, "no fault left a write that only the cutover finished");
 }
 
-/// A store whose `at`th mutation waits until it is released; whether it was reached.
-fn stalling(world: &World, at: u64) -> (Arc<FaultStore>, Arc<AtomicBool>, Arc<Notify>) {
-    let (count, stalled, release) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-    let (told, released) = (stalled.clone(), release.clone());
+/// The store of a process that stalls before its `at`th mutation, heartbeats and all, until it is released; whether it has.
+fn stalling(world: &World, at: u64) -> (Arc<FaultStore>, Arc<AtomicBool>, watch::Sender<bool>) {
+    let (count, stalled, (release, released)) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)), watch::channel(false));
+    let told = stalled.clone();
     let gate: Gate = Arc::new(move |kind, _| {
-        let is_it = kind.is_mutation() && count.fetch_add(1, Ordering::SeqCst) + 1 == at;
-        let (told, released) = (told.clone(), released.clone());
+        if kind.is_mutation() && count.fetch_add(1, Ordering::SeqCst) + 1 == at {
+            told.store(true, Ordering::SeqCst);
+        }
+        let (waits, mut released) = (told.load(Ordering::SeqCst), released.clone());
         Box::pin(async move {
-            if is_it {
-                told.store(true, Ordering::SeqCst);
-                released.notified().await;
+            if waits {
+                released.wait_for(|released| *released).await.unwrap();
             }
             None
         })
@@ -211,7 +212,7 @@ async fn a_producer_that_stalls_anywhere_past_its_lease_leaves_no_row_behind_the
                 let moved = world.run(&["cutover", "SPEC"]).await;
                 let moved = moved.unwrap_or_else(|error| panic!("{at}: {}", lakeshift::error::with_causes(&error)));
                 assert_eq!(moved.json["live_side"], "new", "{at}");
-                release.notify_one();
+                release.send_replace(true);
             }
         };
         let (written, ()) = world.while_time_passes(async { tokio::join!(producer, cutover) }).await;
