@@ -154,7 +154,7 @@ fn requests_text(requests: &RequestForecast, assumptions: &Assumptions) -> Strin
     let RequestForecast { round, file, look, looks_per_day, control_per_day, idle_usd_per_day, usd_per_round } = requests;
     let Assumptions { put_usd_per_1000: put, get_usd_per_1000: get, .. } = assumptions;
     format!(
-        "requests, estimated: a round of one file {round} (${:.2} for a thousand), each further file {file}; a look that finds nothing {look}\n\
+        "requests: a round of one file {round} (${:.2} for a thousand), each further file {file}; a look that finds nothing {look}\n\
          \x20 mirror --follow: {looks_per_day} looks a day and {control_per_day} at the control root, ${idle_usd_per_day:.2} a day (at \
          ${put} for a thousand PUT or LIST, ${get} GET or HEAD)\n",
         usd_per_round * 1000.0,

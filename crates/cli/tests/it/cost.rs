@@ -137,17 +137,12 @@ async fn as_forecast(world: &World, spec: &str, write: impl AsyncFnOnce(&World))
     let [round, look] = measured(world, spec, write).await;
     let plan = status(world, spec).await["dual_write_forecast"].clone();
     let (planned_round, planned_look) = (requests(&plan["round"]), requests(&plan["look"]));
-    if std::env::var_os("LAKESHIFT_PRINT_REQUESTS").is_some() {
-        eprintln!("MEASURED {spec} round {round} (plan {planned_round}), look {look} (plan {planned_look})");
-        return;
-    }
     assert!(close(round, planned_round), "a round: {round}, planned {planned_round}");
     assert!(close(look, planned_look), "a look: {look}, planned {planned_look}");
 }
 
 #[rstest]
 #[tokio::test]
-#[ignore = "the numbers of the forecast are to be measured: --ignored with LAKESHIFT_PRINT_REQUESTS=1 prints them"]
 async fn a_round_and_a_look_at_a_directory_ask_what_the_plan_has_said(
     #[values(Target::Iceberg, Target::IcebergAdopted, Target::IcebergSpliced, Target::Delta, Target::DeltaInPlace)]
     target: Target,
@@ -177,7 +172,6 @@ async fn a_round_and_a_look_at_a_directory_ask_what_the_plan_has_said(
     "{format: delta, location: ROOT/onward, partitioning: [origin]}"
 )]
 #[tokio::test]
-#[ignore = "the numbers of the forecast are to be measured: --ignored with LAKESHIFT_PRINT_REQUESTS=1 prints them"]
 async fn a_round_and_a_look_at_a_table_with_a_log_ask_what_the_plan_has_said(
     #[case] first: Target,
     #[case] format: &str,

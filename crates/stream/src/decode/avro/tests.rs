@@ -144,7 +144,7 @@ fn single_objects_have_the_fingerprint_that_other_writers_give_them() {
 }
 
 #[test]
-fn a_registrys_prefix_has_the_one_id_that_the_file_is_of() {
+fn a_prefix_of_a_registry_has_the_one_id_that_the_file_is_of() {
     let event = |prefix: [u8; 5]| [&prefix[..], &bare(flight(&[]))].concat();
     let events = vec![event([0, 0, 0, 0, 7]), event([0, 0, 0, 0, 8]), event([1, 0, 0, 0, 7]), event([0, 7, 0, 0, 0])];
     let decoded = decode(AvroFraming::Confluent, events);
