@@ -295,7 +295,7 @@ impl World {
                 rows.push(match target {
                     Target::Iceberg | Target::IcebergSpliced => row,
                     // A file that was written and not adopted has the day itself.
-                    Target::IcebergAdopted if !file.path.contains("://") => row,
+                    Target::IcebergAdopted if row.matches('|').count() == 3 => row,
                     Target::DeltaInPlace | Target::IcebergAdopted => format!("{row}|{}", value()),
                     // The files hold at, delay and day; the origin stands in the log.
                     Target::Delta => {
