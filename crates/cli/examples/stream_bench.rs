@@ -46,6 +46,8 @@ const JSON_BYTES: usize = 1024;
 const AIRPORTS: [&str; 5] = ["ORD", "ATL", "DFW", "LAX", "PHX"];
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+/// Makes one message from its number and day.
+type Make = fn(i64, i32) -> Result<Vec<u8>>;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -89,7 +91,7 @@ struct Made {
 
 impl Made {
     fn new(format: EventFormat, rows: i64) -> Result<Self> {
-        let (per_event, make): (i64, fn(i64, i32) -> Result<Vec<u8>>) = match format {
+        let (per_event, make): (i64, Make) = match format {
             EventFormat::Binary => (1, binary),
             EventFormat::Json => (1, json),
             EventFormat::Arrow => (ARROW_ROWS, arrow),

@@ -503,7 +503,8 @@ impl World {
         let process = self.sound(&mut self.rng(6));
         let register = process.register().await.map_err(|error| error.to_string())?;
         let seen = self.seen.borrow().clone();
-        oracle::judge(&register, &process.table(), &self.topic, seen, &self.deaths.borrow()).await
+        let deaths = self.deaths.borrow().clone();
+        oracle::judge(&register, &process.table(), &self.topic, seen, &deaths).await
     }
 }
 

@@ -202,8 +202,7 @@ async fn a_table_that_a_command_computes_is_the_partitions_of_what_it_writes() {
         ("echo broken >&2; exit 3", "flights BIGINT, day DATE", "the command of table made"),
     ] {
         // Each has columns of its own, so a graph and a table of its own.
-        let named =
-            graph(command, columns).replace("made:", "made:").replace("/made\n", &format!("/made-{}\n", problem.len()));
+        let named = graph(command, columns).replace("/made\n", &format!("/made-{}\n", problem.len()));
         let named = named.replace("graph: commands", &format!("graph: commands-{}", problem.len()));
         toy.world.write_file("graph.yaml", named);
         let answer = toy.world.run(&["graph", "run", &toy.graph]).await.unwrap();
