@@ -7,10 +7,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Date32Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_ipc::reader::StreamReader;
+use arrow_ipc::root_as_message;
 use arrow_select::concat::concat_batches;
 
 use super::{Decoder, Event, Parts, Reason, type_name};
 use crate::error::StreamError;
+
+/// What stands before the length of a message, but for those of the oldest writers.
+const CONTINUATION: i32 = -1;
 
 /// Reads all events that can be read.
 pub(super) fn decode(decoder: &Decoder, events: &[Event]) -> Result<Parts, StreamError> {
@@ -34,6 +38,7 @@ pub(super) fn decode(decoder: &Decoder, events: &[Event]) -> Result<Parts, Strea
 fn rows(decoder: &Decoder, payload: Option<&[u8]>) -> Result<RecordBatch, Reason> {
     let payload = payload.ok_or("the event has no value")?;
     let no_stream = |_| "the event is no Arrow IPC stream".to_owned();
+    check_claims(payload)?;
     let reader = StreamReader::try_new(Cursor::new(payload), None).map_err(no_stream)?;
     let mut batches = Vec::new();
     for batch in reader {
@@ -47,6 +52,32 @@ fn rows(decoder: &Decoder, payload: Option<&[u8]>) -> Result<RecordBatch, Reason
         return Err("the event has rows of more than one partition of the table".to_owned());
     }
     Ok(rows)
+}
+
+/// Refuses messages that claim more bytes than there are: the library would ask for as much memory, and a process that does not
+/// get it is ended. What is compressed claims a size of its own.
+fn check_claims(mut rest: &[u8]) -> Result<(), Reason> {
+    let no_stream = || "the event is no Arrow IPC stream".to_owned();
+    let number = |rest: &mut &[u8]| rest.split_off(..4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_le_bytes);
+    while !rest.is_empty() {
+        let mut length = number(&mut rest).ok_or_else(no_stream)?;
+        if length == CONTINUATION {
+            length = number(&mut rest).ok_or_else(no_stream)?;
+        }
+        if length == 0 {
+            break;
+        }
+        let length = usize::try_from(length).map_err(|_| no_stream())?;
+        let message = root_as_message(rest.split_off(..length).ok_or_else(no_stream)?).map_err(|_| no_stream())?;
+        let batch = message.header_as_record_batch();
+        let batch = batch.or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
+        if batch.is_some_and(|batch| batch.compression().is_some()) {
+            return Err("the event is a compressed Arrow IPC stream".to_owned());
+        }
+        let body = usize::try_from(message.bodyLength()).map_err(|_| no_stream())?;
+        rest.split_off(..body).ok_or_else(no_stream)?;
+    }
+    Ok(())
 }
 
 /// The columns by name, of exactly their types.

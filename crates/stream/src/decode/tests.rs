@@ -204,6 +204,23 @@ fn arrow_messages_become_rows_of_one_place_each_and_others_are_bad() {
     }
 }
 
+/// A length that is damaged may claim more memory than any machine has.
+#[test]
+fn a_message_that_is_damaged_in_any_byte_ends_no_process() {
+    let sound = message(vec![("airport", text(&[Some("ORD")])), ("price", prices(&[1])), ("day", days(&[11_353]))]);
+    let damaged = |(at, byte): (usize, u8)| {
+        let mut damaged = sound.to_vec();
+        damaged[at] = byte;
+        Bytes::from(damaged)
+    };
+    let all = (0..sound.len()).flat_map(|at| [0, 1, 0x7f, 0x80, 0xff].map(|byte| (at, byte)));
+    let messages: Vec<Bytes> = all.map(damaged).collect();
+    let count = messages.len();
+    let decoded = arrow_decoder().decode(&events(messages)).unwrap();
+    assert_eq!(decoded.records.len() + decoded.bad.len(), count);
+    assert!(decoded.bad.len() > 100 && decoded.records.len() > 100, "{}", decoded.bad.len());
+}
+
 proptest! {
     /// Whatever is read is one of both, and no neighbour suffers.
     #[test]
