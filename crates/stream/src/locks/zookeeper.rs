@@ -103,7 +103,7 @@ impl Slot for ZookeeperSlot {
                 let hold = hold_of(&bytes, &self.holder)?;
                 // The server tells nobody when a session was last heard of.
                 let expires_in = Duration::from_millis(hold.ttl_ms);
-                let is_of_session = stat.ephemeral_owner == client.session_id().into_i64();
+                let is_of_session = stat.ephemeral_owner == client.session_id().0;
                 seen.hold = Some(Holding { hold, is_of_session, expires_in });
             }
             Err(Error::NoNode) => {}
