@@ -35,16 +35,8 @@ impl Live {
     /// The spec's settings, and over them what was honoured so far.
     pub fn new(spec: &Spec, controls: &Controls, clock: &Arc<dyn Clock>) -> Self {
         let spec_rate = spec.backfill.bytes_per_second.map(|rate| rate.bytes());
-        let live = Self {
-            bytes: Throttle::new(clock.clone(), spec_rate),
-            requests: Throttle::new(clock.clone(), None),
-            meter: Meter::default(),
-            control_meter: Meter::default(),
-            idle: Arc::default(),
-            spec_rate,
-            spec_concurrency: spec.backfill.concurrency,
-            controls: Arc::default(),
-        };
+        let bytes = Throttle::new(clock.clone(), spec_rate);
+        let live = Self { bytes, spec_rate, ..Self::fixed(spec.backfill.concurrency, clock) };
         live.set(controls.clone());
         live
     }

@@ -69,17 +69,7 @@ fn polled() -> Polled<()> {
 
 /// What `judge` does where there are no locks to ask about.
 fn unchecked(polled: &Polled<()>) -> Judged {
-    let part = |span: &Span| Part {
-        partition: span.partition.clone(),
-        from: span.from,
-        to: span.to,
-        applied: OffsetSet::default(),
-        absent: OffsetSet::default(),
-        dead: OffsetSet::default(),
-        parked: Vec::new(),
-        superseded: Vec::new(),
-    };
-    let mut parts: Vec<Part> = polled.spans.iter().map(part).collect();
+    let mut parts: Vec<Part> = polled.spans.iter().map(Part::of).collect();
     let mut kept = Vec::with_capacity(polled.records.len());
     for (row, record) in (0_u32..).zip(&polled.records) {
         parts[record.span as usize].applied.insert(record.offset);

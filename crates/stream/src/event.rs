@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::offsets::{OffsetSet, Positions, SourcePartition};
 use crate::range::Range;
+use crate::source::Span;
 
 /// Names one backfill beside a stream, and its lease.
 pub type LockName = String;
@@ -147,6 +148,22 @@ pub struct Part {
     /// Covered by a backfill that has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<(Epoch, OffsetSet)>,
+}
+
+impl Part {
+    /// A span of which nothing is accounted for yet.
+    pub fn of(span: &Span) -> Self {
+        Self {
+            partition: span.partition.clone(),
+            from: span.from,
+            to: span.to,
+            applied: OffsetSet::default(),
+            absent: OffsetSet::default(),
+            dead: OffsetSet::default(),
+            parked: Vec::new(),
+            superseded: Vec::new(),
+        }
+    }
 }
 
 /// A commit that is about to be made.

@@ -1,7 +1,7 @@
 //! [`FaultStore`]: wraps any object store, numbers its operations, and makes one of them fail as a [`FaultPlan`] says.
 //!
-//! Run a scenario once with [`FaultPlan::None`] to count its operations, then once for each number with a crash before
-//! it, a crash after it, and its response lost; after each, reopen on the *inner* store, as a new process would.
+//! Run a scenario once with [`FaultPlan::None`] to see its operations, then once for each of [`FaultPlan::every`]; after
+//! each, reopen on the *inner* store, as a new process would.
 
 mod chaos;
 mod plan;

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::kept::{Restartable, free_ports};
 
@@ -84,6 +85,8 @@ impl ZookeeperServer {
 /// What the server says of itself; it listens before it serves.
 fn answers(port: u16) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    // One that is starting may accept and not answer.
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     stream.write_all(b"srvr")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -41,8 +41,7 @@ pub async fn run(context: &Context, command: &GraphCommand) -> Result<Answer, Er
         GraphCommand::RunUnit { graph, unit, wait } => {
             let seen = Seen::look(context, graph).await?;
             let unit = unit_of(&seen, &unit.join(" "))?;
-            let file = GraphFile::open(context, &graph.graph).await?;
-            let report = graph::run_unit(&file, &unit, Duration::from_secs(*wait)).await?;
+            let report = graph::run_unit(&seen.file, &unit, Duration::from_secs(*wait)).await?;
             Ok(Answer::done(unit_text(&report), &report))
         }
         GraphCommand::Run { graph, filter, max_tasks, max_bytes, max_cost, parallel } => {
@@ -60,7 +59,7 @@ pub async fn run(context: &Context, command: &GraphCommand) -> Result<Answer, Er
 
 /// A graph as it stands now; nothing was written.
 struct Seen {
-    graph: Graph,
+    file: GraphFile,
     ledger: Ledger,
     versions: Versions,
     holds: Vec<Hold>,
@@ -74,7 +73,11 @@ impl Seen {
         let versions = graph::current(&file, &ledger).await?;
         let holds = graph::holds(&file).await?;
         let staleness = Staleness::scan(&file.graph, &versions, &holds);
-        Ok(Self { graph: file.graph, ledger, versions, holds, staleness })
+        Ok(Self { file, ledger, versions, holds, staleness })
+    }
+
+    fn graph(&self) -> &Graph {
+        &self.file.graph
     }
 
     fn history(&self) -> &History {
@@ -82,15 +85,15 @@ impl Seen {
     }
 
     fn show(&self, table: TableId, key: Key) -> String {
-        self.graph.show(&self.versions, table, key)
+        self.graph().show(&self.versions, table, key)
     }
 
     fn plan(&self, filter: &GraphFilter) -> Result<GraphPlan, Error> {
-        Ok(GraphPlan::new(&self.graph, &self.versions, &self.staleness, &filter_of(&self.graph, filter)?))
+        Ok(GraphPlan::new(self.graph(), &self.versions, &self.staleness, &filter_of(self.graph(), filter)?))
     }
 
     fn table(&self, name: &str) -> Result<TableId, Error> {
-        self.graph.table_id(name).ok_or_else(|| unknown_table(&self.graph, name))
+        self.graph().table_id(name).ok_or_else(|| unknown_table(self.graph(), name))
     }
 }
 
@@ -115,12 +118,12 @@ fn show(seen: &Seen, html: Option<&Path>) -> Result<Answer, Error> {
     let heading = ["table", "format", "partitions", "stale", "rows", "computed from"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     let mut tables = Vec::new();
-    for (id, one) in seen.graph.ids() {
+    for (id, one) in seen.graph().ids() {
         let (partitions, stale) = (seen.staleness.partitions(id).count(), seen.staleness.stale(id).count());
         let known: u64 = seen.versions.partitions(id).map(|(_, state)| state.rows).sum();
         let edge = |edge: &Edge| {
             let proven = if edge.time_from == Origin::Sql { ", by its SQL" } else { "" };
-            format!("{} ({}{proven})", seen.graph.table(edge.upstream).name, edge.mapping)
+            format!("{} ({}{proven})", seen.graph().table(edge.upstream).name, edge.mapping)
         };
         let after: Vec<String> = one.after.iter().map(edge).collect();
         let from = if one.is_source() { "nothing: a source".to_owned() } else { after.join("; ") };
@@ -132,12 +135,12 @@ fn show(seen: &Seen, html: Option<&Path>) -> Result<Answer, Error> {
         }));
     }
     let Some(html) = html else {
-        return Ok(Answer::done(table(&rows), json!({ "graph": seen.graph.name, "tables": tables })));
+        return Ok(Answer::done(table(&rows), json!({ "graph": seen.graph().name, "tables": tables })));
     };
-    let page = Page::new(&seen.graph, &seen.versions, &seen.staleness, seen.history(), seen.ledger.last_run());
+    let page = Page::new(seen.graph(), &seen.versions, &seen.staleness, seen.history(), seen.ledger.last_run());
     let path = html.display().to_string();
     std::fs::write(html, page.to_html()).map_err(|source| Error::WriteFile { path: path.clone(), source })?;
-    Ok(Answer::done(format!("{} as a page: {path}", seen.graph.name), json!({ "graph": seen.graph.name, "html": path })))
+    Ok(Answer::done(format!("{} as a page: {path}", seen.graph().name), json!({ "graph": seen.graph().name, "html": path })))
 }
 
 fn reason(mark: Mark) -> &'static str {
@@ -151,7 +154,7 @@ fn reason(mark: Mark) -> &'static str {
 
 fn stale(seen: &Seen) -> Answer {
     let (mut lines, mut all) = (Vec::new(), Vec::new());
-    for (id, one) in seen.graph.ids() {
+    for (id, one) in seen.graph().ids() {
         for (key, mark) in seen.staleness.stale(id) {
             lines.push(vec![seen.show(id, key), reason(mark).to_owned()]);
             all.push(json!({
@@ -162,7 +165,7 @@ fn stale(seen: &Seen) -> Answer {
     }
     let count = lines.len();
     let mut text = match count {
-        0 => format!("nothing in {} is stale", seen.graph.name),
+        0 => format!("nothing in {} is stale", seen.graph().name),
         _ => {
             lines.truncate(LISTED_MAX);
             table(&lines)
@@ -171,13 +174,13 @@ fn stale(seen: &Seen) -> Answer {
     if count > LISTED_MAX {
         let _ = write!(text, "\n… and {} more; --format json lists them all", count - LISTED_MAX);
     }
-    Answer::done(text, json!({ "graph": seen.graph.name, "stale": all }))
+    Answer::done(text, json!({ "graph": seen.graph().name, "stale": all }))
 }
 
 fn chain(seen: &Seen, partition: &[String]) -> Result<Answer, Error> {
     let id = seen.table(&partition[0])?;
     let key = key_of(seen, id, &partition[1..])?;
-    let links = why(&seen.graph, &seen.versions, &seen.staleness, &seen.holds, id, key);
+    let links = why(seen.graph(), &seen.versions, &seen.staleness, &seen.holds, id, key);
     let mut text = String::new();
     if links.is_empty() {
         let known = seen.staleness.mark(id, key).is_some();
@@ -197,7 +200,7 @@ fn chain(seen: &Seen, partition: &[String]) -> Result<Answer, Error> {
 }
 
 fn key_of(seen: &Seen, id: TableId, rest: &[String]) -> Result<Key, Error> {
-    let one = seen.graph.table(id);
+    let one = seen.graph().table(id);
     let mut rest = rest.iter();
     let mut next = |what: &str| {
         let missing = || Error::Argument { text: one.name.clone(), reason: format!("say also which {what}") };
@@ -226,7 +229,7 @@ fn key_of(seen: &Seen, id: TableId, rest: &[String]) -> Result<Key, Error> {
 /// The partition of a unit's id, as [`Graph::show`] writes it: of a table, a period and an entity only the last may have spaces.
 fn unit_of(seen: &Seen, unit: &str) -> Result<UnitKey, Error> {
     let table = seen.table(unit.split(' ').next().unwrap_or(unit))?;
-    let words = if seen.graph.table(table).grain().is_some() { 3 } else { 2 };
+    let words = if seen.graph().table(table).grain().is_some() { 3 } else { 2 };
     let words: Vec<String> = unit.splitn(words, ' ').map(str::to_owned).collect();
     let key = key_of(seen, table, &words[1..])?;
     Ok(UnitKey { table, period: key.period, entity: seen.versions.entity_name(key.entity).to_owned() })
@@ -276,7 +279,7 @@ fn plan(seen: &Seen, filter: &GraphFilter) -> Result<Answer, Error> {
     if let Some(time) = estimate {
         let _ = write!(text, ", about {} of computing by the times of earlier runs", seconds(time.as_secs().max(1)));
     }
-    let cost = seen.graph.prices.map(|prices| prices.cost(plan.read_bytes, estimate.unwrap_or_default()));
+    let cost = seen.graph().prices.map(|prices| prices.cost(plan.read_bytes, estimate.unwrap_or_default()));
     if let Some(cost) = cost {
         let _ = write!(text, "; it costs about {cost} by the graph's prices");
     }

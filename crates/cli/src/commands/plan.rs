@@ -4,13 +4,14 @@ use std::path::Path;
 
 use lakeshift_core::migration::{Command, Event};
 use lakeshift_core::plan::{Assumptions, RequestForecast, StrategyTotals};
-use lakeshift_core::reverse::{Back, ScopedBy, columns_back};
+use lakeshift_core::reverse::{Back, columns_back};
 use serde_json::json;
 
 use super::opened::Opened;
 use crate::context::Context;
 use crate::engine::planning::{self, Planning};
 use crate::engine::plans;
+use crate::engine::scope;
 use crate::engine::tables::Quarantined;
 use crate::error::Error;
 use crate::output::{Answer, bytes, seconds, table};
@@ -65,11 +66,7 @@ struct Planned {
 async fn plan(opened: &Opened) -> Result<Planned, Error> {
     let (spec, source) = (&opened.session.spec, opened.tables.source.snapshot(None).await?);
     let planning = planning::plan(spec, &opened.tables, &opened.rows, &source).await?;
-    let scope = match (&spec.scope, planning.plan.summary.scoped_by_partitions) {
-        (None, _) => ScopedBy::Nothing,
-        (Some(_), true) => ScopedBy::Partitions,
-        (Some(_), false) => ScopedBy::Rows,
-    };
+    let scope = scope::told_by(spec, Some(&planning.plan.summary));
     let way_back = columns_back(spec, scope, &source.schema, &planning.target_schema);
     Ok(Planned { way_back, planning, quarantine: opened.tables.quarantine(&source.version).await? })
 }
@@ -151,12 +148,13 @@ fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
 
 /// What dual writing asks of stores.
 fn requests_text(requests: &RequestForecast, assumptions: &Assumptions) -> String {
-    let RequestForecast { round, file, look, looks_per_day, control_per_day, idle_usd_per_day, usd_per_round } = requests;
+    let RequestForecast { round, file, look, looks_per_day, idle_usd_per_day, usd_per_round, .. } = requests;
     let Assumptions { put_usd_per_1000: put, get_usd_per_1000: get, .. } = assumptions;
     format!(
-        "requests: a round of one file {round} (${:.2} for a thousand), each further file {file}; a look that finds nothing {look}\n\
-         \x20 mirror --follow: {looks_per_day} looks a day and {control_per_day} at the control root, ${idle_usd_per_day:.2} a day (at \
-         ${put} for a thousand PUT or LIST, ${get} GET or HEAD)\n",
+        "requests: a round of one file: {round} (${:.2} a thousand)\n\
+         \x20         each further file: {file}; a look in vain: {look}\n\
+         \x20         mirror --follow: {looks_per_day} looks a day, ${idle_usd_per_day:.2} with those at the control root\n\
+         \x20         (a thousand PUT or LIST cost ${put}, GET or HEAD ${get})\n",
         usd_per_round * 1000.0,
     )
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use lakeshift_core::plan::PlanSummary;
 use lakeshift_core::reverse::ScopedBy;
 use lakeshift_core::spec::Spec;
 use lakeshift_core::table::{FileEntry, Snapshot};
@@ -51,7 +52,12 @@ pub async fn divide(rows: &Rows, spec: &Spec, source: &Snapshot, files: Vec<File
 /// both sides.
 pub fn of(session: &Session) -> ScopedBy {
     let plan = session.state.boundary.as_ref().map(|boundary| &boundary.plan).or(session.state.plan.as_ref());
-    match (&session.spec.scope, plan.is_some_and(|plan| plan.summary.scoped_by_partitions)) {
+    told_by(&session.spec, plan.map(|plan| &plan.summary))
+}
+
+/// What tells a spec's scope by a plan of it.
+pub fn told_by(spec: &Spec, plan: Option<&PlanSummary>) -> ScopedBy {
+    match (&spec.scope, plan.is_some_and(|plan| plan.scoped_by_partitions)) {
         (None, _) => ScopedBy::Nothing,
         (Some(_), true) => ScopedBy::Partitions,
         (Some(_), false) => ScopedBy::Rows,

@@ -1,10 +1,12 @@
 //! The crash matrix: the whole life, with every store operation failed in every way, ends in the same tables.
+//!
+//! A life with a fault is lived from the command on in which it fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lakeshift::error::Error;
-use lakeshift_testkit::{FaultPlan, FaultStore};
+use lakeshift_testkit::{FaultPlan, FaultStore, Operation};
 use rstest::rstest;
 
 use crate::life::{LIFE, Step, before};
@@ -41,55 +43,84 @@ struct End {
     pointers: Vec<String>,
 }
 
-/// Lives once; the store fails by `plan`, counted over the whole life. After a crash the command is run again by a new
-/// process on a sound store, as an operator would.
-async fn live_with(target: Target, plan: FaultPlan) -> (End, u64) {
-    let world = World::in_memory(target);
-    in_three_stages(&world);
-    let faulty = Arc::new(FaultStore::new(world.store.clone(), plan));
-    let mut struck = false;
-    for step in life(target) {
-        let command = match step {
-            Step::Command(command) => command,
-            // What the tables' writers do is not this program's and never fails here.
-            Step::Write(number, day, flights, remove) => {
-                let remove: Vec<_> = remove.iter().map(|path| (*path).to_owned()).collect();
-                world.write_new(target, number, day, flights, &remove).await;
-                continue;
-            }
-            other => {
-                world.step(other).await.unwrap();
-                continue;
-            }
-        };
-        let first = match struck {
-            true => world.run(command).await,
-            false => world.run_on(faulty.clone(), command).await,
-        };
-        let answer = match first {
-            Ok(answer) => Ok(answer),
-            Err(_) if faulty.has_struck() && !struck => {
-                struck = true;
-                // The dead runner's lease runs out.
-                world.wait(120);
-                world.run(command).await
-            }
-            Err(error) => Err(error),
-        };
-        match answer {
-            // The dead process had listed the files already; the next stage has its own waiting time.
-            Err(Error::NotDue { .. }) if struck && command[0] == "sunset" => {}
-            Ok(answer) => assert_eq!(answer.exit_code, 0, "{plan:?} {command:?}: {}", answer.text),
-            Err(error) => panic!("{plan:?} {command:?}: {}", lakeshift::error::with_causes(&error)),
-        }
+/// Where a life begins: at its birth, or before a later command.
+struct Beginning {
+    world: World,
+    /// Steps that are behind it.
+    steps: usize,
+    /// Store operations that are behind it.
+    operations: u64,
+}
+
+impl Beginning {
+    fn copy(&self) -> Self {
+        Self { world: self.world.copy(), ..*self }
     }
-    let status = world.run(&["status", "SPEC"]).await.unwrap().json;
+}
+
+/// What a life was.
+struct Lived {
+    end: End,
+    history: Vec<Operation>,
+    /// How it stood before every step.
+    before: Vec<Beginning>,
+}
+
+/// Lives on from a beginning; the store fails by `plan`, counted over the whole life. After a crash the command is run again
+/// by a new process on a sound store, as an operator would.
+async fn live_with(target: Target, beginning: Beginning, plan: FaultPlan) -> Lived {
+    let mut at = beginning;
+    let faulty = Arc::new(FaultStore::new(at.world.store.clone(), plan.after(at.operations)));
+    let (mut struck, mut before, begun) = (false, Vec::new(), at.operations);
+    for step in life(target).into_iter().skip(at.steps) {
+        if plan == FaultPlan::None {
+            before.push(at.copy());
+        }
+        at.steps += 1;
+        take(target, &at.world, &faulty, step, &mut struck).await;
+        at.operations = begun + faulty.operations();
+    }
+    assert!(struck || plan == FaultPlan::None, "{plan:?} was not reached");
+    let status = at.world.run(&["status", "SPEC"]).await.unwrap().json;
     let end = End {
-        rows: world.target_rows(target).await,
+        rows: at.world.target_rows(target).await,
         phase: status["phase"].as_str().unwrap().to_owned(),
-        pointers: world.pointers().await,
+        pointers: at.world.pointers().await,
     };
-    (end, faulty.operations())
+    Lived { end, history: faulty.history(), before }
+}
+
+/// Takes one step, by way of the failing store until that has `struck`.
+async fn take(target: Target, world: &World, faulty: &Arc<FaultStore>, step: Step, struck: &mut bool) {
+    let command = match step {
+        Step::Command(command) => command,
+        // What the tables' writers do is not this program's and never fails here.
+        Step::Write(number, day, flights, remove) => {
+            let remove: Vec<_> = remove.iter().map(|path| (*path).to_owned()).collect();
+            return world.write_new(target, number, day, flights, &remove).await;
+        }
+        other => return drop(world.step(other).await.unwrap()),
+    };
+    let first = match *struck {
+        true => world.run(command).await,
+        false => world.run_on(faulty.clone(), command).await,
+    };
+    let strikes = faulty.has_struck() && !*struck;
+    *struck |= strikes;
+    let answer = match first {
+        Err(_) if strikes => {
+            // The dead runner's lease runs out.
+            world.wait(120);
+            world.run(command).await
+        }
+        answer => answer,
+    };
+    match answer {
+        // The dead process had listed the files already; the next stage has its own waiting time.
+        Err(Error::NotDue { .. }) if *struck && command[0] == "sunset" => {}
+        Ok(answer) => assert_eq!(answer.exit_code, 0, "{faulty:?} {command:?}: {}", answer.text),
+        Err(error) => panic!("{faulty:?} {command:?}: {}", lakeshift::error::with_causes(&error)),
+    }
 }
 
 /// Readers move in three groups.
@@ -104,25 +135,29 @@ fn a_life_with_any_one_operation_failed_ends_in_the_same_tables(
     #[values(Target::Iceberg, Target::DeltaInPlace)] target: Target,
 ) {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (sound, operations) = runtime().block_on(live_with(target, FaultPlan::None));
+    let birth = Beginning { world: World::in_memory(target), steps: 0, operations: 0 };
+    in_three_stages(&birth.world);
+    let sound = runtime().block_on(live_with(target, birth, FaultPlan::None));
     let written = if target == Target::DeltaInPlace { 0 } else { NEWER.len() + NEW.len() };
-    assert_eq!((sound.phase.as_str(), sound.rows.len()), ("completed", 8 + written));
-    let plans: Vec<FaultPlan> = (1..=operations)
-        .flat_map(|n| [FaultPlan::CrashBefore(n), FaultPlan::CrashAfter(n), FaultPlan::LostResponse(n)])
-        .collect();
+    assert_eq!((sound.end.phase.as_str(), sound.end.rows.len()), ("completed", 8 + written));
+    let plans = FaultPlan::every(&sound.history);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 let runtime = runtime();
                 while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (end, _) = runtime.block_on(live_with(target, *plan));
-                    assert_eq!(end, sound, "{target:?} {plan:?}");
+                    // What comes before the command that fails is as it was.
+                    let before = |beginning: &&Beginning| Some(beginning.operations) < plan.number();
+                    let beginning = sound.before.iter().rev().find(before).unwrap().copy();
+                    let lived = runtime.block_on(live_with(target, beginning, *plan));
+                    assert_eq!(lived.end, sound.end, "{target:?} {plan:?}");
                 }
             });
         }
     });
     // Straight to standard error: the harness keeps what `println!` says to itself.
+    let operations = sound.history.len();
     let told =
         format!("crash matrix, {target:?}: {operations} store operations, {} fault points, all end alike", plans.len());
     std::io::Write::write_all(&mut std::io::stderr(), format!("{told}\n").as_bytes()).unwrap();

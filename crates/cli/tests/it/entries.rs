@@ -217,12 +217,13 @@ async fn a_cutover_and_a_rollback_that_are_killed_anywhere_are_finished() {
         let names = if command == "cutover" { [new(&lake), old(&lake)] } else { [old(&lake), new(&lake)] };
         assert_eq!([lake.at("flights").await, lake.at("flights_next").await], names, "{command} {plan:?}");
         assert_eq!(status["live_side"], json!(if command == "cutover" { "new" } else { "old" }), "{command} {plan:?}");
-        faulty.operations()
+        assert!(faulty.has_struck() || plan == FaultPlan::None, "{command} {plan:?} was not reached");
+        faulty.mutations()
     };
     for command in ["cutover", "rollback"] {
-        let operations = lived(FaultPlan::None, command).await;
-        assert!(operations > 3, "{operations}");
-        for number in 1..=operations {
+        let mutations = lived(FaultPlan::None, command).await;
+        assert!(mutations > 3, "{mutations}");
+        for number in 1..=mutations {
             for plan in [FaultPlan::CrashBefore(number), FaultPlan::CrashAfter(number)] {
                 lived(plan, command).await;
             }

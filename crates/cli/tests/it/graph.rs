@@ -17,7 +17,7 @@ use lakeshift_core::table::{FileEntry, TableFormat};
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_tables::storage::Stores;
-use lakeshift_testkit::{FaultPlan, FaultStore};
+use lakeshift_testkit::{FaultPlan, FaultStore, Operation};
 use object_store::ObjectStoreExt;
 use serde_json::Value as Json;
 
@@ -352,7 +352,7 @@ async fn a_table_that_is_computed_by_the_hour_is_refused() {
 }
 
 /// A first run, then one after a day changed, the store failing by `plan`; the operator runs it again.
-async fn run_with(plan: FaultPlan) -> u64 {
+async fn run_with(plan: FaultPlan) -> Vec<Operation> {
     let toy = Toy::new(2).await;
     let faulty = Arc::new(FaultStore::new(toy.world.store.clone(), plan));
     let command = ["graph", "run", &toy.graph, "--parallel", "1"];
@@ -375,7 +375,7 @@ async fn run_with(plan: FaultPlan) -> u64 {
         toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
         assert_eq!(toy.stale().await, Vec::<String>::new(), "{plan:?}");
     }
-    faulty.operations()
+    faulty.history()
 }
 
 #[test]
@@ -384,12 +384,10 @@ fn a_run_that_dies_at_any_operation_is_finished_by_the_next_one() {
 }
 
 /// Lives `life` under every fault at every operation that it has, and tells how many.
-fn every_fault(name: &str, life: impl Fn(FaultPlan) -> futures::future::LocalBoxFuture<'static, u64> + Sync) {
+fn every_fault(name: &str, life: impl Fn(FaultPlan) -> futures::future::LocalBoxFuture<'static, Vec<Operation>> + Sync) {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let operations = runtime().block_on(life(FaultPlan::None));
-    let plans: Vec<FaultPlan> = (1..=operations)
-        .flat_map(|n| [FaultPlan::CrashBefore(n), FaultPlan::CrashAfter(n), FaultPlan::LostResponse(n)])
-        .collect();
+    let history = runtime().block_on(life(FaultPlan::None));
+    let plans = FaultPlan::every(&history);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -401,6 +399,6 @@ fn every_fault(name: &str, life: impl Fn(FaultPlan) -> futures::future::LocalBox
             });
         }
     });
-    let told = format!("{name}: {operations} store operations, {} fault points, all end alike", plans.len());
+    let told = format!("{name}: {} store operations, {} fault points, all end alike", history.len(), plans.len());
     std::io::Write::write_all(&mut std::io::stderr(), format!("{told}\n").as_bytes()).unwrap();
 }

@@ -123,10 +123,11 @@ async fn a_postponement_between_two_groups_holds_the_second_and_resume_goes_on()
 async fn a_cutover_that_dies_anywhere_is_told_truly_and_ends_forward_or_back() {
     for (health, end) in [("true", "new"), ("false", "old")] {
         let mut points = 0;
+        let (waiting, _) = world(health, "0s");
+        waiting.live(before("cutover")).await;
         'points: for point in 1.. {
             for fault in [FaultPlan::CrashBefore(point), FaultPlan::CrashAfter(point)] {
-                let (world, _) = world(health, "0s");
-                world.live(before("cutover")).await;
+                let world = waiting.copy();
                 let store = FaultStore::new(world.store.clone(), fault).with_counted(Counted::Mutations);
                 let store = Arc::new(store);
                 let _ = world.run_on(store.clone(), &["cutover", "SPEC"]).await;

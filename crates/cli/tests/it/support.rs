@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -52,8 +53,9 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     /// The root of all locations, such as `memory://` and a bucket's URL.
     pub root: String,
+    memory: Option<Arc<InMemory>>,
     folder: tempfile::TempDir,
-    seed: std::sync::atomic::AtomicU64,
+    seed: AtomicU64,
 }
 
 /// The environment of every world's commands; a process has one, so that tests choose names that are theirs.
@@ -70,7 +72,12 @@ pub type Flight = (i64, &'static str, Option<i64>);
 impl World {
     /// A world in memory.
     pub fn in_memory(target: Target) -> Self {
-        Self::on(Arc::new(InMemory::new()), "memory:///lake", target)
+        Self::of_memory(InMemory::new(), "memory:///lake", target)
+    }
+
+    fn of_memory(memory: InMemory, root: &str, target: Target) -> Self {
+        let memory = Arc::new(memory);
+        Self { memory: Some(memory.clone()), ..Self::on(memory, root, target) }
     }
 
     /// A world below `root` on a store.
@@ -80,11 +87,23 @@ impl World {
             store,
             clock: Arc::new(ManualClock::for_retries()),
             root: root.to_owned(),
+            memory: None,
             folder,
-            seed: std::sync::atomic::AtomicU64::new(1),
+            seed: AtomicU64::new(1),
         };
         world.write_spec(target, "");
         world
+    }
+
+    /// This world as it is now, which must be one in memory: nothing that happens in either reaches the other.
+    pub fn copy(&self) -> Self {
+        let memory = self.memory.as_ref().expect("a world in memory").fork();
+        let copy = Self::of_memory(memory, &self.root, Target::Iceberg);
+        std::fs::copy(self.spec(), copy.spec()).unwrap();
+        copy.clock.jump_to(self.clock.now());
+        // No two processes make the same names.
+        copy.seed.store(self.seed.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy
     }
 
     /// Writes the spec; `more` is appended to it.
@@ -352,7 +371,7 @@ impl World {
 
     /// A new process.
     pub fn context(&self, store: Arc<dyn ObjectStore>, stop: Stop) -> Context {
-        let seed = self.seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let seed = self.seed.fetch_add(1, Ordering::Relaxed);
         Context {
             stores: Stores::new().with_store(self.root.clone(), store),
             clock: self.clock.clone(),

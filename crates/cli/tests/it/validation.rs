@@ -131,9 +131,10 @@ async fn files_that_both_tables_register_are_proven_without_being_read(
 #[tokio::test]
 async fn an_interrupted_validation_goes_on_with_what_it_has_read() {
     let (mut taken_over, mut struck) = (0, true);
+    let waiting = World::in_memory(Target::Iceberg);
+    waiting.live(before("validate")).await;
     for n in 1.. {
-        let world = World::in_memory(Target::Iceberg);
-        world.live(before("validate")).await;
+        let world = waiting.copy();
         let plan = FaultPlan::CrashBefore(n);
         let store = Arc::new(FaultStore::new(world.store.clone(), plan).with_counted(Counted::Mutations));
         if world.run_on(store, &["validate", "SPEC"]).await.is_ok() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lakeshift::error::Error;
-use lakeshift_testkit::{FaultPlan, FaultStore, Gate};
+use lakeshift_testkit::{FaultPlan, FaultStore, Gate, Operation};
 use rstest::rstest;
 use tokio::sync::watch;
 
@@ -108,8 +108,8 @@ async fn two_producers_at_once_write_one_after_the_other() {
     assert_eq!((of_day(&end, "SEA"), of_day(&end, "DEN")), (2, 1));
 }
 
-/// One write killed by `plan`; whether it was, and how many operations it took.
-async fn killed(world: &World, plan: FaultPlan, file: &str) -> (bool, u64) {
+/// One write killed by `plan`; what it did.
+async fn killed(world: &World, plan: FaultPlan, file: &str) -> Vec<Operation> {
     let faulty = Arc::new(FaultStore::new(world.store.clone(), plan));
     let command = ["write", "--to", "SPEC", "--id", "job", file];
     let ran = world.while_time_passes(world.run_on(faulty.clone(), &command)).await;
@@ -118,28 +118,26 @@ async fn killed(world: &World, plan: FaultPlan, file: &str) -> (bool, u64) {
         // The dead producer's lease runs out.
         world.wait(120);
     }
-    (faulty.has_struck(), faulty.operations())
+    faulty.history()
 }
 
-async fn fault_points(until: &str) -> Vec<FaultPlan> {
+/// A world before a command, a file to write, and every way in which its write can fail.
+async fn fault_points(until: &str) -> (World, String, Vec<FaultPlan>) {
     let world = World::in_memory(Target::Iceberg);
     world.live(before(until)).await;
     let file = world.file("rows.parquet", 3, ROWS);
-    let (_, operations) = killed(&world, FaultPlan::None, &file).await;
-    assert!(operations > 20);
-    let faults = |n| [FaultPlan::CrashBefore(n), FaultPlan::CrashAfter(n), FaultPlan::LostResponse(n)];
-    (1..=operations).flat_map(faults).collect()
+    let history = killed(&world.copy(), FaultPlan::None, &file).await;
+    assert!(history.len() > 20);
+    (world, file, FaultPlan::every(&history))
 }
 
 /// Before the cutover and after it: the producer repeats its write by the name it gave.
 #[rstest]
 #[tokio::test]
 async fn a_write_that_was_killed_anywhere_and_repeated_is_in_both_tables_once(#[values("cutover", "rollback")] until: &str) {
-    let plans = fault_points(until).await;
+    let (before, file, plans) = fault_points(until).await;
     for plan in plans {
-        let world = World::in_memory(Target::Iceberg);
-        world.live(before(until)).await;
-        let file = world.file("rows.parquet", 3, ROWS);
+        let world = before.copy();
         killed(&world, plan, &file).await;
         world.write(&["--id", "job", &file]).await;
         assert_eq!(of_day(&equal(&world, Target::Iceberg).await, "SEA"), ROWS.len(), "{plan:?}");
@@ -149,12 +147,10 @@ async fn a_write_that_was_killed_anywhere_and_repeated_is_in_both_tables_once(#[
 /// The producer never comes back: the cutover finishes what it had begun, carries it over and validates it.
 #[tokio::test]
 async fn a_cutover_drains_a_write_that_was_killed_anywhere() {
-    let plans = fault_points("cutover").await;
+    let (before, file, plans) = fault_points("cutover").await;
     let mut drained = 0;
     for plan in plans {
-        let world = World::in_memory(Target::Iceberg);
-        world.live(before("cutover")).await;
-        let file = world.file("rows.parquet", 3, ROWS);
+        let world = before.copy();
         killed(&world, plan, &file).await;
         let in_old = of_day(&world.source_rows().await, "SEA");
         let moved = world.while_time_passes(world.run(&["cutover", "SPEC"])).await;

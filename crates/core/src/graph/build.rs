@@ -207,7 +207,8 @@ fn edge_time(
         }
     };
     let by_sql = proven.and_then(|proof| proof.span).and_then(|span| span.rule(up, down));
-    let by_sql = by_sql.map(|rule| resolve_time(path, rule, grains)).transpose()?;
+    // What reaches further than any window may is no proof that helps.
+    let by_sql = by_sql.and_then(|rule| resolve_time(path, rule, grains).ok());
     match (stated, by_sql) {
         (Some(rule), by_sql) => {
             let time = resolve_time(path, rule, grains)?;

@@ -453,6 +453,9 @@ fn what_the_sql_does_not_tell_has_to_be_stated() {
     let nothing = Proof::default();
     let error = proven("{time: {back: 6}}", "{}", "weekly", "daily", nothing).unwrap_err().to_string();
     assert!(error.contains("tables.weekly.after.daily.time is missing, and the SQL does not tell"), "{error}");
+    let endless = Proof { span: Span::DATE.days_before(-200_000, 0), same_entity: true };
+    let error = proven("{time: {back: 6}}", "{}", "weekly", "daily", endless).unwrap_err().to_string();
+    assert!(error.contains("tables.weekly.after.daily.time is missing, and the SQL does not tell"), "{error}");
     let day = Proof { span: Some(Span::DATE), same_entity: false };
     let error = proven("{time: {back: 6}}", "{}", "weekly", "daily", day).unwrap_err().to_string();
     assert!(error.contains("tables.weekly.after.daily.entity is missing, and the SQL does not tell"), "{error}");

@@ -197,16 +197,28 @@ impl Walk<'_> {
         node.group_expr.iter().map(|expr| facts_of(expr, node.input.schema(), &input.columns)).collect()
     }
 
-    /// A row has a part in all rows of its partition, or of its frame where that is a range of dates.
+    /// A row has a part in all rows of its partition, or of its frame where that is a range of dates. Windows of one `SELECT` stand
+    /// one above the other and all look at the rows below.
     fn window(&mut self, node: &Window) -> Vec<Facts> {
-        let input = self.rows(&node.input);
-        let mut columns = input.columns;
-        for expr in &node.window_expr {
-            let (Expr::WindowFunction(_) | Expr::Alias(_)) = expr else { return Vec::new() };
-            let Expr::WindowFunction(window) = expr.clone().unalias() else { return Vec::new() };
-            columns = framed(&window, node.input.schema(), &columns);
+        let (mut expressions, mut below) = (Vec::new(), &node.input);
+        expressions.extend(&node.window_expr);
+        while let LogicalPlan::Window(inner) = &**below {
+            expressions.extend(&inner.window_expr);
+            below = &inner.input;
         }
-        columns
+        let (input, schema) = (self.rows(below), below.schema());
+        let is_below =
+            |expr: &&Expr| expr.column_refs().into_iter().all(|column| schema.maybe_index_of_column(column).is_some());
+        if !expressions.iter().all(is_below) {
+            return Vec::new();
+        }
+        let each = expressions.into_iter().map(|expr| match expr.clone().unalias() {
+            Expr::WindowFunction(window) => framed(&window, schema, &input.columns),
+            _ => vec![Facts::default(); input.columns.len()],
+        });
+        let both =
+            |one: Vec<Facts>, other: Vec<Facts>| one.into_iter().zip(other).map(|(one, other)| either(one, other)).collect();
+        each.reduce(both).unwrap_or_default()
     }
 }
 

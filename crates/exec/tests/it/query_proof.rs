@@ -166,6 +166,20 @@ fn told(proof: Option<&Proof>) -> String {
     "not read"
 )]
 #[case(
+    "SELECT day AS t, region AS e, sum(v) OVER (PARTITION BY region ORDER BY day RANGE BETWEEN INTERVAL '6' DAY PRECEDING AND \
+     CURRENT ROW) + max(v) OVER (PARTITION BY region ORDER BY day RANGE BETWEEN INTERVAL '6' DAY PRECEDING AND CURRENT ROW) + \
+     count(*) OVER (PARTITION BY region ORDER BY day RANGE BETWEEN CURRENT ROW AND INTERVAL '2' DAY FOLLOWING) AS v FROM a",
+    "day -6 +2 same",
+    "not read"
+)]
+#[case(
+    "SELECT day AS t, region AS e, sum(w) OVER (PARTITION BY region ORDER BY day RANGE BETWEEN INTERVAL '6' DAY PRECEDING AND \
+     CURRENT ROW) AS v FROM (SELECT day, region, sum(v) OVER (PARTITION BY region ORDER BY day RANGE BETWEEN INTERVAL '2' DAY \
+     PRECEDING AND CURRENT ROW) AS w FROM a)",
+    "day -8 +0 same",
+    "not read"
+)]
+#[case(
     "SELECT day AS t, region AS e, row_number() OVER (PARTITION BY region ORDER BY day RANGE BETWEEN INTERVAL '6' DAY PRECEDING \
      AND CURRENT ROW) AS v FROM a",
     "anywhere same",

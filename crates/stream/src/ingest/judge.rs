@@ -19,7 +19,7 @@ pub struct Judged {
 /// Judges every record by the locks that `map` knows. Locks are looked at once a distinct place and partition; an event costs a
 /// look at its place, and a comparison of its offset with each lock that concerns it.
 pub fn judge<R>(polled: &Polled<R>, map: &EpochMap) -> Judged {
-    let mut parts = empty_parts(polled);
+    let mut parts: Vec<Part> = polled.spans.iter().map(Part::of).collect();
     let mut kept = Vec::with_capacity(polled.records.len());
     let rule = |place| {
         let of = |span: &crate::source::Span| map.ruling(place, &span.partition);
@@ -52,26 +52,12 @@ pub fn judge<R>(polled: &Polled<R>, map: &EpochMap) -> Judged {
 
 /// A reading of parked events: all of them apply.
 pub(super) fn replayed<R>(polled: &Polled<R>, lock: Epoch, locks_seen: u64) -> (Reading, Vec<u32>) {
-    let mut parts = empty_parts(polled);
+    let mut parts: Vec<Part> = polled.spans.iter().map(Part::of).collect();
     for record in &polled.records {
         parts[record.span as usize].applied.insert(record.offset);
     }
     let kept = (0_u32..).zip(&polled.records).map(|(row, _)| row).collect();
     (Reading { replay: Some(lock), locks_seen, parts, dead_letters: None }, kept)
-}
-
-fn empty_parts<R>(polled: &Polled<R>) -> Vec<Part> {
-    let part = |span: &crate::source::Span| Part {
-        partition: span.partition.clone(),
-        from: span.from,
-        to: span.to,
-        applied: OffsetSet::default(),
-        absent: OffsetSet::default(),
-        dead: OffsetSet::default(),
-        parked: Vec::new(),
-        superseded: Vec::new(),
-    };
-    polled.spans.iter().map(part).collect()
 }
 
 fn of_lock(sets: &mut Vec<(Epoch, OffsetSet)>, lock: Epoch) -> &mut OffsetSet {

@@ -26,6 +26,51 @@ pub enum FaultPlan {
     FailOnce(u64),
 }
 
+impl FaultPlan {
+    /// Every way in which one of the operations of `history` can fail: each with its response lost, and a crash before and
+    /// after each.
+    ///
+    /// A crash at an operation that only reads is left out: what the dead process leaves is what it leaves by a crash after
+    /// the last operation before it that writes.
+    #[must_use]
+    pub fn every(history: &[Operation]) -> Vec<Self> {
+        let faults = history.iter().flat_map(|operation| {
+            let crashes = [Self::CrashBefore, Self::CrashAfter].map(|crash| crash(operation.number));
+            let crashes = crashes.into_iter().filter(|_| operation.kind.is_mutation());
+            crashes.chain([Self::LostResponse(operation.number)])
+        });
+        faults.collect()
+    }
+
+    /// The number of the operation that fails.
+    #[must_use]
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::CrashBefore(number) | Self::CrashAfter(number) | Self::LostResponse(number) | Self::FailOnce(number) => {
+                Some(number)
+            }
+        }
+    }
+
+    /// As this plan, where the first `operations` are not counted: for a scenario that begins after them.
+    ///
+    /// # Panics
+    ///
+    /// If the operation that fails is one of them.
+    #[must_use]
+    pub fn after(self, operations: u64) -> Self {
+        let left = |number: u64| number.checked_sub(operations).filter(|left| *left > 0).expect("a fault that is still to come");
+        match self {
+            Self::None => Self::None,
+            Self::CrashBefore(number) => Self::CrashBefore(left(number)),
+            Self::CrashAfter(number) => Self::CrashAfter(left(number)),
+            Self::LostResponse(number) => Self::LostResponse(left(number)),
+            Self::FailOnce(number) => Self::FailOnce(left(number)),
+        }
+    }
+}
+
 /// Which operations a plan's number counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
@@ -173,16 +218,14 @@ impl Shared {
             Counted::Mutations if kind.is_mutation() => state.mutations,
             Counted::Mutations => return Fate::Works,
         };
-        let (at, fate, dies) = match self.settings.plan {
+        let (fate, dies) = match self.settings.plan {
+            plan if plan.number() != Some(number) => return Fate::Works,
             FaultPlan::None => return Fate::Works,
-            FaultPlan::CrashBefore(at) => (at, Fate::FailsWithoutEffect(CRASHED), true),
-            FaultPlan::CrashAfter(at) => (at, Fate::FailsAfterEffect(CRASHED), true),
-            FaultPlan::LostResponse(at) => (at, Fate::FailsAfterEffect(LOST), false),
-            FaultPlan::FailOnce(at) => (at, Fate::FailsWithoutEffect(FAILED), false),
+            FaultPlan::CrashBefore(_) => (Fate::FailsWithoutEffect(CRASHED), true),
+            FaultPlan::CrashAfter(_) => (Fate::FailsAfterEffect(CRASHED), true),
+            FaultPlan::LostResponse(_) => (Fate::FailsAfterEffect(LOST), false),
+            FaultPlan::FailOnce(_) => (Fate::FailsWithoutEffect(FAILED), false),
         };
-        if number != at {
-            return Fate::Works;
-        }
         state.struck = true;
         state.dead = dies;
         fate

@@ -20,11 +20,11 @@ const MIXED: u8 = 1;
 /// The logic of every partition of a table, and what they mix.
 pub(super) fn logic(seen: &Seen, name: &str, fail_on_mixed: bool) -> Result<Answer, Error> {
     let id = seen.table(name)?;
-    let lineage = Lineage::new(&seen.graph, seen.history());
+    let lineage = Lineage::new(seen.graph(), seen.history());
     let heading = ["partition", "logic", "mixes"].map(str::to_owned).to_vec();
     let (mut rows, mut all, mut mixed) = (vec![heading], Vec::new(), 0);
     for (key, state) in seen.versions.partitions(id) {
-        let mixes: Vec<&str> = lineage.mixes(id, key).keys().map(|table| seen.graph.table(*table).name.as_str()).collect();
+        let mixes: Vec<&str> = lineage.mixes(id, key).keys().map(|table| seen.graph().table(*table).name.as_str()).collect();
         mixed += u64::from(!mixes.is_empty());
         rows.push(vec![seen.show(id, key), said(seen, id, state.logic), mixes.join(", ")]);
         let digest = seen.versions.logic_digest(state.logic);
@@ -47,8 +47,8 @@ pub(super) fn explain(seen: &Seen, partition: &[String]) -> Result<Answer, Error
     let id = seen.table(&partition[0])?;
     let key = key_of(seen, id, &partition[1..])?;
     let shown = seen.show(id, key);
-    let parts = parts(&seen.history().read_by(&seen.graph, id, key));
-    let links = why(&seen.graph, &seen.versions, &seen.staleness, &seen.holds, id, key);
+    let parts = parts(&seen.history().read_by(seen.graph(), id, key));
+    let links = why(seen.graph(), &seen.versions, &seen.staleness, &seen.holds, id, key);
     let mut text = format!("{shown}: {}", size(seen, id, key));
     for sentence in verdict(seen, id, key, &parts) {
         let _ = write!(text, "\n{sentence}");
@@ -59,7 +59,7 @@ pub(super) fn explain(seen: &Seen, partition: &[String]) -> Result<Answer, Error
     }
     let mut rows = vec![["it was computed from", "partitions", "by"].map(str::to_owned).to_vec()];
     for part in parts.iter().filter(|part| part.table != id) {
-        let name = seen.graph.table(part.table).name.clone();
+        let name = seen.graph().table(part.table).name.clone();
         rows.push(vec![name, spans(seen, part), said(seen, part.table, part.logic)]);
     }
     if rows.len() > 1 {
@@ -69,7 +69,7 @@ pub(super) fn explain(seen: &Seen, partition: &[String]) -> Result<Answer, Error
         .iter()
         .map(|part| {
             json!({
-                "table": seen.graph.table(part.table).name, "partitions": part.partitions, "spans": spans(seen, part),
+                "table": seen.graph().table(part.table).name, "partitions": part.partitions, "spans": spans(seen, part),
                 "logic": seen.versions.logic_digest(part.logic), "current": is_current(seen, part.table, part.logic),
             })
         })
@@ -88,7 +88,7 @@ fn size(seen: &Seen, id: TableId, key: Key) -> String {
     match seen.versions.get(id, key) {
         None if seen.staleness.mark(id, key).is_some() => "never computed".to_owned(),
         None => "no partition of this graph: its upstreams have nothing for it".to_owned(),
-        Some(state) if seen.graph.table(id).is_source() => {
+        Some(state) if seen.graph().table(id).is_source() => {
             format!("a source, version {}; nothing in this graph computes it", state.version)
         }
         Some(state) => format!("{} rows, by {}", state.rows, said(seen, id, state.logic)),
@@ -98,16 +98,16 @@ fn size(seen: &Seen, id: TableId, key: Key) -> String {
 /// The answer in sentences, the one that matters most first.
 fn verdict(seen: &Seen, id: TableId, key: Key, parts: &[Part]) -> Vec<String> {
     let Some(mark) = seen.staleness.mark(id, key) else { return vec![] };
-    if seen.graph.table(id).is_source() || seen.versions.get(id, key).is_none() {
+    if seen.graph().table(id).is_source() || seen.versions.get(id, key).is_none() {
         return vec![];
     }
     let mut sentences = Vec::new();
     for of_table in parts.chunk_by(|a, b| a.table == b.table) {
         let table = of_table[0].table;
-        if seen.graph.table(table).is_source() {
+        if seen.graph().table(table).is_source() {
             continue;
         }
-        let name = &seen.graph.table(table).name;
+        let name = &seen.graph().table(table).name;
         let (now, earlier): (Vec<&Part>, Vec<&Part>) = of_table.iter().partition(|part| is_current(seen, table, part.logic));
         let told = |parts: &[&Part]| parts.iter().map(|part| spans(seen, part)).collect::<Vec<_>>().join("; ");
         match (now.is_empty(), earlier.len()) {
@@ -133,12 +133,12 @@ fn verdict(seen: &Seen, id: TableId, key: Key, parts: &[Part]) -> Vec<String> {
 }
 
 fn is_current(seen: &Seen, table: TableId, logic: LogicId) -> bool {
-    seen.graph.table(table).logic.as_deref() == Some(seen.versions.logic_digest(logic))
+    seen.graph().table(table).logic.as_deref() == Some(seen.versions.logic_digest(logic))
 }
 
 fn said(seen: &Seen, table: TableId, logic: LogicId) -> String {
     let short: String = seen.versions.logic_digest(logic).chars().take(8).collect();
-    match (seen.graph.table(table).is_source(), is_current(seen, table, logic)) {
+    match (seen.graph().table(table).is_source(), is_current(seen, table, logic)) {
         (true, _) => "a source".to_owned(),
         (_, true) => format!("{short} (as it is now)"),
         (_, false) => format!("{short} (an earlier one)"),
@@ -147,7 +147,7 @@ fn said(seen: &Seen, table: TableId, logic: LogicId) -> String {
 
 /// `2001-01-01..2001-01-31 of EU, NA`.
 fn spans(seen: &Seen, part: &Part) -> String {
-    let grain = seen.graph.table(part.table).grain();
+    let grain = seen.graph().table(part.table).grain();
     let one = |span: &PartSpan| {
         let periods = match grain {
             None => None,

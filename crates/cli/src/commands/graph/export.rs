@@ -15,7 +15,7 @@ const DAGSTER: &str = include_str!("dagster.py");
 
 /// The units of a plan, for a scheduler. `file` is the graph's.
 pub(super) fn export(seen: &Seen, plan: &GraphPlan, scheduler: Scheduler, file: &Path) -> Result<Answer, Error> {
-    let units = plan.units(&seen.graph, &seen.versions);
+    let units = plan.units(seen.graph(), &seen.versions);
     let json = json!({ "graph": plan.graph, "sequence": plan.sequence, "units": units });
     let template = match scheduler {
         Scheduler::Json => return Ok(Answer::done(format!("{json:#}"), json)),

@@ -130,7 +130,7 @@ impl Checkpoint {
             ("took_ms", number(|row| row.stored.took_ms), true),
             ("ran", number(|row| row.ran), true),
         ])?;
-        let Self { position, key, last_number, .. } = self.clone();
+        let Self { position, key, last_number, .. } = *self;
         let header = Header { format_version: FORMAT_VERSION, position, key, last_number };
         let header = serde_json::to_string(&header).map_err(|error| ParquetError::External(Box::new(error)))?;
         let properties = WriterProperties::builder()

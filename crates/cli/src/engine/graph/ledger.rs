@@ -1,7 +1,8 @@
 //! [`Ledger`]: the versions of a graph's partitions as a journal, and the lease of whoever runs it.
 //!
 //! Every change is an entry of the hash-chained, fenced journal under `<control>/graphs/<name>/journal`; [`Versions`] are
-//! the fold over it, from the newest [`Checkpoint`] on. Partitions stand in it by table name and period as people write them, so that tables may come and go.
+//! the fold over it, from the newest [`Checkpoint`] on. Partitions stand in it by table name and period as people write
+//! them, so that tables may come and go.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -178,12 +179,20 @@ impl Ledger {
                 }
                 let Some(state) = self.versions.get(id, key) else { continue };
                 let stored = self.stored(id, key.period, entity, state, self.versions.logic_digest(state.logic));
-                let took = self.took.get(&(id, key)).copied();
-                let stored = took.map_or(stored.clone(), |took| stored.taking(took));
+                let stored = match self.took.get(&(id, key)) {
+                    Some(took) => stored.taking(*took),
+                    None => stored,
+                };
                 rows.push(Row { stored, is_latest: true, ran: ran.get(&(id, key)).copied() });
             }
         }
-        rows.extend(self.aside.iter().map(|stored| Row { stored: stored.clone(), is_latest: true, ran: None }));
+        let partition = |stored: &Stored| (stored.table.clone(), stored.period.clone(), stored.entity.clone());
+        let last: HashMap<_, usize> = self.aside.iter().map(partition).zip(0..).collect();
+        let aside = self.aside.iter().enumerate().map(|(at, stored)| {
+            let is_latest = last.get(&partition(stored)) == Some(&at);
+            Row { stored: stored.clone(), is_latest, ran: None }
+        });
+        rows.extend(aside);
         rows
     }
 

@@ -78,7 +78,9 @@ async fn versions_in_a_file_are_those_of_the_journal_and_a_damaged_file_is_passe
 async fn a_table_that_leaves_the_graph_takes_no_version_with_it() {
     let toy = Toy::new(2).await;
     toy.graph("run").await;
-    // All days come out as they were, computed from versions up to the last, which is that of the year.
+    // The year comes out different once, and then all days as they were, computed from versions up to the last, which is the year's.
+    toy.world.put_day(2, "b.parquet", &[(98, "ORD", Some(70))]).await;
+    toy.graph("run").await;
     toy.rewrite(as_it_is, "2");
     toy.graph("run").await;
     let text = std::fs::read_to_string(&toy.graph).unwrap();
@@ -90,6 +92,14 @@ async fn a_table_that_leaves_the_graph_takes_no_version_with_it() {
     toy.world.put_day(1, "b.parquet", &[(99, "ORD", Some(1))]).await;
     assert!(toy.stale().await.contains(&"daily 2001-01-01".to_owned()), "{:?}", toy.stale().await);
     toy.graph("run").await;
+    // Of what was put aside the file has one latest version of each partition, however often it was computed.
+    let newest = Path::from(toy.versions_files().await.pop().unwrap());
+    let bytes = toy.world.store.get(&newest).await.unwrap().bytes().await.unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+    let rows: Vec<String> = reader.flat_map(|batch| text_rows(&batch.unwrap())).collect();
+    let of_year =
+        |latest| rows.iter().filter(|row| row.starts_with("yearly|") && row.split('|').nth(6) == Some(latest)).count();
+    assert_eq!((of_year("true"), of_year("false")), (1, 1), "{rows:#?}");
     // What was put aside is there again with the table, through the file that the run has written.
     toy.world.write_file("graph.yaml", &text);
     assert!(!toy.stale().await.contains(&"yearly 2001".to_owned()), "{:?}", toy.stale().await);

@@ -99,7 +99,7 @@ async fn what_is_exported_for_airflow_and_dagster_is_python_with_every_unit() {
 }
 
 /// Runs every unit, the store failing by `plan`; the scheduler tries a unit again after the dead one's lease has run out.
-async fn units_with(plan: FaultPlan) -> u64 {
+async fn units_with(plan: FaultPlan) -> Vec<Operation> {
     let toy = Toy::new(1).await;
     let faulty = Arc::new(FaultStore::new(toy.world.store.clone(), plan));
     for (id, _) in toy.units().await {
@@ -117,7 +117,7 @@ async fn units_with(plan: FaultPlan) -> u64 {
     }
     toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
     assert_eq!(toy.stale().await, Vec::<String>::new(), "{plan:?}");
-    faulty.operations()
+    faulty.history()
 }
 
 #[test]
