@@ -171,7 +171,7 @@ def live_files(table: pathlib.Path) -> list[str]:
     """The files of a Delta table, by deltalake."""
     import deltalake  # noqa: PLC0415 -- heavy, and wanted here alone
 
-    return [str(table / path) for path in deltalake.DeltaTable(str(table)).files()]
+    return deltalake.DeltaTable(str(table)).file_uris()
 
 
 def edits(bench: Bench, dice: random.Random) -> None:

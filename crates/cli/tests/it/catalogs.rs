@@ -165,7 +165,8 @@ async fn a_sqlite_catalogues_table_is_the_same_whichever_write_to_the_store_fail
     }
 }
 
-/// The target lies in the server's bucket of tables, and everything else on another store.
+/// The target lies in the server's bucket of tables, and everything else on another store. A namespace for each: SeaweedFS may answer
+/// 500 while somebody else creates the same one.
 async fn rest(world: &World, name: &str) -> Option<()> {
     let server = lakeshift_testkit::s3::shared().await?;
     let mut variables = ENVIRONMENT.lock().unwrap();
@@ -174,7 +175,7 @@ async fn rest(world: &World, name: &str) -> Option<()> {
         variables.insert(name.to_owned(), value.to_owned());
     }
     let catalog = format!(
-        "{{type: rest, uri: \"http://127.0.0.1:{}\", warehouse: {WAREHOUSE}, table: lake.{name}, credential: \"${{CREDENTIAL}}\"}}",
+        "{{type: rest, uri: \"http://127.0.0.1:{}\", warehouse: {WAREHOUSE}, table: of_{name}.{name}, credential: \"${{CREDENTIAL}}\"}}",
         server.catalog_port(),
     );
     let storage = format!(
@@ -182,7 +183,7 @@ async fn rest(world: &World, name: &str) -> Option<()> {
         server.endpoint(),
         server.region(),
     );
-    let location = format!("s3://{WAREHOUSE}/lake/{name}");
+    let location = format!("s3://{WAREHOUSE}/of_{name}/{name}");
     in_catalogue(world, &format!("  location: {location}\n  catalog: {catalog}\n  storage: {storage}\n"));
     Some(())
 }

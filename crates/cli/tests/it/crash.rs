@@ -77,7 +77,7 @@ async fn live_with(target: Target, beginning: Beginning, plan: FaultPlan) -> Liv
             before.push(at.copy());
         }
         at.steps += 1;
-        take(target, &at.world, &faulty, step, &mut struck).await;
+        take(target, &at.world, (&faulty, plan), step, &mut struck).await;
         at.operations = begun + faulty.operations();
     }
     assert!(struck || plan == FaultPlan::None, "{plan:?} was not reached");
@@ -91,7 +91,7 @@ async fn live_with(target: Target, beginning: Beginning, plan: FaultPlan) -> Liv
 }
 
 /// Takes one step, by way of the failing store until that has `struck`.
-async fn take(target: Target, world: &World, faulty: &Arc<FaultStore>, step: Step, struck: &mut bool) {
+async fn take(target: Target, world: &World, (faulty, plan): (&Arc<FaultStore>, FaultPlan), step: Step, struck: &mut bool) {
     let command = match step {
         Step::Command(command) => command,
         // What the tables' writers do is not this program's and never fails here.
@@ -107,19 +107,19 @@ async fn take(target: Target, world: &World, faulty: &Arc<FaultStore>, step: Ste
     };
     let strikes = faulty.has_struck() && !*struck;
     *struck |= strikes;
+    if strikes {
+        // The dead runner's lease runs out.
+        world.wait(120);
+    }
     let answer = match first {
-        Err(_) if strikes => {
-            // The dead runner's lease runs out.
-            world.wait(120);
-            world.run(command).await
-        }
+        Err(_) if strikes => world.run(command).await,
         answer => answer,
     };
     match answer {
         // The dead process had listed the files already; the next stage has its own waiting time.
         Err(Error::NotDue { .. }) if *struck && command[0] == "sunset" => {}
-        Ok(answer) => assert_eq!(answer.exit_code, 0, "{faulty:?} {command:?}: {}", answer.text),
-        Err(error) => panic!("{faulty:?} {command:?}: {}", lakeshift::error::with_causes(&error)),
+        Ok(answer) => assert_eq!(answer.exit_code, 0, "{plan:?} {command:?}: {}", answer.text),
+        Err(error) => panic!("{plan:?} {command:?}: {}", lakeshift::error::with_causes(&error)),
     }
 }
 

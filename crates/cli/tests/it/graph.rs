@@ -92,6 +92,13 @@ impl Toy {
         Self { world, graph }
     }
 
+    /// This toy as it is now, which nothing that happens to either of them reaches in the other.
+    fn copy(&self) -> Self {
+        let world = self.world.copy();
+        let graph = world.write_file("graph.yaml", std::fs::read_to_string(&self.graph).unwrap());
+        Self { world, graph }
+    }
+
     /// Writes the graph again with other SQL, or with a label of the logic of `daily`.
     fn rewrite(&self, sql: impl Fn(&str, &str) -> String, label: &str) {
         self.world.write_file("graph.yaml", yaml(&self.world.root, sql, label));
@@ -351,50 +358,52 @@ async fn a_table_that_is_computed_by_the_hour_is_refused() {
     assert!(matches!(error, Error::GraphRefused { .. }) && error.to_string().contains("by the hour"), "{error}");
 }
 
-/// A first run, then one after a day changed, the store failing by `plan`; the operator runs it again.
-async fn run_with(plan: FaultPlan) -> Vec<Operation> {
-    let toy = Toy::new(2).await;
+/// A run of all, or one after a day changed, the store failing by `plan`; the operator runs it again.
+async fn run_with(toy: &Toy, plan: FaultPlan) -> Vec<Operation> {
     let faulty = Arc::new(FaultStore::new(toy.world.store.clone(), plan));
     let command = ["graph", "run", &toy.graph, "--parallel", "1"];
-    for round in 0..2 {
-        if round == 1 {
-            toy.world.put_day(1, "a.parquet", &[(3, "ORD", Some(70))]).await;
-        }
-        let first = match faulty.has_struck() {
-            true => toy.world.run(&command).await,
-            false => toy.world.run_on(faulty.clone(), &command).await,
-        };
-        if !first.is_ok_and(|answer| answer.exit_code == 0) {
-            assert!(faulty.has_struck(), "{plan:?}");
-            // The dead runner's lease runs out.
-            toy.world.wait(120);
-            let again = toy.world.run(&command).await;
-            let again = again.unwrap_or_else(|error| panic!("{plan:?}: {}", lakeshift::error::with_causes(&error)));
-            assert_eq!(again.exit_code, 0, "{plan:?}: {}", again.text);
-        }
-        toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
-        assert_eq!(toy.stale().await, Vec::<String>::new(), "{plan:?}");
+    let first = toy.world.run_on(faulty.clone(), &command).await;
+    if !first.is_ok_and(|answer| answer.exit_code == 0) {
+        assert!(faulty.has_struck(), "{plan:?}");
+        // The dead runner's lease runs out.
+        toy.world.wait(120);
+        let again = toy.world.run(&command).await;
+        let again = again.unwrap_or_else(|error| panic!("{plan:?}: {}", lakeshift::error::with_causes(&error)));
+        assert_eq!(again.exit_code, 0, "{plan:?}: {}", again.text);
     }
+    assert!(faulty.has_struck() || plan == FaultPlan::None, "{plan:?} was not reached");
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+    assert_eq!(toy.stale().await, Vec::<String>::new(), "{plan:?}");
     faulty.history()
 }
 
 #[test]
 fn a_run_that_dies_at_any_operation_is_finished_by_the_next_one() {
-    every_fault("graph crash matrix", |plan| Box::pin(run_with(plan)));
+    let new = block_on(Toy::new(2));
+    let run = |toy: Toy, plan| async move { run_with(&toy, plan).await };
+    every_fault("graph crash matrix, first run", &new, run);
+    block_on(new.graph("run"));
+    block_on(new.world.put_day(1, "a.parquet", &[(3, "ORD", Some(70))]));
+    every_fault("graph crash matrix, a day changed", &new, run);
 }
 
-/// Lives `life` under every fault at every operation that it has, and tells how many.
-fn every_fault(name: &str, life: impl Fn(FaultPlan) -> futures::future::LocalBoxFuture<'static, Vec<Operation>> + Sync) {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let history = runtime().block_on(life(FaultPlan::None));
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// Lives `life` in copies of `toy` under every fault at every operation that it has, and tells how many.
+fn every_fault<L>(name: &str, toy: &Toy, life: impl Fn(Toy, FaultPlan) -> L + Sync)
+where
+    L: Future<Output = Vec<Operation>>,
+{
+    let history = block_on(life(toy.copy(), FaultPlan::None));
     let plans = FaultPlan::every(&history);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let runtime = runtime();
                 while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    runtime.block_on(life(*plan));
+                    block_on(life(toy.copy(), *plan));
                 }
             });
         }

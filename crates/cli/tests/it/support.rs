@@ -359,11 +359,6 @@ impl World {
         self.run_in(self.context(self.store.clone(), stop), command).await
     }
 
-    /// As [`run_on`](Self::run_on), until `stop`.
-    pub async fn run_until_on(&self, store: Arc<dyn ObjectStore>, stop: Stop, command: &[&str]) -> Result<Answer, Error> {
-        self.run_in(self.context(store, stop), command).await
-    }
-
     async fn run_in(&self, context: Context, command: &[&str]) -> Result<Answer, Error> {
         // In a box: a command's future is large, and a test's stack is not the program's.
         Box::pin(lakeshift::commands::run(&context, parse(command, &self.spec()))).await

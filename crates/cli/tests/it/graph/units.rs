@@ -98,29 +98,34 @@ async fn what_is_exported_for_airflow_and_dagster_is_python_with_every_unit() {
     }
 }
 
-/// Runs every unit, the store failing by `plan`; the scheduler tries a unit again after the dead one's lease has run out.
-async fn units_with(plan: FaultPlan) -> Vec<Operation> {
-    let toy = Toy::new(1).await;
+/// Runs one unit, the store failing by `plan`; the scheduler tries it again after the dead one's lease has run out. The units
+/// after it find what it left.
+async fn unit_with(toy: &Toy, id: &str, plan: FaultPlan) -> Vec<Operation> {
     let faulty = Arc::new(FaultStore::new(toy.world.store.clone(), plan));
+    let command = ["graph", "run-unit", &toy.graph, id];
+    if toy.world.run_on(faulty.clone(), &command).await.is_err() {
+        toy.world.wait(120);
+        let again = toy.world.run(&command).await;
+        again.unwrap_or_else(|error| panic!("{plan:?}: {id}: {}", lakeshift::error::with_causes(&error)));
+    }
+    assert!(faulty.has_struck() || plan == FaultPlan::None, "{plan:?}: {id} was not reached");
     for (id, _) in toy.units().await {
-        let command = ["graph", "run-unit", &toy.graph, &id];
-        let first = match faulty.has_struck() {
-            true => toy.world.run(&command).await,
-            false => toy.world.run_on(faulty.clone(), &command).await,
-        };
-        if first.is_err() {
-            assert!(faulty.has_struck(), "{plan:?}");
-            toy.world.wait(120);
-            let again = toy.world.run(&command).await;
-            again.unwrap_or_else(|error| panic!("{plan:?}: {id}: {}", lakeshift::error::with_causes(&error)));
-        }
+        toy.retried(&id).await;
     }
     toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
-    assert_eq!(toy.stale().await, Vec::<String>::new(), "{plan:?}");
+    assert_eq!(toy.stale().await, Vec::<String>::new(), "{plan:?}: {id}");
     faulty.history()
 }
 
 #[test]
 fn a_unit_that_dies_at_any_operation_is_done_when_it_is_tried_again() {
-    every_fault("units crash matrix", |plan| Box::pin(units_with(plan)));
+    let toy = block_on(Toy::new(1));
+    for (id, _) in block_on(toy.units()) {
+        let run = |toy: Toy, plan| {
+            let id = id.clone();
+            async move { unit_with(&toy, &id, plan).await }
+        };
+        every_fault(&format!("crash matrix of the unit {id}"), &toy, run);
+        block_on(toy.retried(&id));
+    }
 }

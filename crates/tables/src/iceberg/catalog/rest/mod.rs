@@ -101,7 +101,8 @@ impl RestCatalog {
             }
             let body = serde_json::json!({"namespace": levels, "properties": {}});
             match self.client.call(Method::POST, "namespaces", Some(&body)).await.map_err(failed)? {
-                Answer::Refused(refusal) if !refusal.is_conflict() => return Err(failed(RestError::Refused(refusal))),
+                Answer::Refused(refusal) if !refusal.is_open() => return Err(failed(RestError::Refused(refusal))),
+                // It may be there; where it is not, creating the table says so.
                 _ => {}
             }
         }
