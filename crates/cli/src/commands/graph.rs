@@ -146,6 +146,7 @@ fn show(seen: &Seen, html: Option<&Path>) -> Result<Answer, Error> {
 fn reason(mark: Mark) -> &'static str {
     match mark {
         mark if mark.any(Mark::MISSING) => "it was never computed",
+        mark if mark.any(Mark::FOREIGN) => "somebody else wrote to it",
         mark if mark.any(Mark::LOGIC) => "its logic changed",
         mark if mark.any(Mark::MOVED) => "what it was computed from changed",
         _ => "what it is computed from is stale and may change",
@@ -239,6 +240,7 @@ fn told(seen: &Seen, link: &Link) -> String {
     let short = |digest: &str| digest.chars().take(8).collect::<String>();
     match &link.cause {
         Cause::Missing => "was never computed".to_owned(),
+        Cause::Foreign => "was written to by somebody else".to_owned(),
         Cause::LogicChanged { from, to } => {
             format!("was computed by logic {}, and the logic is {} now", short(from), short(to))
         }

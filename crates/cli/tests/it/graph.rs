@@ -5,6 +5,7 @@ mod kept;
 mod lineage;
 mod units;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,13 +14,14 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::TryStreamExt;
 use lakeshift::error::Error;
-use lakeshift_core::table::{FileEntry, TableFormat};
+use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, FileEntry, MigrationId, NewFile, TableFormat};
+use lakeshift_journal::Epoch;
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_tables::storage::Stores;
 use lakeshift_testkit::{FaultPlan, FaultStore, Operation};
 use object_store::ObjectStoreExt;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::support::{Flight, Target, World, text_rows};
 
@@ -328,22 +330,83 @@ async fn a_table_that_is_gone_is_refused_and_no_empty_one_takes_its_place() {
     }
 }
 
-/// Its rows come out as they are on record, and are not in the table.
+/// The partition that somebody took out, or wrote to, is stale by itself, and what reads it with it.
 #[tokio::test]
-async fn a_partition_that_somebody_took_out_is_written_again_when_it_runs() {
-    let toy = Toy::new(2).await;
+async fn what_others_commit_to_a_computed_table_is_noticed_and_undone() {
+    let toy = Toy::new(3).await;
     toy.graph("run").await;
+    // Out of one day, into another, and into one that is none of the graph's.
     let log = toy.world.list("daily/_delta_log").await;
     let version = log.iter().filter(|name| name.ends_with(".json")).count();
     let files = toy.world.objects_below("daily").await;
-    let file = files.iter().find(|path| path.contains("day=2001-01-01") && path.ends_with(".parquet")).unwrap();
-    let path = file.split("daily/").nth(1).unwrap();
-    let remove = serde_json::json!({ "remove": { "path": path, "deletionTimestamp": 0, "dataChange": true } });
-    toy.world.put(&format!("daily/_delta_log/{version:020}.json"), remove.to_string()).await;
-    assert!(!toy.rows("daily", "delta").await.iter().any(|row| row.ends_with("2001-01-01")));
-    toy.rewrite(as_it_is, "2");
+    let of_day = |day: &str| files.iter().find(|path| path.contains(day) && path.ends_with(".parquet")).unwrap().clone();
+    let path = of_day("day=2001-01-01").split("daily/").nth(1).unwrap().to_owned();
+    let remove = json!({ "remove": { "path": path, "deletionTimestamp": 0, "dataChange": true } });
+    let bytes = toy.world.store.get(&of_day("day=2001-01-02").into()).await.unwrap().bytes().await.unwrap();
+    let add = |day: &str| {
+        json!({ "add": { "path": format!("day={day}/theirs.parquet"), "partitionValues": { "day": day }, "size": bytes.len(),
+            "modificationTime": 0, "dataChange": true } })
+    };
+    let adds = ["2001-01-02", "2001-01-09"].map(add);
+    for day in ["2001-01-02", "2001-01-09"] {
+        toy.world.put(&format!("daily/day={day}/theirs.parquet"), bytes.clone()).await;
+    }
+    let commit = [&remove, &adds[0], &adds[1]].map(Json::to_string).join("\n");
+    toy.world.put(&format!("daily/_delta_log/{version:020}.json"), commit).await;
+
+    let stale = toy.graph("stale").await;
+    let because = |period: &str| {
+        let all = stale["stale"].as_array().unwrap().iter();
+        all.filter(|one| one["table"] == "daily" && one["period"] == period).map(|one| one["because"].clone()).next()
+    };
+    for day in ["2001-01-01", "2001-01-02", "2001-01-09"] {
+        assert_eq!(because(day), Some("somebody else wrote to it".into()), "{stale:#}");
+    }
+    assert_eq!(because("2001-01-03"), None, "nobody touched it");
+    let told = toy.world.run(&["graph", "stale", &toy.graph, "--why", "daily", "2001-01-09"]).await.unwrap().text;
+    assert_eq!(told, "daily 2001-01-09 was written to by somebody else");
+    let told = toy.world.run(&["graph", "explain", &toy.graph, "daily", "2001-01-02"]).await.unwrap().text;
+    assert!(told.contains("Somebody else wrote to it"), "{told}");
     toy.graph("run").await;
     toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+    assert_eq!(toy.stale().await, Vec::<String>::new());
+}
+
+/// Also in Iceberg, and by a unit that another scheduler runs.
+#[tokio::test]
+async fn a_unit_takes_out_what_others_put_into_its_partition() {
+    let toy = Toy::new(2).await;
+    toy.graph("run").await;
+    let stores = Stores::new().with_store(toy.world.root.clone(), toy.world.store.clone());
+    let storage = stores.open(&format!("{}/monthly", toy.world.root)).unwrap();
+    let table = IcebergTable::new(storage.clone()).with_clock(toy.world.clock.clone());
+    let snapshot = table.snapshot(None).await.unwrap();
+    let theirs: FileEntry = table.files(&snapshot).try_next().await.unwrap().unwrap();
+    let bytes = toy.world.store.get(&storage.resolve(&theirs.path).unwrap()).await.unwrap().bytes().await.unwrap();
+    toy.world.store.put(&storage.resolve("theirs.parquet").unwrap(), bytes.into()).await.unwrap();
+    let file = NewFile {
+        path: "theirs.parquet".to_owned(),
+        size_bytes: theirs.size_bytes,
+        partition: theirs.partition.clone(),
+        rows: theirs.rows.unwrap(),
+    };
+    let request = CommitRequest {
+        migration: MigrationId("somebody".to_owned()),
+        number: CommitNumber(1),
+        epoch: Epoch(1),
+        add: vec![file],
+        remove: Vec::new(),
+        deletes: BTreeMap::new(),
+        repartition: None,
+        evolve: Vec::new(),
+        positions: BTreeMap::new(),
+        notes: BTreeMap::new(),
+    };
+    assert!(matches!(table.commit(&request).await.unwrap(), CommitOutcome::Committed(_)));
+    assert_eq!(toy.stale().await, ["monthly 2001-01"]);
+    toy.retried("monthly 2001-01").await;
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+    assert_eq!(toy.stale().await, Vec::<String>::new());
 }
 
 /// A date is in no hour: every partition would come out empty.

@@ -154,7 +154,7 @@ impl Tile for Logic {
     fn words(self) -> &'static str {
         match self {
             Self::Mixed => "rests on several logics of one table",
-            Self::Earlier => "an earlier logic",
+            Self::Earlier => "an earlier logic, or somebody else's",
             Self::Current => "the logic as it is",
             Self::Source => "a source",
         }

@@ -422,7 +422,8 @@ fn group(graph: &Graph, versions: &Versions, id: TableId, run: &[&[&Task]]) -> G
 
 /// The reason that is told of a partition that has several.
 fn urgency(mark: Mark) -> u8 {
-    [Mark::MISSING, Mark::LOGIC, Mark::MOVED].iter().zip(0..).find(|(one, _)| mark.any(**one)).map_or(3, |(_, at)| at)
+    let all = [Mark::MISSING, Mark::FOREIGN, Mark::LOGIC, Mark::MOVED];
+    all.iter().zip(0..).find(|(one, _)| mark.any(**one)).map_or(4, |(_, at)| at)
 }
 
 fn because(graph: &Graph, versions: &Versions, table: &Table, task: &Task) -> String {
@@ -432,8 +433,9 @@ fn because(graph: &Graph, versions: &Versions, table: &Table, task: &Task) -> St
     };
     match urgency(task.mark) {
         0 => "it is missing".to_owned(),
-        1 => "its logic changed".to_owned(),
-        2 => {
+        1 => "somebody else wrote to it".to_owned(),
+        2 => "its logic changed".to_owned(),
+        3 => {
             let read_at = versions.get(task.table, task.key).map_or(u64::MAX, |state| state.read_at);
             let moved = |edge: &super::Edge| {
                 versions.newest(edge.upstream, edge.mapping.needs(task.key)).is_some_and(|newest| newest > read_at)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mapping::{EntityMapping, Key, Mapping, TimeMapping};
 use super::time::TIMELESS;
-use super::versions::{EntityId, Versions};
+use super::versions::{EntityId, LogicId, Versions};
 use super::{Graph, Table, TableId};
 
 /// Partitions that a migration writes: they and what is computed from them wait until it is validated.
@@ -53,6 +53,8 @@ impl Mark {
     pub const UPSTREAM: Self = Self(8);
     /// It, or something that it is computed from, is under migration. Not staleness.
     pub const HELD: Self = Self(16);
+    /// Somebody else wrote to it.
+    pub const FOREIGN: Self = Self(32);
 
     /// Whether it has any of these.
     pub fn any(self, other: Self) -> bool {
@@ -66,7 +68,7 @@ impl Mark {
 
     /// Whether it must run, whatever its upstreams come to.
     pub fn must_run(self) -> bool {
-        self.any(Self::MISSING | Self::LOGIC | Self::MOVED)
+        self.any(Self::MISSING | Self::FOREIGN | Self::LOGIC | Self::MOVED)
     }
 }
 
@@ -236,9 +238,11 @@ fn mark_own(table: &Table, id: TableId, versions: &Versions, holds: &[Hold], row
                 at += 1;
             }
             (rows.versions[at], rows.read_at[at]) = (state.version, state.read_at);
-            if logic.is_some_and(|logic| logic != Some(state.logic)) {
-                rows.marks[at] = Mark::LOGIC;
-            }
+            rows.marks[at] = match logic {
+                Some(_) if state.logic == LogicId::NONE => Mark::FOREIGN,
+                Some(logic) if logic != Some(state.logic) => Mark::LOGIC,
+                _ => Mark::FRESH,
+            };
         }
     }
     if logic.is_some() {

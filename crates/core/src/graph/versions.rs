@@ -62,7 +62,7 @@ pub struct Outcome {
     pub rows: u64,
     /// Bytes.
     pub bytes: u64,
-    /// The logic that computed it; [`LogicId::NONE`] in a source.
+    /// The logic that computed it; [`LogicId::NONE`] in a source, and where somebody else wrote to a computed table.
     pub logic: LogicId,
     /// [`Versions::sequence`] when the run began to read.
     pub read_at: u64,

@@ -15,9 +15,11 @@ use super::{Graph, TableId};
 pub enum Cause {
     /// It was never computed.
     Missing,
+    /// Somebody else wrote to it.
+    Foreign,
     /// It was computed by another logic.
     LogicChanged {
-        /// The digest of the logic that computed it; empty where none is known.
+        /// The digest of the logic that computed it.
         from: String,
         /// The digest of the logic as it is.
         to: String,
@@ -74,7 +76,7 @@ pub fn why(
     if mark.any(Mark::HELD) {
         chain(graph, staleness, (table, key), Mark::HELD, &held)
     } else if mark.is_stale() {
-        let stale = Mark::MISSING | Mark::LOGIC | Mark::MOVED | Mark::UPSTREAM;
+        let stale = Mark::MISSING | Mark::FOREIGN | Mark::LOGIC | Mark::MOVED | Mark::UPSTREAM;
         chain(graph, staleness, (table, key), stale, &|table, key| root(graph, versions, staleness, table, key))
     } else {
         vec![]
@@ -124,6 +126,9 @@ fn links(below: &HashMap<(TableId, Key), Option<(TableId, Key)>>, root: (TableId
 fn root(graph: &Graph, versions: &Versions, staleness: &Staleness, table: TableId, key: Key) -> Option<Cause> {
     let mark = staleness.mark(table, key)?;
     let Some(state) = versions.get(table, key) else { return mark.any(Mark::MISSING).then_some(Cause::Missing) };
+    if mark.any(Mark::FOREIGN) {
+        return Some(Cause::Foreign);
+    }
     if mark.any(Mark::LOGIC) {
         let to = graph.table(table).logic.clone().unwrap_or_default();
         return Some(Cause::LogicChanged { from: versions.logic_digest(state.logic).to_owned(), to });

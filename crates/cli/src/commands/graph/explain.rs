@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lakeshift_core::graph::{EntityId, Key, Lineage, LogicId, Part, PartSpan, TableId, parts, why};
+use lakeshift_core::graph::{EntityId, Key, Lineage, LogicId, Mark, Part, PartSpan, TableId, parts, why};
 use serde_json::json;
 
 use super::{Seen, key_of, told};
@@ -101,6 +101,9 @@ fn verdict(seen: &Seen, id: TableId, key: Key, parts: &[Part]) -> Vec<String> {
     if seen.graph().table(id).is_source() || seen.versions.get(id, key).is_none() {
         return vec![];
     }
+    if mark.any(Mark::FOREIGN) {
+        return vec!["Somebody else wrote to it, so that it is not what this graph computed.".to_owned()];
+    }
     let mut sentences = Vec::new();
     for of_table in parts.chunk_by(|a, b| a.table == b.table) {
         let table = of_table[0].table;
@@ -140,6 +143,7 @@ fn said(seen: &Seen, table: TableId, logic: LogicId) -> String {
     let short: String = seen.versions.logic_digest(logic).chars().take(8).collect();
     match (seen.graph().table(table).is_source(), is_current(seen, table, logic)) {
         (true, _) => "a source".to_owned(),
+        (false, _) if logic == LogicId::NONE => "somebody else".to_owned(),
         (_, true) => format!("{short} (as it is now)"),
         (_, false) => format!("{short} (an earlier one)"),
     }

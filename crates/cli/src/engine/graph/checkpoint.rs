@@ -127,6 +127,7 @@ impl Checkpoint {
             ("fingerprint", text(|row| row.is_latest.then_some(&row.stored.fingerprint)), true),
             ("rows", number(|row| row.is_latest.then_some(row.stored.rows)), true),
             ("bytes", number(|row| row.is_latest.then_some(row.stored.bytes)), true),
+            ("files", text(|row| row.stored.files.as_deref()), true),
             ("took_ms", number(|row| row.stored.took_ms), true),
             ("ran", number(|row| row.ran), true),
         ])?;
@@ -136,6 +137,7 @@ impl Checkpoint {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
             .set_column_dictionary_enabled("fingerprint".into(), false)
+            .set_column_dictionary_enabled("files".into(), false)
             .set_key_value_metadata(Some(vec![KeyValue::new(HEADER.to_owned(), header)]))
             .build();
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
@@ -185,6 +187,8 @@ fn read_rows(batch: &RecordBatch, rows: &mut Vec<Row>) -> Option<()> {
     let (version, read_at) = (numbers("version")?, numbers("read_at")?);
     let (count, bytes) = (numbers("rows")?, numbers("bytes")?);
     let (took_ms, ran) = (numbers("took_ms")?, numbers("ran")?);
+    // Earlier programs kept none.
+    let files = texts("files");
     let latest = batch.column_by_name("latest")?.as_boolean_opt()?;
     let text = |column: &StringArray, at: usize| column.is_valid(at).then(|| column.value(at).to_owned());
     let number = |column: &Int64Array, at: usize| column.is_valid(at).then(|| column.value(at).unsigned_abs());
@@ -199,6 +203,7 @@ fn read_rows(batch: &RecordBatch, rows: &mut Vec<Row>) -> Option<()> {
             fingerprint: text(fingerprint, at).unwrap_or_else(|| "0".repeat(64)),
             rows: number(count, at).unwrap_or_default(),
             bytes: number(bytes, at).unwrap_or_default(),
+            files: files.and_then(|files| text(files, at)),
             took_ms: number(took_ms, at),
         },
         is_latest: latest.value(at),

@@ -38,6 +38,9 @@ pub(super) struct Stored {
     pub(super) fingerprint: String,
     pub(super) rows: u64,
     pub(super) bytes: u64,
+    /// Digest of the files that a computed partition has; `None` in a source, and in entries of programs that kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) files: Option<String>,
     /// Milliseconds that computing it took; of whoever computed it, and nothing that a decision rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) took_ms: Option<u64>,
@@ -48,6 +51,11 @@ impl Stored {
     pub(super) fn taking(self, took: Duration) -> Self {
         Self { took_ms: u64::try_from(took.as_millis()).ok(), ..self }
     }
+
+    /// With the digest of its files.
+    pub(super) fn of_files(self, digest: String) -> Self {
+        Self { files: Some(digest), ..self }
+    }
 }
 
 /// What happened to a graph.
@@ -56,7 +64,7 @@ impl Stored {
 pub(super) enum GraphEvent {
     /// A runner took the lease. The first one draws the key of all fingerprints.
     LeaseTaken { key: Option<ValidationKey> },
-    /// Partitions of sources have another content, or some are new.
+    /// Partitions of sources have another content, or some are new; or somebody else wrote to computed ones.
     SourcesMoved { partitions: Vec<Stored> },
     /// Partitions of one table are about to be replaced by one commit.
     CommitIntended { number: CommitNumber, partitions: Vec<Stored> },
@@ -85,6 +93,8 @@ pub struct Ledger {
     history: History,
     last_run: Vec<(TableId, Key)>,
     took: HashMap<(TableId, Key), Duration>,
+    /// Digests of the files of computed partitions.
+    files: HashMap<(TableId, Key), String>,
     /// What the graph's file has no place for any more: it may come back.
     aside: Vec<Stored>,
     /// Entries with states since the last checkpoint.
@@ -115,6 +125,7 @@ impl Ledger {
             history: History::default(),
             last_run: Vec::new(),
             took: HashMap::new(),
+            files: HashMap::new(),
             aside: Vec::new(),
             unwritten: 0,
             new_run: false,
@@ -183,6 +194,7 @@ impl Ledger {
                     Some(took) => stored.taking(*took),
                     None => stored,
                 };
+                let stored = Stored { files: self.files_of(id, key).map(str::to_owned), ..stored };
                 rows.push(Row { stored, is_latest: true, ran: ran.get(&(id, key)).copied() });
             }
         }
@@ -375,6 +387,10 @@ impl Ledger {
         let logic = self.versions.logic(&stored.logic);
         let state = State { version, read_at, logic, fingerprint, rows, bytes };
         let key = Key { period, entity };
+        match &stored.files {
+            Some(digest) => self.files.insert((table, key), digest.clone()),
+            None => self.files.remove(&(table, key)),
+        };
         self.versions.restore(table, key, state);
         self.history.record(table, key, &state);
         Some((table, key))
@@ -394,8 +410,23 @@ impl Ledger {
             fingerprint: fingerprint.0.iter().map(|byte| format!("{byte:02x}")).collect(),
             rows,
             bytes,
+            files: None,
             took_ms: None,
         }
+    }
+
+    /// The digest of the files that a computed partition had when it was last written or looked at.
+    pub(super) fn files_of(&self, table: TableId, key: Key) -> Option<&str> {
+        self.files.get(&(table, key)).map(String::as_str)
+    }
+
+    /// Whether a commit without an end replaces this partition: what the table has of it is not known yet.
+    pub(super) fn is_pending(&self, table: TableId, period: i32, entity: &str) -> bool {
+        let of = self.graph.table(table);
+        let period = of.grain().map(|grain| grain.format(period));
+        self.pending.iter().flat_map(|pending| &pending.partitions).any(|stored| {
+            stored.table == of.name && stored.period == period && stored.entity.as_deref().unwrap_or_default() == entity
+        })
     }
 
     /// The name of an entity, empty for none.

@@ -1,12 +1,15 @@
-//! [`Listing`]: the files of a table by partition of the graph, and what of a source has moved.
+//! [`Listing`]: the files of a table by partition of the graph; what of a source has moved, and which computed partitions are not
+//! as they were left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDateTime};
 use futures::TryStreamExt;
-use lakeshift_core::graph::{Change, EntityId, Fingerprint, Grain, Key, Reach, TIMELESS, Table, TableId, Versions};
+use lakeshift_core::graph::{
+    Change, EntityId, Fingerprint, Grain, Key, LogicId, Outcome, Reach, TIMELESS, Table, TableId, Versions,
+};
 use lakeshift_core::partition::{PartitionSpec, Transform};
-use lakeshift_core::table::{FileEntry, Snapshot, TableFormat};
+use lakeshift_core::table::{FileEntry, NewFile, Snapshot, TableError, TableFormat};
 use lakeshift_core::value::Value;
 use sha2::{Digest, Sha256};
 
@@ -41,6 +44,11 @@ impl Listing {
         let periods = periods.take_while(|((period, _), _)| *period <= reach.to);
         let wanted = periods.filter(|((_, name), _)| entity.is_none_or(|entity| entity == name));
         wanted.flat_map(|(_, files)| files.iter().cloned()).collect()
+    }
+
+    /// The files of one partition.
+    pub(super) fn of(&self, period: i32, entity: &str) -> &[FileEntry] {
+        self.files.get(&(period, entity.to_owned())).map_or(&[], Vec::as_slice)
     }
 
     /// What a partition of a source is, told by its files.
@@ -100,25 +108,53 @@ fn moment(value: &Value) -> Option<NaiveDateTime> {
     }
 }
 
-/// The sources as they are now; and what of them is not on record, already in `versions`, which are the ledger's.
+/// A digest of a computed partition's files, as they are in its table.
+pub(super) fn digest_of(files: &[FileEntry]) -> String {
+    digest(files.iter().map(|file| (file.path.as_str(), file.size_bytes, file.has_deletes)))
+}
+
+/// The same of files that are about to be committed.
+pub(super) fn digest_of_new(files: &[NewFile]) -> String {
+    digest(files.iter().map(|file| (file.path.as_str(), file.size_bytes, false)))
+}
+
+fn digest<'a>(files: impl Iterator<Item = (&'a str, u64, bool)>) -> String {
+    let mut lines: Vec<String> = files.map(|(path, bytes, deletes)| format!("{path:?} {bytes} {deletes}")).collect();
+    lines.sort();
+    let digest = Sha256::digest(lines.join("\n"));
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The tables as they are now, those that are not there yet left out; and what of them is not on record, already in `versions`,
+/// which are the ledger's.
 pub(super) async fn look(
     file: &GraphFile,
     ledger: &Ledger,
 ) -> Result<(BTreeMap<TableId, Listing>, Versions, Vec<Stored>), Error> {
     let (mut listings, mut versions, mut moved) = (BTreeMap::new(), ledger.versions().clone(), Vec::new());
-    for (id, table) in file.graph.ids().filter(|(_, table)| table.is_source()) {
-        let listing = Listing::read(table, file.place(id).table.as_ref()).await?;
+    for (id, table) in file.graph.ids() {
+        let listing = match Listing::read(table, file.place(id).table.as_ref()).await {
+            Err(Error::Table(TableError::NotFound { .. })) if !table.is_source() => continue,
+            listing => listing?,
+        };
         let known = versions.partitions(id).map(|(key, _)| (key.period, versions.entity_name(key.entity).to_owned()));
         let all: BTreeSet<(i32, String)> = known.chain(listing.files.keys().cloned()).collect();
         for (period, name) in all {
-            let files = listing.files.get(&(period, name.clone())).map_or(&[][..], Vec::as_slice);
-            let (content, rows, bytes) = Listing::content(files);
+            let files = listing.of(period, &name);
             let entity = if name.is_empty() { EntityId::NONE } else { versions.entity(&name) };
             let key = Key { period, entity };
-            if let Change::Moved(_) = versions.moved(id, key, content, rows, bytes)
+            if !table.is_source() && (ledger.is_pending(id, period, &name) || is_as_left(ledger, id, key, files)) {
+                continue;
+            }
+            // No logic of the graph gave these rows.
+            let read_at = versions.get(id, key).map_or(versions.sequence(), |state| state.read_at);
+            let (fingerprint, rows, bytes) = Listing::content(files);
+            let outcome = Outcome { fingerprint, rows, bytes, logic: LogicId::NONE, read_at };
+            if let Change::Moved(_) = versions.record(id, key, outcome)
                 && let Some(state) = versions.get(id, key)
             {
-                moved.push(ledger.stored(id, period, &name, state, ""));
+                let stored = ledger.stored(id, period, &name, state, "");
+                moved.push(if table.is_source() { stored } else { stored.of_files(digest_of(files)) });
             }
         }
         listings.insert(id, listing);
@@ -126,10 +162,18 @@ pub(super) async fn look(
     Ok((listings, versions, moved))
 }
 
-/// The versions with the sources as they are now; writes nothing.
+/// Whether a computed partition has the files that the graph left there.
+pub(super) fn is_as_left(ledger: &Ledger, table: TableId, key: Key, files: &[FileEntry]) -> bool {
+    match ledger.versions().get(table, key) {
+        None => files.is_empty(),
+        Some(_) => ledger.files_of(table, key).is_none_or(|left| left == digest_of(files)),
+    }
+}
+
+/// The versions with the tables as they are now; writes nothing.
 ///
 /// # Errors
-/// A source that cannot be read, or is not partitioned as the graph says.
+/// A table that cannot be read, or is not partitioned as the graph says.
 pub async fn current(file: &GraphFile, ledger: &Ledger) -> Result<Versions, Error> {
     Ok(look(file, ledger).await?.1)
 }

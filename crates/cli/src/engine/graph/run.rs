@@ -126,14 +126,14 @@ impl<'a> Runner<'a> {
     async fn run(mut self, options: &RunOptions) -> Result<RunReport, Error> {
         self.settle().await?;
         self.file.create(self.ledger).await?;
-        let (sources, _, moved) = look(self.file, self.ledger).await?;
+        let (tables, _, moved) = look(self.file, self.ledger).await?;
         self.ledger.record_sources(moved).await?;
         let graph = &self.file.graph;
         let holds = holds(self.file).await?;
         let staleness = Staleness::scan(graph, self.ledger.versions(), &holds);
         let plan = GraphPlan::new(graph, self.ledger.versions(), &staleness, &options.filter);
         let mut report = RunReport { planned: plan.totals.tasks, held: plan.held, ..RunReport::default() };
-        self.wave(&plan, options, Listings::new(sources), &mut report).await?;
+        self.wave(&plan, options, Listings::new(tables), &mut report).await?;
         let after = Staleness::scan(graph, self.ledger.versions(), &holds);
         report.stale = graph.ids().map(|(id, _)| after.stale(id).count() as u64).sum();
         self.ledger.checkpoint(1).await;

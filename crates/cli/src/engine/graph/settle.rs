@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use lakeshift_core::graph::{LogicId, State};
-use lakeshift_core::table::{CommitOutcome, CommitRequest, NewFile};
+use lakeshift_core::table::{CommitOutcome, CommitRequest, FileEntry, NewFile};
 use serde_json::json;
 
 use super::ledger::{GraphEvent, Pending, Stored};
+use super::listing::{digest_of, digest_of_new, is_as_left};
 use super::run::{RunReport, Runner};
 use super::task::{Computed, Job, Listings, discard};
 use crate::error::Error;
@@ -46,14 +47,8 @@ impl Runner<'_> {
         let mut sequence = self.ledger.versions().sequence();
         let mut changed = Vec::with_capacity(computed.len());
         for (job, computed) in computed {
-            let old = listing.files.get(&(job.key.period, job.entity.clone())).cloned().unwrap_or_default();
-            changed.push(self.gather(
-                &mut batch,
-                &mut sequence,
-                &job,
-                computed,
-                old.into_iter().map(|file| file.path).collect(),
-            ));
+            let old = listing.of(job.key.period, &job.entity);
+            changed.push(self.gather(&mut batch, &mut sequence, &job, computed, old));
         }
         drop(listing);
         discard(file, table, &batch.unneeded).await;
@@ -87,12 +82,13 @@ impl Runner<'_> {
     }
 
     /// Adds a partition to a batch; whether its content changed. `sequence` is the last version that was drawn.
-    fn gather(&self, batch: &mut Batch, sequence: &mut u64, job: &Job, computed: Computed, old: Vec<String>) -> bool {
+    fn gather(&self, batch: &mut Batch, sequence: &mut u64, job: &Job, computed: Computed, old: &[FileEntry]) -> bool {
         let graph = &self.file.graph;
         let logic = graph.table(job.table).logic.clone().unwrap_or_default();
         let before = self.ledger.versions().get(job.table, job.key).copied();
-        // What is on record and not in the table any more is written again.
+        // What is on record and is not in the table any more, or not alone, is written again.
         let is_there = |before: &State| before.rows == 0 || !old.is_empty();
+        let is_there = |before: &State| is_there(before) && is_as_left(self.ledger, job.table, job.key, old);
         let same = before.filter(|before| before.fingerprint == computed.fingerprint && is_there(before));
         let Computed { files, fingerprint, rows, bytes, took } = computed;
         let bytes = same.map_or(bytes, |before| before.bytes);
@@ -107,15 +103,15 @@ impl Runner<'_> {
         let partition = self.ledger.stored(job.table, job.key.period, &job.entity, &state, &logic).taking(took);
         let shown = graph.show(self.ledger.versions(), job.table, job.key);
         if same.is_some() || (files.is_empty() && old.is_empty()) {
-            batch.unchanged.push(partition);
+            batch.unchanged.push(partition.of_files(digest_of(old)));
             batch.unneeded.extend(files);
             batch.told.push(format!("{shown}: {rows} rows, as before"));
             return same.is_none();
         }
         batch.notes.push(self.note(job, &shown, version, &logic));
-        batch.replaced.push(partition);
+        batch.replaced.push(partition.of_files(digest_of_new(&files)));
         batch.add.extend(files);
-        batch.remove.extend(old);
+        batch.remove.extend(old.iter().map(|file| file.path.clone()));
         batch.written = (batch.written.0 + rows, batch.written.1 + bytes);
         batch.told.push(format!("{shown}: {rows} rows"));
         true

@@ -170,8 +170,8 @@ pub(super) async fn discard(file: &GraphFile, table: TableId, files: &[NewFile])
 pub(super) struct Listings(BTreeMap<TableId, Arc<Listing>>);
 
 impl Listings {
-    pub(super) fn new(sources: BTreeMap<TableId, Listing>) -> Self {
-        Self(sources.into_iter().map(|(table, listing)| (table, Arc::new(listing))).collect())
+    pub(super) fn new(tables: BTreeMap<TableId, Listing>) -> Self {
+        Self(tables.into_iter().map(|(table, listing)| (table, Arc::new(listing))).collect())
     }
 
     pub(super) async fn get(&mut self, file: &GraphFile, table: TableId) -> Result<Arc<Listing>, Error> {

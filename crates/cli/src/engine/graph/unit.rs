@@ -118,7 +118,7 @@ impl Runner<'_> {
     async fn begin(&mut self, unit: &UnitKey) -> Result<(String, Option<Job>), Error> {
         self.settle().await?;
         self.file.create(self.ledger).await?;
-        let (sources, _, moved) = look(self.file, self.ledger).await?;
+        let (tables, _, moved) = look(self.file, self.ledger).await?;
         self.ledger.record_sources(moved).await?;
         let graph = &self.file.graph;
         let versions = self.ledger.versions();
@@ -148,7 +148,7 @@ impl Runner<'_> {
             return Err(waits("reads what is stale itself"));
         }
         let task = Task { table, key, mark, rows: None, bytes: None };
-        Ok((shown, Some(self.job(&task, 0, &mut Listings::new(sources)).await?)))
+        Ok((shown, Some(self.job(&task, 0, &mut Listings::new(tables)).await?)))
     }
 
     /// Commits what was computed, unless what it was computed from has moved since: then drops it.
