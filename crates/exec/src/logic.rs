@@ -1,4 +1,4 @@
-//! New logic: the spec's `scope.where`, `transform.sql` and `target.columns`, in this order, checked before any row is read
+//! New logic: the spec's `scope`, `transform.sql` and `target.columns`, in this order, checked before any row is read
 //! and applied to scans.
 //!
 //! Only row-wise SQL is taken: one `SELECT` over the table `source` with projections and filters. Units are computed on
@@ -83,6 +83,12 @@ pub enum LogicError {
         /// Each with what to do.
         reasons: Vec<String>,
     },
+    /// Rows outside of the scope do not fit beside those that the transform gives.
+    #[error("`scope.others: carry` needs the columns of source from transform.sql: {}", reasons.join("; "))]
+    Carried {
+        /// Each with what to do.
+        reasons: Vec<String>,
+    },
     /// DataFusion could not plan what was accepted.
     #[error("the SQL could not be planned for execution")]
     Plan {
@@ -103,7 +109,7 @@ impl LogicError {
             | Self::NoCondition { key, .. } => {
                 *key = name;
             }
-            Self::Columns { .. } | Self::Type(_) | Self::Plan { .. } => {}
+            Self::Columns { .. } | Self::Carried { .. } | Self::Type(_) | Self::Plan { .. } => {}
         }
         self
     }
@@ -124,6 +130,7 @@ pub struct Logic {
     output: TableSchema,
     transform: Option<String>,
     scope: Option<String>,
+    carry_others: bool,
     projection: Option<Projection>,
 }
 
@@ -134,6 +141,8 @@ pub struct LogicSpec<'a> {
     pub transform: Option<&'a str>,
     /// `scope.where`, applied to the source's rows before the transform.
     pub scope: Option<&'a str>,
+    /// `scope.others`: whether rows outside come over as they are, untouched by the transform.
+    pub carry_others: bool,
     /// `target.columns` and `target.drop`, applied to the transform's result.
     pub columns: ProjectionSpec<'a>,
 }
@@ -154,7 +163,8 @@ impl Logic {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let (transform, scope) = (owned(spec.transform), owned(spec.scope));
         let (source, output) = (source.clone(), source.clone());
-        let mut logic = Self { engine: engine.clone(), source, output, transform, scope, projection: None };
+        let carry_others = spec.carry_others;
+        let mut logic = Self { engine: engine.clone(), source, output, transform, scope, carry_others, projection: None };
         logic.output = logic.settled_schema().await?;
         if !spec.columns.is_empty() {
             let settled = Projection::settle(spec.columns, &logic.output);
@@ -227,24 +237,31 @@ impl Logic {
             return Ok(None);
         }
         let scoped = match &self.scope {
-            Some(condition) => self.scoped(state, Arc::clone(&table), condition)?,
-            None => scan(table)?,
+            Some(condition) => self.scoped(state, Arc::clone(&table), condition, |inside| inside)?,
+            None => scan(Arc::clone(&table))?,
         };
-        let transformed = match &self.transform {
+        let mut transformed = match &self.transform {
             Some(sql) => self.transformed(scoped, sql).await?,
             None => scoped,
         };
+        if let Some(condition) = self.scope.as_ref().filter(|_| self.carry_others) {
+            // What is neither true nor false of a row is not true.
+            let others = self.scoped(state, table, condition, Expr::is_not_true)?;
+            transformed = both(transformed, others)?;
+        }
         match &self.projection {
             Some(projection) => project::plan(transformed, projection, origin).map(Some),
             None => Ok(Some(transformed)),
         }
     }
 
+    /// The rows of which a condition is true, or what `of` makes of it.
     fn scoped(
         &self,
         state: &SessionState,
         table: Arc<dyn TableProvider>,
         condition: &str,
+        of: fn(Expr) -> Expr,
     ) -> Result<LogicalPlan, LogicError> {
         const KEY: &str = "scope.where";
         let scan = scan(table)?;
@@ -255,7 +272,7 @@ impl Logic {
         if data_type != arrow::datatypes::DataType::Boolean {
             return Err(LogicError::NoCondition { key: KEY, found: data_type.to_string() });
         }
-        LogicalPlanBuilder::from(scan).filter(condition).and_then(LogicalPlanBuilder::build).map_err(wrong)
+        LogicalPlanBuilder::from(scan).filter(of(condition)).and_then(LogicalPlanBuilder::build).map_err(wrong)
     }
 
     async fn transformed(&self, scoped: LogicalPlan, sql: &str) -> Result<LogicalPlan, LogicError> {
@@ -302,6 +319,33 @@ fn scan(table: Arc<dyn TableProvider>) -> Result<LogicalPlan, LogicError> {
 fn condition_type(condition: &Expr, scan: &LogicalPlan) -> Result<(arrow::datatypes::DataType, bool), DataFusionError> {
     use datafusion::logical_expr::ExprSchemable;
     Ok((condition.get_type(scan.schema())?, condition.nullable(scan.schema())?))
+}
+
+/// The rows that the transform gives, and beside them others with the source's columns, which are taken by name and never cast: what
+/// is carried over is as it was.
+fn both(inside: LogicalPlan, others: LogicalPlan) -> Result<LogicalPlan, LogicError> {
+    let (made, there) = (types::table_schema(inside.schema().as_arrow())?, types::table_schema(others.schema().as_arrow())?);
+    let mut reasons = Vec::new();
+    for field in &made.fields {
+        match there.field(&field.name) {
+            None => reasons.push(format!("it gives a column {} that source has not; leave it out", field.name)),
+            Some(found) if found.data_type != field.data_type => {
+                let (name, made, found) = (&field.name, &field.data_type, &found.data_type);
+                reasons.push(format!("it gives {name} as {made}, and source has it as {found}; cast it to that"));
+            }
+            Some(_) => {}
+        }
+    }
+    let missing = there.fields.iter().filter(|field| made.field(&field.name).is_none());
+    reasons.extend(missing.map(|field| format!("it leaves {} out; select it", field.name)));
+    if !reasons.is_empty() {
+        return Err(LogicError::Carried { reasons });
+    }
+    let inside = canonical(inside, &made)?;
+    let columns = made.fields.iter().map(|field| ident(&field.name)).collect::<Vec<_>>();
+    let others = LogicalPlanBuilder::from(others).project(columns).and_then(LogicalPlanBuilder::build);
+    let both = others.and_then(|others| LogicalPlanBuilder::from(inside).union(others));
+    both.and_then(LogicalPlanBuilder::build).map_err(|source| LogicError::Plan { source })
 }
 
 /// Casts columns to the one Arrow type of their logical type, where the SQL gave another image of it.

@@ -11,7 +11,7 @@ use lakeshift_core::plan::{
 use lakeshift_core::projection::Projection;
 use lakeshift_core::reverse::ScopedBy;
 use lakeshift_core::schema::{DataType, TableSchema};
-use lakeshift_core::spec::{self, BackfillOrder, Spec};
+use lakeshift_core::spec::{self, BackfillOrder, Scope, Spec};
 use lakeshift_core::table::{FileEntry, Format, Snapshot, UnitId};
 
 use super::plans;
@@ -124,8 +124,13 @@ pub async fn plan_files(
     let TargetColumns { schema: target_schema, mappings, projection } = Box::pin(target_columns(spec, rows, source)).await?;
     let columns_change = projection.as_ref().and_then(Projection::change);
     let context = ChooseContext { columns_change, ..choose_context(spec, tables, source, target_schema.clone()) };
-    let Divided { inside, outside, by } = scope::divide(rows, spec, source, files).await?;
-    let planned = decide_files(&context, tables, inside).await?;
+    let Divided { inside, mut outside, by } = scope::divide(rows, spec, source, files).await?;
+    let mut planned = decide_files(&context, tables, inside).await?;
+    if spec.scope.as_ref().is_some_and(Scope::carries_others) {
+        // Files without any row inside are as if there were no new logic.
+        let untouched = ChooseContext { rows_change: false, ..context };
+        planned.extend(decide_files(&untouched, tables, std::mem::take(&mut outside)).await?);
+    }
     // In place, new files would count as the source's.
     let in_place = tables.source.location() == tables.target.location();
     match spec.backfill.strategy {

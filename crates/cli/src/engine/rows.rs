@@ -7,7 +7,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::projection::{Projection, ProjectionSpec};
 use lakeshift_core::schema::TableSchema;
-use lakeshift_core::spec::Spec;
+use lakeshift_core::spec::{Scope, Spec};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{FileEntry, Format, NewFile, Snapshot, TableFormat};
 use lakeshift_core::value::Value;
@@ -66,6 +66,7 @@ pub fn logic_of(spec: &Spec) -> LogicSpec<'_> {
     LogicSpec {
         transform: spec.transform.as_ref().map(|transform| transform.sql.as_str()),
         scope: spec.scope.as_ref().map(|scope| scope.filter.as_str()),
+        carry_others: spec.scope.as_ref().is_some_and(Scope::carries_others),
         columns: ProjectionSpec { columns: &spec.target.columns, drop: &spec.target.drop },
     }
 }

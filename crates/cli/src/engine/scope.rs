@@ -48,6 +48,17 @@ pub async fn divide(rows: &Rows, spec: &Spec, source: &Snapshot, files: Vec<File
     Ok(Divided { inside: files(inside), outside: files(outside), by: ScopedBy::Partitions })
 }
 
+/// As [`divide`], by what is in the old table alone: nothing where the others are carried over.
+///
+/// # Errors
+/// As [`divide`].
+pub async fn left_out(rows: &Rows, spec: &Spec, source: &Snapshot, files: Vec<FileEntry>) -> Result<Divided, Error> {
+    match &spec.scope {
+        Some(scope) if scope.carries_others() => Ok(Divided { inside: files, outside: Vec::new(), by: ScopedBy::Nothing }),
+        _ => divide(rows, spec, source, files).await,
+    }
+}
+
 /// What tells the scope of a migration, as the plan of S0 has found it. Units of a plan that an older build made may mix files of
 /// both sides.
 pub fn of(session: &Session) -> ScopedBy {
@@ -59,6 +70,7 @@ pub fn of(session: &Session) -> ScopedBy {
 pub fn told_by(spec: &Spec, plan: Option<&PlanSummary>) -> ScopedBy {
     match (&spec.scope, plan.is_some_and(|plan| plan.scoped_by_partitions)) {
         (None, _) => ScopedBy::Nothing,
+        (Some(scope), _) if scope.carries_others() => ScopedBy::Nothing,
         (Some(_), true) => ScopedBy::Partitions,
         (Some(_), false) => ScopedBy::Rows,
     }

@@ -118,7 +118,7 @@ async fn quarantine(session: &mut Session, tables: &Tables, rows: &Rows) -> Resu
     let source = tables.source.snapshot(None).await?;
     let referred = referred(session, tables).await?;
     let all = tables.source.files(&source).try_collect().await?;
-    let Divided { inside, outside, by } = scope::divide(rows, &session.spec, &source, all).await?;
+    let Divided { inside, outside, by } = scope::left_out(rows, &session.spec, &source, all).await?;
     // Rows outside of the scope are in no other table.
     let (candidates, outside) = match by {
         ScopedBy::Nothing | ScopedBy::Partitions => (inside, outside),

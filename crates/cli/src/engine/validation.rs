@@ -91,7 +91,8 @@ async fn validate(
     compared.obstacles.extend(moved(tables, &old).await?);
     let about = About {
         migration: session.id().clone(),
-        scope: session.spec.scope.as_ref().map(|scope| scope.filter.clone()),
+        // Where the others are carried over, all rows are compared.
+        scope: session.spec.scope.as_ref().filter(|scope| !scope.carries_others()).map(|scope| scope.filter.clone()),
         spec_digest: session.spec.digest(),
         started_at,
         duration_ms: u64::try_from(session.context.clock.elapsed().saturating_sub(started).as_millis()).unwrap_or(u64::MAX),

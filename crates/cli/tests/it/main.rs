@@ -57,6 +57,8 @@ mod schedules;
 #[cfg(test)]
 mod schema_changes;
 #[cfg(test)]
+mod scope;
+#[cfg(test)]
 mod shadow;
 #[cfg(test)]
 mod stages;

@@ -365,6 +365,11 @@ fn statements(spec: &Spec) -> Checked {
         Some(scope) if scope.filter.trim().is_empty() => {
             Err(value("scope.where", "", "a SQL condition such as date >= DATE '2001-01-01'"))
         }
+        Some(scope) if scope.carries_others() && spec.transform.is_none() => {
+            let what =
+                "`others: carry` brings the rows outside over as they are, and without a `transform` so do those inside";
+            Err(contradiction("scope.others", what, "write the `transform` for the rows inside, or remove `scope`"))
+        }
         _ => Ok(()),
     }
 }

@@ -120,6 +120,7 @@ const OPTIONAL_BEFORE_CUTOVER: &str = "\
 # Which rows migrate; all without it:
 # scope:
 #   where: a_column IS NOT NULL
+#   others: leave        # or carry: they come over as they are, and `transform` is for the rows inside alone
 
 # How changes reach the target while both tables live:
 # dual_write:

@@ -57,6 +57,16 @@ async fn the_scope_filters_source_rows_before_the_transform_and_names_are_exact(
     );
 }
 
+/// What the condition is not true of comes as it was, whether it is false of it or neither; by name, whatever the order.
+#[tokio::test]
+async fn others_are_carried_beside_what_the_transform_gives() {
+    let transform = Some("SELECT upper(\"Name\") AS \"Name\", CAST(n * 10 AS INT) AS n FROM source WHERE n < 3");
+    let spec = LogicSpec { transform, scope: Some("\"Name\" <> 'b'"), carry_others: true, ..LogicSpec::default() };
+    assert_eq!(run(spec).await, "| Name | n  |\n|      | 2  |\n| A    | 10 |");
+    let others = LogicSpec { scope: Some("n > 1"), ..spec };
+    assert_eq!(run(others).await, "| Name | n  |\n|      | 20 |\n| a    | 1  |");
+}
+
 #[tokio::test]
 async fn the_output_schema_is_known_without_data() {
     let sql = "WITH x AS (SELECT * FROM source) SELECT n, CAST(n AS DECIMAL(10,2)) AS price, \"Name\" FROM x";

@@ -237,7 +237,7 @@ fn reading_digest(pinned: &Pinned<'_>, side: Side, columns: &SideColumns) -> Str
         Some(schema),
         Some(partition),
         pinned.logic.transform.map(str::to_owned),
-        pinned.logic.scope.map(str::to_owned),
+        pinned.logic.scope.map(|scope| format!("{scope}{}", if pinned.logic.carry_others { "\u{0}carry" } else { "" })),
         Some(format!("{:?}", pinned.logic.columns)),
         columns.select.clone(),
         columns.range.clone(),
