@@ -34,6 +34,10 @@ demo-stream: ## Bring events of a mock Kafka into a table while three weeks are 
 	@$(CARGO) build --workspace --locked --bins --examples
 	@scripts/demo_stream.sh "$(LAKESHIFT)" "$(CARGO_TARGET_DIR)/debug/examples/flights_events" "$(or $(DEMO_DIR),.demo-stream)"
 
+.PHONY: build-fast
+build-fast:
+	@$(CARGO) build --workspace --locked --bins --examples --config scripts/bench.toml
+
 lake: lake/flights lake/flights-daily ## Fill lake/ with copies of the test data, for the playbooks below
 
 lake/flights lake/flights-daily:
@@ -66,29 +70,28 @@ interop: build venv ## Let pyiceberg, DuckDB, deltalake and Spark (with Java 17 
 	@$(PYTHON) scripts/interop.py "$(LAKESHIFT)" "$(or $(INTEROP_DIR),.interop)"
 	@scripts/spark.sh "$(SPARK)" "$(LAKESHIFT)" "$(or $(INTEROP_DIR),.interop)/spark"
 
-bench: build venv ## Time a migration phase by phase; LAKESHIFT_BENCH_DATA=flights-3m.parquet for 3M rows
+bench: build-fast venv ## Time a migration phase by phase; LAKESHIFT_BENCH_DATA=flights-3m.parquet for 3M rows
 	@$(PYTHON) scripts/bench.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench)"
 
-bench-validate: build venv ## Time a validation beside DuckDB and pyarrow on TPC-H data; LAKESHIFT_BENCH_SF=1, ARGS=--memory
+bench-validate: build-fast venv ## Time a validation beside DuckDB and pyarrow on TPC-H data; LAKESHIFT_BENCH_SF=1, ARGS=--memory
 	@$(PYTHON) scripts/bench_validate.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-validate)" $(ARGS)
 
-bench-backfill: build venv ## Time rewrite, splice and adopt beside DuckDB and delta-rs on TPC-H data; LAKESHIFT_BENCH_SF=1
+bench-backfill: build-fast venv ## Time rewrite, splice and adopt beside DuckDB and delta-rs on TPC-H data; LAKESHIFT_BENCH_SF=1
 	@$(PYTHON) scripts/bench_backfill.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-validate)" $(ARGS)
 
-bench-graph: build venv ## Time graph runs after edits against building all anew, and compare every row with DuckDB; ARGS=--days 30
+bench-graph: build-fast venv ## Time graph runs after edits against building all anew, and compare every row with DuckDB; ARGS=--days 30
 	@$(PYTHON) scripts/bench_graph.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench-graph)" $(ARGS)
 	@cargo run --quiet --release --locked --package lakeshift-core --example graph_savings
 	@cargo run --quiet --release --locked --package lakeshift-core --example graph_scale
 
 bench-locks: ## Time what it costs an event to ask whether its range is locked, beside asking etcd and ZooKeeper (needs protoc)
-	@$(CARGO) run --quiet --locked -p lakeshift-stream --features etcd,zookeeper --example lock_check
+	@$(CARGO) run --quiet --locked --config scripts/bench.toml -p lakeshift-stream --features etcd,zookeeper --example lock_check
 
-bench-stream: venv ## Time a stream alone, a 90-day backfill alone and both together; about an hour and a half; ARGS='--seconds 20 --rounds 1'
-	@$(CARGO) build --workspace --locked --bins --examples
+bench-stream: build-fast venv ## Time a stream alone, a 90-day backfill alone and both together; about an hour and a half; ARGS='--seconds 20 --rounds 1'
 	@$(PYTHON) scripts/bench_stream.py "$(LAKESHIFT)" "$(CARGO_TARGET_DIR)/debug/examples/stream_bench" \
 	  "$(or $(BENCH_DIR),$(HOME)/.cache/lakeshift/bench-stream)" $(ARGS)
 
-bench-rollback: build venv ## Time 100 rollbacks with rows that others wrote, and count every row; ARGS=RUNS
+bench-rollback: build-fast venv ## Time 100 rollbacks with rows that others wrote, and count every row; ARGS=RUNS
 	@$(PYTHON) scripts/bench_rollback.py "$(LAKESHIFT)" "$(or $(BENCH_DIR),.interop/bench-rollback)" $(ARGS)
 
 venv: ## Install what lint, interop and the S3 tests need from PyPI, once, outside the checkout

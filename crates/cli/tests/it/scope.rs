@@ -77,5 +77,5 @@ async fn others_are_carried_only_beside_new_logic() {
     let world = World::in_memory(Target::Iceberg);
     world.write_spec(Target::Iceberg, "scope: {where: \"origin = 'ATL'\", others: carry}\n");
     let error = world.run(&["plan", "SPEC"]).await.unwrap_err();
-    assert!(error.to_string().contains("scope.others"), "{error}");
+    assert!(error.to_string().contains("`others: carry` brings the rows outside over"), "{error}");
 }

@@ -11,6 +11,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 /// A table whose rows are a plan's. Filters stay above it; projections are handed down by DataFusion's optimiser.
@@ -42,7 +43,8 @@ impl TableProvider for PlanTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = Arc::clone(&self.plan);
+        // Scans of files deal them out to whoever asks first: SQL that names the table twice reads all of it twice.
+        let plan = reset_plan_states(Arc::clone(&self.plan))?;
         let Some(columns) = projection else { return Ok(plan) };
         let schema = plan.schema();
         let column = |index: &usize| {

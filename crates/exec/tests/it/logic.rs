@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, StringArray};
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use datafusion::physical_plan::ExecutionPlan;
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::schema::{DataType, TableSchema};
 use lakeshift_core::table::Format;
+use lakeshift_exec::engine::Engine;
 use lakeshift_exec::logic::{Logic, LogicSpec, output_schema};
+use lakeshift_exec::query::{Query, Slice};
 use lakeshift_exec::scan::{ScanRequest, scan};
 use rstest::rstest;
 
@@ -16,25 +19,24 @@ fn source() -> TableSchema {
     schema(vec![("n", DataType::Int32), ("Name", DataType::String)])
 }
 
-async fn run(spec: LogicSpec<'_>) -> String {
-    let (engine, storage) = (engine(), memory());
+/// A scan of a file with three rows.
+async fn scanned(engine: &Engine) -> Arc<dyn ExecutionPlan> {
+    let storage = memory();
     let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("c")]));
     let file =
         put(&storage, "a.parquet", &batch(vec![("n", Arc::new(Int32Array::from(vec![1, 2, 3]))), ("Name", names)]), vec![])
             .await;
     let (snapshot, files) = (snapshot(&storage, source(), PartitionSpec::default()), [file]);
-    let input = scan(
-        &engine,
-        &ScanRequest {
-            storage: &storage,
-            format: Format::Hive,
-            snapshot: &snapshot,
-            files: &files,
-            deletes: &Default::default(),
-        },
-    )
-    .unwrap();
-    let logic = Logic::new(&engine, &snapshot.schema, spec).await.unwrap();
+    let deletes = Default::default();
+    let request =
+        ScanRequest { storage: &storage, format: Format::Hive, snapshot: &snapshot, files: &files, deletes: &deletes };
+    scan(engine, &request).unwrap()
+}
+
+async fn run(spec: LogicSpec<'_>) -> String {
+    let engine = engine();
+    let input = scanned(&engine).await;
+    let logic = Logic::new(&engine, &source(), spec).await.unwrap();
     let plan = logic.apply(input, "a.parquet").await.unwrap();
     let rows = collect(&engine, plan).await.unwrap();
     let expected = lakeshift_exec::types::arrow_schema(logic.output_schema()).unwrap();
@@ -55,6 +57,18 @@ async fn the_scope_filters_source_rows_before_the_transform_and_names_are_exact(
         run(LogicSpec { transform: Some("SELECT n FROM source WHERE n < 2"), ..LogicSpec::default() }).await,
         "| n |\n| 1 |"
     );
+}
+
+/// A scan deals its files out to whoever asks first, and here two ask.
+#[tokio::test]
+async fn a_table_that_a_query_names_twice_is_read_twice() {
+    let engine = engine();
+    let sql = "SELECT * FROM source UNION ALL SELECT * FROM source";
+    let query = Query::new(&engine, "twice", sql, &[("source".to_owned(), source())], None).await.unwrap();
+    let slice = Slice { time: None, entity: None };
+    let plan = query.plan(vec![("source".to_owned(), scanned(&engine).await)], &slice).await.unwrap();
+    let rows = collect(&engine, plan).await.unwrap();
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 6);
 }
 
 /// What the condition is not true of comes as it was, whether it is false of it or neither; by name, whatever the order.

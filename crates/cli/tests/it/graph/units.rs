@@ -76,6 +76,43 @@ async fn a_unit_that_runs_twice_at_once_is_committed_once() {
     toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
 }
 
+/// Also in Iceberg, and by a unit that another scheduler runs.
+#[tokio::test]
+async fn a_unit_takes_out_what_others_put_into_its_partition() {
+    let toy = Toy::new(2).await;
+    toy.graph("run").await;
+    let stores = Stores::new().with_store(toy.world.root.clone(), toy.world.store.clone());
+    let storage = stores.open(&format!("{}/monthly", toy.world.root)).unwrap();
+    let table = IcebergTable::new(storage.clone()).with_clock(toy.world.clock.clone());
+    let snapshot = table.snapshot(None).await.unwrap();
+    let theirs: FileEntry = table.files(&snapshot).try_next().await.unwrap().unwrap();
+    let bytes = toy.world.store.get(&storage.resolve(&theirs.path).unwrap()).await.unwrap().bytes().await.unwrap();
+    toy.world.store.put(&storage.resolve("theirs.parquet").unwrap(), bytes.into()).await.unwrap();
+    let file = NewFile {
+        path: "theirs.parquet".to_owned(),
+        size_bytes: theirs.size_bytes,
+        partition: theirs.partition.clone(),
+        rows: theirs.rows.unwrap(),
+    };
+    let request = CommitRequest {
+        migration: MigrationId("somebody".to_owned()),
+        number: CommitNumber(1),
+        epoch: Epoch(1),
+        add: vec![file],
+        remove: Vec::new(),
+        deletes: BTreeMap::new(),
+        repartition: None,
+        evolve: Vec::new(),
+        positions: BTreeMap::new(),
+        notes: BTreeMap::new(),
+    };
+    assert!(matches!(table.commit(&request).await.unwrap(), CommitOutcome::Committed(_)));
+    assert_eq!(toy.stale().await, ["monthly 2001-01"]);
+    toy.retried("monthly 2001-01").await;
+    toy.assert_is_a_full_rebuild(toy.source().await, as_it_is).await;
+    assert_eq!(toy.stale().await, Vec::<String>::new());
+}
+
 /// The Python files are Python, and say the units with what they come after.
 #[tokio::test]
 async fn what_is_exported_for_airflow_and_dagster_is_python_with_every_unit() {
