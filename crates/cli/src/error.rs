@@ -206,7 +206,7 @@ pub enum Error {
     #[error(transparent)]
     StreamSpec(#[from] StreamSpecError),
     #[error(transparent)]
-    Stream(#[from] StreamError),
+    Stream(StreamError),
     #[error("{problem}: {hint}")]
     StreamRefused { problem: String, hint: String },
     #[error(
@@ -221,6 +221,19 @@ pub enum Error {
     RangeKept { name: String, source: Box<Error> },
     #[error("{text} cannot be used: {reason}")]
     Argument { text: String, reason: String },
+}
+
+impl From<StreamError> for Error {
+    /// What a destination of this crate has come to is told as it is.
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Destination(inner) => match inner.downcast() {
+                Ok(own) => *own,
+                Err(other) => Self::Stream(StreamError::Destination(other)),
+            },
+            error => Self::Stream(error),
+        }
+    }
 }
 
 impl From<Vec<RefusedColumn>> for Error {

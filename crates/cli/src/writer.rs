@@ -7,7 +7,7 @@ use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::parquet::arrow::ArrowWriter;
 use lakeshift_core::migration::{Command, Side};
-use lakeshift_core::writes::{is_carried, written_side};
+use lakeshift_core::writes::{WriteId, is_carried, written_side};
 
 use crate::commands::opened::Opened;
 use crate::context::Context;
@@ -85,19 +85,8 @@ impl DualWriter {
     /// # Errors
     /// As [`DualWriter::write_files`].
     pub async fn write(&mut self, batches: &[RecordBatch], id: Option<&str>) -> Result<DualWrite, Error> {
-        let Some(first) = batches.first() else {
-            return Err(Error::NotRows { file: "the write".to_owned(), reason: "it has no batch".to_owned() });
-        };
-        let unwritten = |error: datafusion::parquet::errors::ParquetError| Error::NotRows {
-            file: "the write".to_owned(),
-            reason: error.to_string(),
-        };
-        let mut parquet = ArrowWriter::try_new(Vec::new(), first.schema(), None).map_err(unwritten)?;
-        for batch in batches {
-            parquet.write(batch).map_err(unwritten)?;
-        }
-        let bytes = Bytes::from(parquet.into_inner().map_err(unwritten)?);
-        self.write_rowsets(&[Rowset::Bytes(bytes)], id).await
+        let rows = rowset(batches)?;
+        self.write_rowsets(&[rows], id).await
     }
 
     /// Writes the rows of Parquet files, in one commit.
@@ -115,23 +104,45 @@ impl DualWriter {
         let mut producer = writer::hold(&opened.session, "write", self.wait).await?;
         // A cutover that has ended while this waited has moved the side that is written.
         opened.session.refresh().await?;
+        let id = id.map(|id| WriteId::Batch(id.to_owned()));
         let written = match producer.settle(&opened.session, &opened.tables).await {
-            Ok(()) => producer.write(&opened.session, &opened.tables, rowsets, id).await,
+            Ok(()) => producer.write(&opened.session, &opened.tables, rowsets, id.as_ref()).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = producer.release().await {
-            tracing::warn!(%error, "could not give the producers' lease back; it ends by itself");
-        }
+        producer.release().await;
         let written = written?;
-        let carried = carry(&mut opened, &written).await?;
+        let max_lag = opened.session.spec.dual_write.max_lag.duration();
+        let carried = carry(&mut opened, (written.number, written.side), max_lag).await?;
         Ok(DualWrite { written, carried })
     }
 }
 
-/// Carries what was written to the other table, or waits until a runner at work has.
-async fn carry(opened: &mut Opened, written: &Written) -> Result<Carried, Error> {
+/// Batches of one schema as they are handed over.
+///
+/// # Errors
+/// No batch, or one that Parquet has no form for.
+pub(crate) fn rowset(batches: &[RecordBatch]) -> Result<Rowset, Error> {
+    let Some(first) = batches.first() else {
+        return Err(Error::NotRows { file: "the write".to_owned(), reason: "it has no batch".to_owned() });
+    };
+    let unwritten = |error: datafusion::parquet::errors::ParquetError| Error::NotRows {
+        file: "the write".to_owned(),
+        reason: error.to_string(),
+    };
+    let mut parquet = ArrowWriter::try_new(Vec::new(), first.schema(), None).map_err(unwritten)?;
+    for batch in batches {
+        parquet.write(batch).map_err(unwritten)?;
+    }
+    Ok(Rowset::Bytes(Bytes::from(parquet.into_inner().map_err(unwritten)?)))
+}
+
+/// Carries a write, by its number and side, to the other table, or waits for so long until a runner at work has.
+///
+/// # Errors
+/// As a round of the mirror; the write stays where it is.
+pub(crate) async fn carry(opened: &mut Opened, written: (u64, Side), wait: Duration) -> Result<Carried, Error> {
     let clock = opened.session.context.clock.clone();
-    let until = clock.elapsed() + opened.session.spec.dual_write.max_lag.duration();
+    let until = clock.elapsed() + wait;
     loop {
         if let Some(reason) = nowhere(opened).await? {
             return Ok(Carried::No(reason));
@@ -164,7 +175,10 @@ async fn carry(opened: &mut Opened, written: &Written) -> Result<Carried, Error>
 }
 
 /// Why there is no other table to carry a write to.
-async fn nowhere(opened: &Opened) -> Result<Option<String>, Error> {
+///
+/// # Errors
+/// A table cannot be read.
+pub(crate) async fn nowhere(opened: &Opened) -> Result<Option<String>, Error> {
     let (session, state) = (&opened.session, &opened.session.state);
     if !is_carried(state) {
         return Ok(Some(format!("the migration is in phase {}", state.phase)));
@@ -176,10 +190,13 @@ async fn nowhere(opened: &Opened) -> Result<Option<String>, Error> {
     }
 }
 
-/// Whether a runner at work has carried a write over.
-async fn is_carried_over(opened: &Opened, written: &Written) -> Result<bool, Error> {
-    let stem = writer::file_stem(&opened.session, written.number);
-    let found = mirror::look(&opened.session, &opened.tables, written.side).await?;
+/// Whether somebody has carried a write over.
+///
+/// # Errors
+/// A table cannot be read.
+pub(crate) async fn is_carried_over(opened: &Opened, (number, side): (u64, Side)) -> Result<bool, Error> {
+    let stem = writer::file_stem(&opened.session, number);
+    let found = mirror::look(&opened.session, &opened.tables, side).await?;
     let ours = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(&stem));
     Ok(found.is_none_or(|found| !found.meaning.added.iter().any(|file| ours(&file.path))))
 }

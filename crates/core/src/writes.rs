@@ -12,7 +12,7 @@ use lakeshift_journal::Entry;
 use serde::{Deserialize, Serialize};
 
 use crate::migration::{Phase, Side, State};
-use crate::table::{MigrationId, TableVersion};
+use crate::table::{CommitNumber, MigrationId, TableVersion};
 
 /// Characters of a producer's own name for a write, at most.
 pub const BATCH_CHARS_MAX: usize = 200;
@@ -47,6 +47,9 @@ pub struct Intent {
     /// The producer's own name for it: a second write of the same name is the same write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
+    /// The commit of a stream that it is: there is one write of each, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamCommit>,
     /// The table that is written at this moment.
     pub side: Side,
     /// The folder of its Parquet files, relative to the migration's.
@@ -55,6 +58,38 @@ pub struct Intent {
     pub files: u64,
     /// How many rows.
     pub rows: u64,
+}
+
+/// A commit of a stream that writes both tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamCommit {
+    /// The name under which the stream commits.
+    pub stream: MigrationId,
+    /// The commit's number, in the stream's journal and here. They rise.
+    pub number: CommitNumber,
+    /// Where each of its sources is read on from; written into the table's commit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub positions: BTreeMap<String, u64>,
+}
+
+/// What a write is known by, so that it is made once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteId {
+    /// The producer's own name.
+    Batch(String),
+    /// A commit of a stream.
+    Stream(StreamCommit),
+}
+
+/// The last write of a stream that is in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamWrite {
+    /// The stream's commit that it was.
+    pub commit: CommitNumber,
+    /// The write's number.
+    pub number: u64,
+    /// The table.
+    pub side: Side,
 }
 
 /// The fold over a dual writer's journal.
@@ -66,6 +101,8 @@ pub struct Writes {
     pub pending: Option<Intent>,
     /// Numbers of the writes that their producers have named.
     pub batches: BTreeMap<String, u64>,
+    /// Of each stream the last write.
+    pub streams: BTreeMap<MigrationId, StreamWrite>,
     /// Rows of all writes that are in a table.
     pub rows: u64,
     /// When the last one was seen there.
@@ -90,13 +127,27 @@ impl Writes {
                 self.last = intent.number;
                 self.pending = Some(intent.clone());
             }
-            WriteEvent::Committed { number, .. } => {
+            WriteEvent::Committed { number, side, .. } => {
                 let Some(intent) = self.pending.take_if(|intent| intent.number == *number) else { return };
                 self.rows += intent.rows;
                 self.at = Some(at);
                 if let Some(batch) = intent.batch {
                     self.batches.insert(batch, intent.number);
                 }
+                if let Some(StreamCommit { stream, number: commit, .. }) = intent.stream {
+                    self.streams.insert(stream, StreamWrite { commit, number: intent.number, side: *side });
+                }
+            }
+        }
+    }
+
+    /// The number of the write that is known by `id`; `None` where it was not made. Of a stream one is kept: what has a lower
+    /// number than the last was made, or never will be.
+    pub fn made(&self, id: &WriteId) -> Option<u64> {
+        match id {
+            WriteId::Batch(batch) => self.batches.get(batch).copied(),
+            WriteId::Stream(StreamCommit { stream, number, .. }) => {
+                self.streams.get(stream).filter(|last| last.commit >= *number).map(|last| last.number)
             }
         }
     }
@@ -127,7 +178,7 @@ mod tests {
 
     fn intent(number: u64, batch: Option<&str>) -> Intent {
         let batch = batch.map(str::to_owned);
-        Intent { number, batch, side: Side::Old, staged: format!("written/{number}"), files: 1, rows: 10 }
+        Intent { number, batch, stream: None, side: Side::Old, staged: format!("written/{number}"), files: 1, rows: 10 }
     }
 
     #[test]
@@ -142,6 +193,22 @@ mod tests {
         assert!(writes.pending.is_some(), "another write's end is not this one's");
         writes.apply(&committed(1), at);
         assert_eq!((writes.pending.clone(), writes.rows, writes.batches.get("monday")), (None, 10, Some(&1)));
+    }
+
+    #[test]
+    fn a_commit_of_a_stream_is_known_by_its_number_once_it_is_in_a_table() {
+        let (mut writes, at) = (Writes::default(), DateTime::<Utc>::UNIX_EPOCH);
+        let commit = |number| {
+            let (stream, number) = (MigrationId("stream-live".to_owned()), CommitNumber(number));
+            StreamCommit { stream, number, positions: BTreeMap::from([("flights/0".to_owned(), 7)]) }
+        };
+        let known = |writes: &Writes, number| writes.made(&WriteId::Stream(commit(number)));
+        writes.apply(&WriteEvent::Intended(Intent { stream: Some(commit(5)), ..intent(1, None) }), at);
+        assert_eq!(known(&writes, 5), None);
+        writes.apply(&WriteEvent::Committed { number: 1, side: Side::New, version: TableVersion("v".to_owned()) }, at);
+        assert_eq!([4, 5, 6].map(|number| known(&writes, number)), [Some(1), Some(1), None]);
+        let other = StreamCommit { stream: MigrationId("stream-other".to_owned()), ..commit(5) };
+        assert_eq!(writes.made(&WriteId::Stream(other)), None);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use lakeshift_core::table::{
 };
 use lakeshift_journal::{Clock, Epoch, Grant, HeldLock, LockService, Standing};
 
+use crate::destination::fence;
 use crate::error::StreamError;
 use crate::event::{LockName, Locking, Mode, StreamEvent};
-use crate::ingest::fence;
 use crate::ledger::Refusal;
 use crate::lock::{Lock, Stage};
 use crate::offsets::Positions;

@@ -137,6 +137,9 @@ pub enum StreamError {
         /// What happened.
         reason: String,
     },
+    /// What a destination of several tables has come to, as it tells it itself.
+    #[error(transparent)]
+    Destination(Box<dyn std::error::Error + Send + Sync>),
     /// Rows could not be written as files.
     #[error("could not write the rows of a commit; nothing was committed")]
     Sink(#[source] Box<dyn std::error::Error + Send + Sync>),

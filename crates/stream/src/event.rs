@@ -3,7 +3,7 @@
 //! Because both write to one journal of create-only entries, a commit of the stream is either before a lock or after it, and
 //! never unaware of it.
 
-use lakeshift_core::table::{CommitNumber, TableVersion};
+use lakeshift_core::table::{CommitNumber, MigrationId, TableVersion};
 use lakeshift_journal::Epoch;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,11 @@ pub enum StreamEvent {
         number: CommitNumber,
         /// Whether the table has them.
         done: bool,
+    },
+    /// Commits go elsewhere from here on. Their numbers go on; the table or tables know none of them yet, or those of an earlier time.
+    Moved {
+        /// The migration whose two tables are written; `None` for the table that the stream's file names.
+        migration: Option<MigrationId>,
     },
     /// Offsets are accounted for that bring no row.
     Noted(Reading),

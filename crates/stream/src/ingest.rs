@@ -1,8 +1,8 @@
-//! [`Ingest`]: from a source to a table, exactly once, and out of the way of backfills.
+//! [`Ingest`]: from a source to its destination, exactly once, and out of the way of backfills.
 //!
-//! A commit is intended in the journal, made in the table under its number, and settled in the journal. The append of the intent
+//! A commit is intended in the journal, made at the [`Destination`] under its number, and settled in the journal. The append of the intent
 //! is refused when a lock came or went since the events' places were judged, so no commit of the stream is unaware of a lock.
-//! Whoever takes over fences the table first, and then looks whether the last commit arrived.
+//! Whoever takes over fences the destination first, and then looks whether the last commit arrived.
 
 mod compact;
 mod judge;
@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, MigrationId, NewFile, TableFormat, UnitId};
+use lakeshift_core::table::CommitNumber;
 use lakeshift_journal::{Acquire, Clock, Epoch, Lease, LeaseManager, Standing};
 
+use crate::destination::Destination;
 use crate::error::StreamError;
 use crate::event::{Intent, Reading, StreamEvent};
 use crate::ledger::Refusal;
@@ -21,7 +22,7 @@ use crate::letters::{DeadLetters, Letter};
 use crate::lock::EpochMap;
 use crate::offsets::Positions;
 use crate::register::Register;
-use crate::source::{Polled, Sink, Source};
+use crate::source::{Polled, Source};
 
 pub use compact::Compaction;
 pub use judge::{Judged, judge};
@@ -31,13 +32,9 @@ const JUDGEMENTS_MAX: usize = 16;
 
 /// What a stream is and what it works with.
 #[derive(Debug)]
-pub struct IngestConfig<K> {
-    /// The name under which it commits.
-    pub id: MigrationId,
-    /// The table.
-    pub table: Arc<dyn TableFormat>,
-    /// Writes its rows.
-    pub sink: K,
+pub struct IngestConfig<D> {
+    /// Where its commits go.
+    pub destination: D,
     /// Leases of whoever ingests.
     pub leases: LeaseManager,
     /// Where records go that could not be read.
@@ -50,9 +47,9 @@ pub struct IngestConfig<K> {
 #[must_use]
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one value a process, taken apart at once")]
-pub enum Started<S, K> {
+pub enum Started<S, D> {
     /// This process ingests.
-    Running(Ingest<S, K>),
+    Running(Ingest<S, D>),
     /// Another one does.
     Held {
         /// Who.
@@ -81,8 +78,8 @@ pub struct Step {
 
 /// A process that ingests.
 #[derive(Debug)]
-pub struct Ingest<S, K> {
-    config: IngestConfig<K>,
+pub struct Ingest<S, D> {
+    config: IngestConfig<D>,
     register: Register,
     source: S,
     lease: Lease,
@@ -90,18 +87,25 @@ pub struct Ingest<S, K> {
     map: EpochMap,
 }
 
-impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
+impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
     /// Takes the stream's lease, fences whoever had it, and settles the commit that was under way.
     ///
     /// # Errors
-    /// [`StreamError::JournalBehind`] and [`StreamError::TableBehind`]; what the journal, the lease or the table may come to.
-    pub async fn start(config: IngestConfig<K>, mut register: Register, source: S) -> Result<Started<S, K>, StreamError> {
+    /// [`StreamError::JournalBehind`] and [`StreamError::TableBehind`]; a destination that the stream may not move to now; what the
+    /// journal, the lease or the destination may come to.
+    pub async fn start(config: IngestConfig<D>, mut register: Register, source: S) -> Result<Started<S, D>, StreamError> {
+        if let Some(moved) = moved(&register, &config.destination) {
+            register.ledger().check(&moved)?;
+        }
         let lease = match config.leases.acquire_above(register.journal().last_epoch()).await? {
             Acquire::Granted(lease) => lease,
             Acquire::Held { holder, expires_in, .. } => return Ok(Started::Held { holder, expires_in }),
         };
         register.refresh().await?;
         register.record(lease.epoch(), &StreamEvent::Taken).await?;
+        if let Some(moved) = moved(&register, &config.destination) {
+            register.record(lease.epoch(), &moved).await?;
+        }
         let renewed = config.clock.elapsed();
         let mut ingest = Self { config, register, source, lease, renewed, map: EpochMap::default() };
         ingest.settle().await?;
@@ -112,6 +116,16 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
     /// What the journal says.
     pub fn register(&self) -> &Register {
         &self.register
+    }
+
+    /// Where its commits go.
+    pub fn destination(&mut self) -> &mut D {
+        &mut self.config.destination
+    }
+
+    /// As [`Ingest::destination`], with the lease of whoever ingests.
+    pub fn lease_and_destination(&mut self) -> (&Lease, &mut D) {
+        (&self.lease, &mut self.config.destination)
     }
 
     /// Where the source ends by now.
@@ -194,37 +208,30 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             return Ok(None);
         }
         let number = CommitNumber(self.register.ledger().last_number().0 + 1);
-        let add = self.config.sink.write(&polled.rows, kept, &unit(number), epoch).await?;
+        let ready = self.config.destination.prepare(&polled.rows, kept, number, &self.lease).await?;
         let intent = Intent { number, rows: kept.len() as u64, reading };
         if let Err(refused) = self.register.record(epoch, &StreamEvent::Intended(intent)).await {
             if matches!(refused, StreamError::Refused(_) | StreamError::Fenced { .. }) {
-                self.config.sink.discard(&add).await;
+                self.config.destination.discard(ready).await;
             }
             return Err(refused);
         }
-        let request = self.request(number, add, Vec::new());
-        match self.config.table.commit(&request).await? {
-            CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => {}
-            CommitOutcome::Conflict { reason } => return Err(StreamError::Conflict { reason }),
-            CommitOutcome::Fenced { current } => return Err(StreamError::Fenced { current }),
-        }
+        let positions = self.positions();
+        self.config.destination.commit(ready, number, positions, &self.lease).await?;
         self.register.record(epoch, &StreamEvent::Settled { number, done: true }).await?;
         Ok(Some(self.config.clock.elapsed().saturating_sub(began)))
     }
 
-    /// Finds the end of a commit that another process, or a failed step of this one, has left. After the fence it is in the
-    /// table, or never will be.
+    /// Finds the end of a commit that another process, or a failed step of this one, has left. After the fence it is there, or
+    /// never will be.
     async fn settle(&mut self) -> Result<(), StreamError> {
-        let (epoch, table) = (self.lease.epoch(), self.config.table.clone());
         let last = self.register.ledger().last_number();
         if let Some(number) = self.register.ledger().pending().map(|intent| intent.number) {
-            fence(table.as_ref(), &self.config.id, epoch).await?;
-            let marks = table.marks(&self.config.id).await?;
-            let done = marks.number.is_some_and(|there| there >= number);
-            self.register.record(epoch, &StreamEvent::Settled { number, done }).await?;
+            let done = self.config.destination.settle(number, &self.lease).await?;
+            self.register.record(self.lease.epoch(), &StreamEvent::Settled { number, done }).await?;
         }
-        let there = table.marks(&self.config.id).await?.number.unwrap_or_default();
-        let done = self.register.ledger().last_done();
+        let there = self.config.destination.last().await?;
+        let done = self.register.ledger().last_done_here().unwrap_or_default();
         if there > last {
             return Err(StreamError::JournalBehind { table: there, journal: last });
         }
@@ -234,7 +241,8 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
         Ok(())
     }
 
-    fn request(&self, number: CommitNumber, add: Vec<NewFile>, remove: Vec<String>) -> CommitRequest {
+    /// Where each source is read on from after the commit that is intended.
+    fn positions(&self) -> BTreeMap<String, u64> {
         let ledger = self.register.ledger();
         let parts = ledger.pending().into_iter().flat_map(|intent| &intent.reading.parts);
         let next = parts.map(|part| (part.partition.to_string(), part.to));
@@ -244,19 +252,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
             let position = positions.entry(partition).or_default();
             *position = (*position).max(next.unsigned_abs());
         }
-        let (migration, epoch) = (self.config.id.clone(), self.lease.epoch());
-        CommitRequest {
-            migration,
-            number,
-            epoch,
-            add,
-            remove,
-            deletes: BTreeMap::new(),
-            repartition: None,
-            evolve: Vec::new(),
-            positions,
-            notes: BTreeMap::new(),
-        }
+        positions
     }
 
     /// Before any commit accounts for their offsets; a reading that is judged again keeps them once.
@@ -293,28 +289,8 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
     }
 }
 
-/// The unit of a commit of the stream: it stands in the names of its files.
-pub(crate) fn unit(number: CommitNumber) -> UnitId {
-    UnitId(format!("s{:08}", number.0))
-}
-
-/// After this, no commit under a lower epoch reaches the table, and none of the same one that is on its way.
-pub(crate) async fn fence(table: &dyn TableFormat, id: &MigrationId, epoch: Epoch) -> Result<(), StreamError> {
-    let request = CommitRequest {
-        migration: id.clone(),
-        number: CommitNumber(0),
-        epoch,
-        add: Vec::new(),
-        remove: Vec::new(),
-        deletes: BTreeMap::new(),
-        repartition: None,
-        evolve: Vec::new(),
-        positions: BTreeMap::new(),
-        notes: BTreeMap::new(),
-    };
-    match table.commit(&request).await? {
-        CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => Ok(()),
-        CommitOutcome::Conflict { reason } => Err(StreamError::Conflict { reason }),
-        CommitOutcome::Fenced { current } => Err(StreamError::Fenced { current }),
-    }
+/// What is to be written down where the stream's commits go elsewhere from now on.
+fn moved(register: &Register, to: &impl Destination) -> Option<StreamEvent> {
+    let migration = to.migration().cloned();
+    (register.ledger().migration() != migration.as_ref()).then_some(StreamEvent::Moved { migration })
 }

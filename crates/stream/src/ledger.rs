@@ -7,7 +7,7 @@ mod check;
 
 use std::collections::BTreeMap;
 
-use lakeshift_core::table::CommitNumber;
+use lakeshift_core::table::{CommitNumber, MigrationId};
 use lakeshift_journal::{Entry, Epoch};
 
 use crate::event::{Intent, StreamEvent};
@@ -25,6 +25,9 @@ pub struct Ledger {
     locks_seen: u64,
     last_number: CommitNumber,
     last_done: CommitNumber,
+    last_done_here: Option<CommitNumber>,
+    migration: Option<MigrationId>,
+    has_moved: bool,
     pending: Option<Intent>,
     rows: u64,
 }
@@ -70,6 +73,21 @@ impl Ledger {
     /// The number of the last commit that is in the table; 0 when there was none.
     pub fn last_done(&self) -> CommitNumber {
         self.last_done
+    }
+
+    /// As [`Ledger::last_done`], of the commits since the stream has gone where it goes now; `None` when there was none.
+    pub fn last_done_here(&self) -> Option<CommitNumber> {
+        self.last_done_here
+    }
+
+    /// The migration whose two tables the stream writes; `None` where it writes one table.
+    pub fn migration(&self) -> Option<&MigrationId> {
+        self.migration.as_ref()
+    }
+
+    /// Whether the stream's commits have ever gone elsewhere than now.
+    pub fn has_moved(&self) -> bool {
+        self.has_moved
     }
 
     /// A commit whose end is not on record.

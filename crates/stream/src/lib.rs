@@ -1,18 +1,19 @@
 //! What comes in over time, and how it keeps out of the way of what is rewritten meanwhile.
 //!
 //! - [`Tail`] follows a table's versions and says what changed since one of them.
-//! - [`Ingest`] commits events of a [`Source`] to a table, exactly once; [`Backfill`] rewrites a range of that table beside it.
+//! - [`Ingest`] commits events of a [`Source`] to a [`Destination`], exactly once; [`Backfill`] rewrites a range of that table beside it.
 //!   Both write to one journal ([`Register`]), whose fold, the [`Ledger`], knows of every offset what became of it; the
 //!   [`Audit`] says so.
 //! - [`locks`] are the services that grant a backfill's lock; [`EpochMap`] answers from memory what becomes of an event, and
 //!   [`judge`] asks it for a whole reading.
 //!
-//! Coordination knows neither Kafka nor Arrow: records and rows are what the [`Source`] and the [`Sink`] make of them.
+//! Coordination knows neither Kafka nor Arrow: records and rows are what the [`Source`] and the [`Sink`] of [`OneTable`] make of them.
 //! [`kafka::KafkaSource`] is the source that comes along; it reads events by a [`decode::Decoder`].
 
 mod audit;
 mod batch;
 pub mod decode;
+mod destination;
 mod error;
 mod event;
 mod guard;
@@ -33,6 +34,7 @@ mod tail;
 
 pub use audit::{Audit, PartitionAudit};
 pub use batch::{Ask, Asked, Backfill, BackfillConfig, Boundary};
+pub use destination::{Destination, OneTable};
 pub use error::StreamError;
 pub use event::{Intent, LockName, Locking, Mode, Part, Reading, StreamEvent};
 pub use ingest::{Compaction, Ingest, IngestConfig, Judged, Started, Step, judge};

@@ -2,7 +2,7 @@
 
 use crate::args::IngestArgs;
 use crate::context::Context;
-use crate::engine::stream::{self, IngestOptions, StreamFile};
+use crate::engine::stream::{self, IngestOptions, OtherTable, StreamFile};
 use crate::error::Error;
 use crate::output::Answer;
 
@@ -22,5 +22,12 @@ pub async fn run(context: &Context, args: &IngestArgs) -> Result<Answer, Error> 
         text.push_str(&format!("\n{} fewer files by compaction", report.compacted));
     }
     text.push_str(&format!("\n{} rows of the stream in all", report.rows_in_all));
-    Ok(Answer::done(text, report))
+    let (other, exit_code) = match &report.other_table {
+        None => (String::new(), 0),
+        Some(OtherTable::Done) => ("\nboth tables of the migration have them".to_owned(), 0),
+        Some(OtherTable::Later(why)) => (format!("\nnot yet in the other table of the migration: {why}"), 5),
+        Some(OtherTable::No(why)) => (format!("\nnothing is carried to the other table of the migration: {why}"), 0),
+    };
+    text.push_str(&other);
+    Ok(Answer::done(text, report).with_exit_code(exit_code))
 }

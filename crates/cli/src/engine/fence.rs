@@ -57,9 +57,7 @@ pub async fn held<T>(
         Ok(()) => producer.while_renewing(commanded(session, tables, unheld, work)).await.flatten(),
         Err(error) => Err(error),
     };
-    if let Err(error) = producer.release().await {
-        tracing::warn!(%error, "could not give the producers' lease back; it ends by itself");
-    }
+    producer.release().await;
     result
 }
 

@@ -21,7 +21,7 @@ use lakeshift_core::table::{
     CommitNumber, CommitOutcome, CommitRequest, FileEntry, Format, NewFile, Snapshot, TableError, TableFormat, TableVersion,
     UnitId,
 };
-use lakeshift_core::writes::{Intent, WriteEvent, Writes, writer_of, written_side};
+use lakeshift_core::writes::{Intent, StreamCommit, WriteEvent, WriteId, Writes, writer_of, written_side};
 use lakeshift_journal::{Acquire, Append, Clock, Journal, Lease, RngExt};
 use lakeshift_tables::hive::HiveTable;
 use object_store::{ObjectStoreExt, WriteMultipart};
@@ -41,12 +41,56 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Bytes of a file that are read at a time.
 const CHUNK_BYTES: usize = 8 << 20;
 
+/// The producers' journal, as far as it was read. Who writes again and again keeps it between two writes, and need not read it from its
+/// beginning.
+#[derive(Debug)]
+pub struct WriteLog {
+    journal: Journal<WriteEvent>,
+    writes: Writes,
+    folded: usize,
+}
+
+impl WriteLog {
+    /// Reads the journal; writes nothing.
+    ///
+    /// # Errors
+    /// It cannot be read, or an entry is missing or was altered.
+    pub async fn open(session: &Session) -> Result<Self, Error> {
+        let journal = session.context.journal_at::<WriteEvent>(&session.folder.child("writes")).await?;
+        let mut log = Self { journal, writes: Writes::default(), folded: 0 };
+        log.fold();
+        Ok(log)
+    }
+
+    /// Reads what others have written since.
+    ///
+    /// # Errors
+    /// As [`WriteLog::open`].
+    pub async fn refresh(&mut self) -> Result<(), Error> {
+        self.journal.refresh().await?;
+        self.fold();
+        Ok(())
+    }
+
+    /// What it says.
+    pub fn writes(&self) -> &Writes {
+        &self.writes
+    }
+
+    fn fold(&mut self) {
+        let entries = self.journal.entries();
+        for entry in &entries[self.folded..] {
+            self.writes.apply(&entry.event, entry.at);
+        }
+        self.folded = entries.len();
+    }
+}
+
 /// The lease of a migration's producers, held.
 #[derive(Debug)]
 pub struct Producer {
-    journal: Journal<WriteEvent>,
+    log: WriteLog,
     lease: Lease,
-    writes: Writes,
     folder: Storage,
     clock: Arc<dyn Clock>,
 }
@@ -92,13 +136,33 @@ pub async fn is_used(session: &Session) -> Result<bool, Error> {
 /// # Errors
 /// [`Error::Producing`] when another one is at it for so long; every error of a journal.
 pub async fn hold(session: &Session, purpose: &str, wait: Duration) -> Result<Producer, Error> {
-    let context = &session.context;
-    let mut journal = context.journal_at::<WriteEvent>(&session.folder.child("writes")).await?;
-    let lease = acquire(session, &journal, wait).await?;
-    journal.refresh().await?;
-    let writes = Writes::fold(journal.entries());
-    let clock = context.clock.clone();
-    let mut producer = Producer { journal, lease, writes, folder: session.folder.clone(), clock };
+    hold_again(session, &mut None, purpose, wait).await
+}
+
+/// As [`hold`], with the journal that was kept from the time before; [`Producer::release`] gives it back.
+///
+/// # Errors
+/// As [`hold`].
+pub async fn hold_again(
+    session: &Session,
+    kept: &mut Option<WriteLog>,
+    purpose: &str,
+    wait: Duration,
+) -> Result<Producer, Error> {
+    let mut log = match kept.take() {
+        Some(log) => log,
+        None => WriteLog::open(session).await?,
+    };
+    let lease = match acquire(session, &log.journal, wait).await {
+        Ok(lease) => lease,
+        Err(error) => {
+            *kept = Some(log);
+            return Err(error);
+        }
+    };
+    log.refresh().await?;
+    let clock = session.context.clock.clone();
+    let mut producer = Producer { log, lease, folder: session.folder.clone(), clock };
     producer.record(WriteEvent::Taken { purpose: purpose.to_owned() }).await?;
     Ok(producer)
 }
@@ -121,7 +185,7 @@ async fn acquire(session: &Session, journal: &Journal<WriteEvent>, wait: Duratio
 impl Producer {
     /// What has been written so far.
     pub fn writes(&self) -> &Writes {
-        &self.writes
+        self.log.writes()
     }
 
     /// Finishes the write that another producer has left. `session` as it is now that this one holds the lease.
@@ -129,7 +193,7 @@ impl Producer {
     /// # Errors
     /// Every error of a write.
     pub async fn settle(&mut self, session: &Session, tables: &Tables) -> Result<(), Error> {
-        if self.writes.pending.is_some() {
+        if self.writes().pending.is_some() {
             tracing::info!("finishing a write that another producer has left");
             self.fence(session, tables).await?;
             self.finish(session, tables).await?;
@@ -137,15 +201,15 @@ impl Producer {
         Ok(())
     }
 
-    /// Gives the lease back.
-    ///
-    /// # Errors
-    /// The store fails; the lease then ends by itself.
-    pub async fn release(self) -> Result<(), Error> {
-        Ok(self.lease.release().await?)
+    /// Gives the lease back, which ends by itself where the store fails.
+    pub async fn release(self) -> WriteLog {
+        if let Err(error) = self.lease.release().await {
+            tracing::warn!(%error, "could not give the producers' lease back; it ends by itself");
+        }
+        self.log
     }
 
-    /// Writes rows to the table that is written now. `batch` names the write: one of that name is not written twice.
+    /// Writes rows to the table that is written now. What is known by `id` is not written twice.
     ///
     /// # Errors
     /// Rows that do not fit the table, with nothing written; [`Error::Conflict`] and what a commit may come to, with the rows
@@ -155,16 +219,16 @@ impl Producer {
         session: &Session,
         tables: &Tables,
         rowsets: &[Rowset],
-        batch: Option<&str>,
+        id: Option<&WriteId>,
     ) -> Result<Written, Error> {
         let side = written_side(&session.state);
         let table = table(tables, side);
-        if let Some(number) = batch.and_then(|batch| self.writes.batches.get(batch)).copied() {
+        if let Some(number) = id.and_then(|id| self.writes().made(id)) {
             let version = table.snapshot(None).await?.version;
             return Ok(Written { number, rows: 0, side, version, before: true });
         }
         writable(session, tables, side)?;
-        let number = self.writes.last + 1;
+        let number = self.writes().last + 1;
         let staged = format!("written/{number:020}-{:016x}", session.context.rng.nonce());
         let place = self.folder.child(&staged);
         let stage = stage(&place, rowsets);
@@ -177,17 +241,30 @@ impl Producer {
                 return Err(refusal);
             }
         };
-        let (batch, files) = (batch.map(str::to_owned), rowsets.len() as u64);
-        self.record(WriteEvent::Intended(Intent { number, batch, side, staged, files, rows })).await?;
+        let (batch, stream) = match id.cloned() {
+            None => (None, None),
+            Some(WriteId::Batch(batch)) => (Some(batch), None),
+            Some(WriteId::Stream(commit)) => (None, Some(commit)),
+        };
+        let (files, copy) = (rowsets.len() as u64, staged.clone());
+        let intent = Intent { number, batch, stream, side, staged, files, rows };
+        match self.record(WriteEvent::Intended(intent)).await {
+            Ok(()) => {}
+            Err(fenced @ Error::Fenced { .. }) => {
+                self.clean(&copy).await;
+                return Err(fenced);
+            }
+            Err(error) => return Err(error),
+        }
         let version = self.finish(session, tables).await?;
         Ok(Written { number, rows, side, version, before: false })
     }
 
     /// After this the pending write's lost commit is in its table, or never will be.
     async fn fence(&mut self, session: &Session, tables: &Tables) -> Result<(), Error> {
-        let Some(intent) = self.writes.pending.clone() else { return Ok(()) };
+        let Some(intent) = self.writes().pending.clone() else { return Ok(()) };
         let (table, writer) = (table(tables, intent.side), writer_of(session.id()));
-        let version = done(table.commit(&self.request(session, intent.number, Vec::new())).await?)?;
+        let version = done(table.commit(&self.request(session, &intent, Vec::new())).await?)?;
         let there = table.marks(&writer).await?.number.is_some_and(|number| number.0 >= intent.number);
         if there {
             let (number, side) = (intent.number, intent.side);
@@ -201,39 +278,46 @@ impl Producer {
     async fn finish(&mut self, session: &Session, tables: &Tables) -> Result<TableVersion, Error> {
         let side = written_side(&session.state);
         let table = table(tables, side);
-        let Some(intent) = self.writes.pending.clone() else { return Ok(table.snapshot(None).await?.version) };
+        let Some(intent) = self.writes().pending.clone() else { return Ok(table.snapshot(None).await?.version) };
         writable(session, tables, side)?;
         let place = self.folder.child(&intent.staged);
         let work = data_files(session, tables, side, &place, (&intent, self.lease.epoch()));
         let add = self.while_renewing(work).await??;
-        let version = done(table.commit(&self.request(session, intent.number, add)).await?)?;
+        let version = done(table.commit(&self.request(session, &intent, add)).await?)?;
         self.record(WriteEvent::Committed { number: intent.number, side, version: version.clone() }).await?;
         self.clean(&intent.staged).await;
         Ok(version)
     }
 
-    fn request(&self, session: &Session, number: u64, add: Vec<NewFile>) -> CommitRequest {
+    /// A write's commit; without files it is a fence.
+    fn request(&self, session: &Session, intent: &Intent, add: Vec<NewFile>) -> CommitRequest {
+        let stream = intent.stream.iter().filter(|_| !add.is_empty());
+        let positions = stream.flat_map(|StreamCommit { stream, positions, .. }| {
+            positions.iter().map(move |(name, next)| (format!("{stream}/{name}"), *next))
+        });
+        let positions = positions.collect();
         CommitRequest {
             migration: writer_of(session.id()),
-            number: CommitNumber(number),
+            number: CommitNumber(intent.number),
             epoch: self.lease.epoch(),
             add,
             remove: Vec::new(),
             deletes: Default::default(),
             repartition: None,
             evolve: Vec::new(),
-            positions: Default::default(),
+            positions,
             notes: Default::default(),
         }
     }
 
     async fn record(&mut self, event: WriteEvent) -> Result<(), Error> {
-        match self.journal.append(self.lease.epoch(), &event).await? {
+        let log = &mut self.log;
+        match log.journal.append(self.lease.epoch(), &event).await? {
             Append::Appended(_) => {
-                self.writes = Writes::fold(self.journal.entries());
+                log.fold();
                 Ok(())
             }
-            Append::Conflict { .. } => Err(Error::Fenced { current: self.journal.last_epoch() }),
+            Append::Conflict { .. } => Err(Error::Fenced { current: log.journal.last_epoch() }),
             Append::Fenced { current } => Err(Error::Fenced { current }),
         }
     }
@@ -267,7 +351,8 @@ fn unit(number: u64) -> UnitId {
     UnitId(format!("w{number:08}"))
 }
 
-fn table(tables: &Tables, side: Side) -> &dyn TableFormat {
+/// The table of a side.
+pub fn table(tables: &Tables, side: Side) -> &dyn TableFormat {
     match side {
         Side::Old => tables.source.as_ref(),
         Side::New => tables.target.as_ref(),
@@ -275,7 +360,10 @@ fn table(tables: &Tables, side: Side) -> &dyn TableFormat {
 }
 
 /// Refuses a table that Lakeshift only reads.
-fn writable(session: &Session, tables: &Tables, side: Side) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::NotWritable`].
+pub fn writable(session: &Session, tables: &Tables, side: Side) -> Result<(), Error> {
     let source = &session.spec.source;
     let reason = match side {
         Side::Old if source.format == Format::Hudi => "Hudi tables are only read",

@@ -13,6 +13,6 @@ fn the_json_schema_is_this() {
 fn the_playbooks_stream_reads() {
     let text = include_str!("../../../../migrations/flights-stream/stream.yaml");
     let spec = StreamSpec::from_yaml(text, Path::new("/project/migrations/flights-stream/stream.yaml")).unwrap();
-    assert_eq!(spec.table.location, "file:///project/lake/flights-live");
     assert_eq!(spec.kafka.client_properties(|name| Some(name.to_owned())).unwrap()["bootstrap.servers"], "LAKESHIFT_KAFKA");
+    assert_eq!(spec.table.unwrap().location, "file:///project/lake/flights-live");
 }

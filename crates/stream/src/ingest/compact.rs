@@ -4,10 +4,11 @@
 //! settled. It is intended only where no lock concerns its places and none moved since they were looked at, so a backfill that
 //! locks a range waits for it, and replaces what it has left there.
 
-use lakeshift_core::table::{CommitNumber, CommitOutcome, NewFile, UnitId};
+use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, NewFile, UnitId};
 use lakeshift_journal::Epoch;
 
-use super::{Ingest, unit};
+use super::Ingest;
+use crate::destination::{Destination, OneTable, fencing, unit};
 use crate::error::StreamError;
 use crate::event::{Intent, Reading, StreamEvent};
 use crate::range::Place;
@@ -28,7 +29,7 @@ impl Compaction {
     }
 }
 
-impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
+impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, OneTable<K>> {
     /// Whether the stream may compact in these places: `None` where a lock concerns one of them, or parked events come first.
     pub fn may_compact(&self, places: &[Place]) -> Option<Compaction> {
         let ledger = self.register.ledger();
@@ -56,13 +57,14 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
         match self.register.record(epoch, &StreamEvent::Intended(intent)).await {
             Ok(()) => {}
             Err(StreamError::Refused(_)) => {
-                self.config.sink.discard(&add).await;
+                self.config.destination.discard(add).await;
                 return Ok(false);
             }
             Err(error) => return Err(error),
         }
-        let request = self.request(number, add, remove);
-        match self.config.table.commit(&request).await? {
+        let (positions, to) = (self.positions(), &self.config.destination);
+        let request = CommitRequest { number, add, remove, positions, ..fencing(&to.id, epoch) };
+        match to.table.commit(&request).await? {
             CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => {
                 self.register.record(epoch, &StreamEvent::Settled { number, done: true }).await?;
                 Ok(true)
@@ -73,7 +75,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, K> {
                 let done = self.register.ledger().last_done() == number;
                 if !done {
                     tracing::info!(reason, "files were not compacted, because the table has changed under it");
-                    self.config.sink.discard(&request.add).await;
+                    self.config.destination.discard(request.add).await;
                 }
                 Ok(done)
             }

@@ -22,9 +22,14 @@ impl Ledger {
                 if *done {
                     self.rows += intent.rows;
                     self.last_done = intent.number;
+                    self.last_done_here = Some(intent.number);
                     self.account_for(&intent.reading);
                     self.move_boundaries(intent.number);
                 }
+            }
+            StreamEvent::Moved { migration } => {
+                self.migration.clone_from(migration);
+                (self.last_done_here, self.has_moved) = (None, true);
             }
             StreamEvent::Noted(reading) => self.account_for(reading),
             StreamEvent::Locked(locking) => self.lock(locking),

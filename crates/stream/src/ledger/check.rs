@@ -1,6 +1,6 @@
 //! What may be written next: [`Ledger::check`] refuses an event that would lose an offset, double one, or act for a lost lock.
 
-use lakeshift_core::table::CommitNumber;
+use lakeshift_core::table::{CommitNumber, MigrationId};
 use lakeshift_journal::Epoch;
 
 use super::Ledger;
@@ -61,6 +61,30 @@ pub enum Refusal {
         /// Its number.
         number: CommitNumber,
     },
+    /// Where the stream was, something is open.
+    #[error(
+        "the stream's file names {to} and the stream has gone to {from}, where {open}; it goes on nowhere else before, and nothing was \
+         changed: {next} with the file as it was, then come back with this one"
+    )]
+    Moving {
+        /// Where it is to go.
+        to: String,
+        /// Where it has gone.
+        from: String,
+        /// What is open.
+        open: String,
+        /// What ends it.
+        next: String,
+    },
+    /// A backfill rewrites one table.
+    #[error(
+        "the stream writes both tables of the migration {migration}, and a backfill rewrites one; nothing was locked: run it when \
+         the migration is over and the stream's file names a table"
+    )]
+    BothTables {
+        /// The migration.
+        migration: MigrationId,
+    },
     /// Offsets would be lost or doubled.
     #[error("{partition}: {problem}; report this as a bug")]
     Unaccounted {
@@ -89,6 +113,7 @@ impl Ledger {
                 Some(intent) if intent.number == *number => Ok(()),
                 _ => Err(Refusal::Unsettled { number: self.last_number }),
             },
+            StreamEvent::Moved { migration } => self.check_move(migration.as_ref()),
             StreamEvent::Noted(reading) => self.check_reading(reading),
             StreamEvent::Locked(locking) => self.check_locking(locking),
             StreamEvent::TakenOver { lock, epoch } => match self.locks.get(lock) {
@@ -116,6 +141,23 @@ impl Ledger {
         }
     }
 
+    /// The next table knows nothing of a commit that is under way, nor of what a backfill rewrites.
+    fn check_move(&self, migration: Option<&MigrationId>) -> Result<(), Refusal> {
+        let place = |migration: Option<&MigrationId>| {
+            migration.map_or_else(|| "a table".to_owned(), |migration| format!("the migration {migration}"))
+        };
+        let (to, from) = (place(migration), place(self.migration.as_ref()));
+        if let Some(intent) = &self.pending {
+            let open = format!("its commit {} has no end yet", intent.number);
+            return Err(Refusal::Moving { to, from, open, next: "run `lakeshift ingest --once`".to_owned() });
+        }
+        if let Some(lock) = self.locks.values().find(|lock| lock.is_held()) {
+            let open = format!("the backfill {} holds {}", lock.taken.name, lock.taken.range);
+            return Err(Refusal::Moving { to, from, open, next: "end it, or give it up with --abandon,".to_owned() });
+        }
+        Ok(())
+    }
+
     fn held(&self, lock: Epoch, epoch: Epoch) -> Result<&Lock, Refusal> {
         match self.locks.get(&lock) {
             Some(found) if found.is_held() && found.epoch == epoch => Ok(found),
@@ -124,6 +166,9 @@ impl Ledger {
     }
 
     fn check_locking(&self, locking: &Locking) -> Result<(), Refusal> {
+        if let Some(migration) = self.migration.clone() {
+            return Err(Refusal::BothTables { migration });
+        }
         let range = locking.range.to_string();
         for lock in self.locks.values().filter(|lock| lock.taken.range.overlaps(&locking.range)) {
             let name = lock.taken.name.clone();

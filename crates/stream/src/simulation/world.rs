@@ -19,8 +19,8 @@ use rand::{Rng as _, SeedableRng};
 use super::oracle::{self, Seen};
 use super::table::{Row, SimSink, SimTable};
 use crate::{
-    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLetters, OffsetSet, Place, Polled,
-    Positions, Range, Record, Register, Source, SourcePartition, Span, Started, StreamError,
+    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLetters, OffsetSet, OneTable, Place,
+    Polled, Positions, Range, Record, Register, Source, SourcePartition, Span, Started, StreamError,
 };
 
 const TTL: Duration = Duration::from_secs(60);
@@ -197,11 +197,13 @@ impl Process {
         }
     }
 
-    async fn ingest(&self, topic: &Arc<Topic>) -> Result<Started<SimSource, SimSink>, StreamError> {
+    async fn ingest(&self, topic: &Arc<Topic>) -> Result<Started<SimSource, OneTable<SimSink>>, StreamError> {
         let config = IngestConfig {
-            id: stream(),
-            table: Arc::new(self.table()),
-            sink: SimSink { table: self.table(), stream: stream() },
+            destination: OneTable {
+                id: stream(),
+                table: Arc::new(self.table()),
+                sink: SimSink { table: self.table(), stream: stream() },
+            },
             leases: LeaseManager::new(self.leases("ingest")),
             dead_letters: Arc::new(ObjectLetters {
                 store: self.store.clone(),
@@ -317,7 +319,7 @@ impl World {
     async fn compact(
         &self,
         process: &Process,
-        ingest: &mut Ingest<SimSource, SimSink>,
+        ingest: &mut Ingest<SimSource, OneTable<SimSink>>,
         rng: &mut StdRng,
     ) -> Result<(), StreamError> {
         let mut by_place: BTreeMap<(i32, String), Vec<String>> = BTreeMap::new();

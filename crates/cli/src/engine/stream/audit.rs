@@ -8,6 +8,7 @@ use lakeshift_stream::kafka::Available;
 use lakeshift_stream::{Audit, Positions, SourcePartition};
 use serde::Serialize;
 
+use super::both_tables::last_commit;
 use super::file::StreamFile;
 use crate::error::Error;
 
@@ -21,8 +22,10 @@ pub struct AuditReport {
     pub unread: Option<BTreeMap<SourcePartition, u64>>,
     /// The last commit that the journal says the table has.
     pub journal_commit: CommitNumber,
-    /// The last commit of the stream that the table carries.
+    /// The last commit of the stream that the table carries; of both tables of a migration, the one that was written last.
     pub table_commit: Option<CommitNumber>,
+    /// Whether nothing was committed since the stream goes where its file says: then the table need not know the last commit.
+    pub moved: bool,
 }
 
 impl AuditReport {
@@ -33,7 +36,7 @@ impl AuditReport {
 
     /// Whether the table has the commits that the journal says it has, and no others. One without an end may be there or not.
     pub fn agrees(&self) -> bool {
-        self.audit.unsettled || self.table_commit.unwrap_or_default() == self.journal_commit
+        self.audit.unsettled || self.moved || self.table_commit.unwrap_or_default() == self.journal_commit
     }
 }
 
@@ -63,10 +66,17 @@ pub async fn audit(file: &StreamFile, asks: bool) -> Result<AuditReport, Error> 
         };
         there.into_iter().map(unread).collect()
     });
-    let table_commit = match file.snapshot().await? {
-        Some(_) => file.table.marks(&file.id()).await?.number,
-        None => None,
+    let (migration, table_commit) = match file.target() {
+        Ok(stream) => match stream.snapshot().await? {
+            Some(_) => (None, stream.table.marks(&file.id()).await?.number),
+            None => (None, None),
+        },
+        Err(migration) => {
+            let (migration, commit) = last_commit(file, migration).await?;
+            (Some(migration), commit)
+        }
     };
+    let moved = ledger.migration() != migration.as_ref() || (ledger.has_moved() && ledger.last_done_here().is_none());
     let audit = Audit::new(register.journal().entries(), &beginnings);
-    Ok(AuditReport { audit, unread, journal_commit: ledger.last_done(), table_commit })
+    Ok(AuditReport { audit, unread, journal_commit: ledger.last_done(), table_commit, moved })
 }

@@ -20,6 +20,7 @@ use lakeshift_stream::{Ask, Asked, Backfill, BackfillConfig, Boundary, Mode, Pla
 use serde::Serialize;
 
 use super::file::{StreamFile, refused};
+use super::table_stream::TableStream;
 use crate::engine::rows::scan_live;
 use crate::error::{Error, with_causes};
 
@@ -73,6 +74,7 @@ pub struct BackfillReport {
 /// [`Error::StreamHeld`]; a range that is not free, SQL that does not fit, with nothing locked. Whatever fails after the range was
 /// locked leaves it locked, and says so.
 pub async fn backfill(file: &StreamFile, request: &BackfillRequest) -> Result<BackfillReport, Error> {
+    let file = &file.one_table("stream backfill")?;
     let Some(snapshot) = file.snapshot().await? else {
         let problem = format!("there is no table at {}", file.table.location());
         return Err(refused(problem, "let `lakeshift ingest` make it"));
@@ -123,7 +125,7 @@ fn report(request: &BackfillRequest, locked: &Backfill) -> BackfillReport {
 }
 
 async fn rewrite_range(
-    file: &StreamFile,
+    file: &TableStream<'_>,
     request: &BackfillRequest,
     query: &Query,
     mut locked: Backfill,
@@ -160,7 +162,7 @@ async fn rewrite_range(
 }
 
 /// The checked query. Its columns are the table's, of the same types.
-async fn query(file: &StreamFile, sql: &str, schema: &TableSchema) -> Result<Query, Error> {
+async fn query(file: &TableStream<'_>, sql: &str, schema: &TableSchema) -> Result<Query, Error> {
     let time = Some(file.spec.time.column.as_str());
     let query = Query::new(&file.engine, &file.spec.stream, sql, &[(ROWS.to_owned(), schema.clone())], time).await?;
     let made = query.output_schema();
@@ -183,7 +185,7 @@ async fn query(file: &StreamFile, sql: &str, schema: &TableSchema) -> Result<Que
 
 /// The table's files in the range that are the backfill's to replace.
 async fn in_range(
-    file: &StreamFile,
+    file: &TableStream<'_>,
     snapshot: &Snapshot,
     range: &Range,
     boundary: &Boundary,
@@ -200,7 +202,7 @@ async fn in_range(
 }
 
 /// The day whose rows a file has, and their place.
-pub(super) fn place_of(file: &StreamFile, entry: &FileEntry) -> Result<(i32, Place), Error> {
+pub(super) fn place_of(file: &TableStream<'_>, entry: &FileEntry) -> Result<(i32, Place), Error> {
     // The stream's partitioning is that of the table, in this order.
     let (time, entity) = (entry.partition.first().cloned().flatten(), entry.partition.get(1).cloned().flatten());
     let Some(Value::Date(day)) = time else {
@@ -214,14 +216,14 @@ pub(super) fn place_of(file: &StreamFile, entry: &FileEntry) -> Result<(i32, Pla
 type Computed = (Vec<NewFile>, Option<Fingerprint>, ValidationKey);
 
 async fn compute(
-    file: &StreamFile,
+    file: &TableStream<'_>,
     request: &BackfillRequest,
     query: &Query,
     snapshot: &Snapshot,
     old: &[FileEntry],
     stem: String,
 ) -> Result<Computed, Error> {
-    let rows = scan_live(&file.engine, file.table.as_ref(), &file.storage, snapshot, old).await?;
+    let rows = scan_live(&file.engine, file.table.as_ref(), file.storage, snapshot, old).await?;
     let plan = query.plan(vec![(ROWS.to_owned(), rows)], &slice(file, &request.range)?).await?;
     let key = ValidationKey::new(file.context.rng.nonce128().to_le_bytes());
     let (input, sums) =
@@ -239,7 +241,7 @@ pub(super) fn sums(schema: &TableSchema, key: ValidationKey) -> FingerprintReque
 }
 
 /// The part of the query's result that is the range.
-fn slice(file: &StreamFile, range: &Range) -> Result<Slice, Error> {
+fn slice(file: &TableStream<'_>, range: &Range) -> Result<Slice, Error> {
     let grain = file.spec.time.grain;
     let bounds = grain.start(range.from).zip(range.to.checked_add(1).and_then(|next| grain.start(next)));
     let (from, to) = bounds.ok_or_else(|| refused("the range is beyond the calendar", "name periods that there are"))?;
@@ -250,7 +252,7 @@ fn slice(file: &StreamFile, range: &Range) -> Result<Slice, Error> {
 
 /// Reads the committed files back from the table. Rows, files, and what that proves.
 async fn validate(
-    file: &StreamFile,
+    file: &TableStream<'_>,
     locked: &Backfill,
     computed: Option<(Option<Fingerprint>, ValidationKey)>,
 ) -> Result<(u64, u64, String), Error> {
@@ -265,7 +267,7 @@ async fn validate(
     let (mut rows, mut print) = (0, None);
     if !ours.is_empty() {
         let plan: Arc<dyn ExecutionPlan> =
-            scan_live(&file.engine, file.table.as_ref(), &file.storage, &snapshot, &ours).await?;
+            scan_live(&file.engine, file.table.as_ref(), file.storage, &snapshot, &ours).await?;
         let (mut read, sums) =
             tee(&file.engine, vec![plan], Some(sums(&snapshot.schema, key))).map_err(|source| Error::Query { source })?;
         while let Some(batch) = read.next().await {
@@ -298,7 +300,7 @@ async fn validate(
 }
 
 /// Runs `work`, and shows meanwhile that the backfill is alive.
-async fn while_renewing<T>(file: &StreamFile, locked: &Backfill, work: impl Future<Output = T>) -> Result<T, Error> {
+async fn while_renewing<T>(file: &TableStream<'_>, locked: &Backfill, work: impl Future<Output = T>) -> Result<T, Error> {
     let mut work = Box::pin(work);
     loop {
         match select(work, file.context.clock.sleep(locked.ttl() / 3)).await {

@@ -15,11 +15,12 @@ use lakeshift_core::table::{FileEntry, NewFile, Snapshot};
 use lakeshift_exec::fingerprint::tee;
 use lakeshift_exec::scan::{Deletes, ScanRequest, scan};
 use lakeshift_journal::RngExt;
-use lakeshift_stream::{Ingest, Place, Source};
+use lakeshift_stream::{Ingest, OneTable, Place, Source};
 
 use super::backfill::{place_of, sums};
-use super::file::{StreamFile, refused};
+use super::file::refused;
 use super::sink::ParquetSink;
+use super::table_stream::TableStream;
 use crate::engine::rows::scan_live;
 use crate::error::Error;
 
@@ -32,8 +33,8 @@ const PARTITIONS_MAX: usize = 8;
 /// Files that cannot be read or written, or that were not read back as they were written; nothing was replaced then. What the
 /// table and the journal may come to.
 pub(super) async fn compact<S>(
-    file: &StreamFile,
-    ingest: &mut Ingest<S, ParquetSink>,
+    file: &TableStream<'_>,
+    ingest: &mut Ingest<S, OneTable<ParquetSink>>,
     policy: &CompactSpec,
 ) -> Result<u64, Error>
 where
@@ -55,8 +56,8 @@ where
 
 /// Small files of partitions that have enough of them and that no lock concerns.
 async fn small_files<S>(
-    file: &StreamFile,
-    ingest: &Ingest<S, ParquetSink>,
+    file: &TableStream<'_>,
+    ingest: &Ingest<S, OneTable<ParquetSink>>,
     snapshot: &Snapshot,
     policy: &CompactSpec,
 ) -> Result<(Vec<Place>, Vec<FileEntry>), Error>
@@ -91,9 +92,14 @@ where
 }
 
 /// The rows of old files in new ones, which were read back.
-async fn rewritten(file: &StreamFile, snapshot: &Snapshot, old: &[FileEntry], stem: &str) -> Result<Vec<NewFile>, Error> {
+async fn rewritten(
+    file: &TableStream<'_>,
+    snapshot: &Snapshot,
+    old: &[FileEntry],
+    stem: &str,
+) -> Result<Vec<NewFile>, Error> {
     let key = ValidationKey::new(file.context.rng.nonce128().to_le_bytes());
-    let plan = scan_live(&file.engine, file.table.as_ref(), &file.storage, snapshot, old).await?;
+    let plan = scan_live(&file.engine, file.table.as_ref(), file.storage, snapshot, old).await?;
     let failed = |source| Error::Query { source };
     let (input, read) = tee(&file.engine, vec![plan], Some(sums(&snapshot.schema, key))).map_err(failed)?;
     let sink = file.sink(snapshot.clone());
@@ -123,7 +129,7 @@ async fn rewritten(file: &StreamFile, snapshot: &Snapshot, old: &[FileEntry], st
 
 /// The fingerprint of files that no table refers to yet.
 async fn read_back(
-    file: &StreamFile,
+    file: &TableStream<'_>,
     snapshot: &Snapshot,
     new: &[NewFile],
     key: ValidationKey,
@@ -139,7 +145,7 @@ async fn read_back(
     };
     let (files, none): (Vec<_>, _) = (new.iter().map(entry).collect(), Deletes::new());
     let request =
-        ScanRequest { storage: &file.storage, format: file.table.format(), snapshot, files: &files, deletes: &none };
+        ScanRequest { storage: file.storage, format: file.table.format(), snapshot, files: &files, deletes: &none };
     let plan: Arc<dyn ExecutionPlan> = scan(&file.engine, &request)?;
     let failed = |source| Error::Query { source };
     let (mut read, print) = tee(&file.engine, vec![plan], Some(sums(&snapshot.schema, key))).map_err(failed)?;

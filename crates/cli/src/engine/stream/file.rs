@@ -1,21 +1,20 @@
-//! [`StreamFile`]: a `stream.yaml` read, its table, journal and brokers at hand.
+//! [`StreamFile`]: a `stream.yaml` read, its journal and brokers at hand, and where its rows go.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakeshift_core::plan::same_type;
 use lakeshift_core::storage::Storage;
 use lakeshift_core::stream::{DeadLetterSpec, DeadLetterTopic, EventFormat, StreamSpec, read_properties};
-use lakeshift_core::table::{CreateOutcome, CreateRequest, MigrationId, Snapshot, TableError, TableFormat};
+use lakeshift_core::table::{MigrationId, TableFormat};
 use lakeshift_exec::engine::{Engine, EngineSettings};
 use lakeshift_exec::types::arrow_schema;
 use lakeshift_journal::{JournalConfig, LeaseConfig};
 use lakeshift_stream::decode::{AvroEvents, Decoder, Format};
 use lakeshift_stream::kafka::{KafkaConfig, KafkaSource, Properties, TopicLetters};
-use lakeshift_stream::{DeadLetters, Ledger, ObjectLetters, Register};
+use lakeshift_stream::{DeadLetters, ObjectLetters, Register};
 
-use super::sink::ParquetSink;
+use super::table_stream::TableStream;
 use crate::context::Context;
 use crate::engine::tables;
 use crate::error::Error;
@@ -35,9 +34,17 @@ pub struct StreamFile {
     /// `<control>/streams/<name>`.
     pub folder: Storage,
     pub(super) engine: Engine,
-    pub(super) table: Arc<dyn TableFormat>,
-    pub(super) storage: Storage,
+    target: Target,
     path: PathBuf,
+}
+
+/// Where rows go.
+#[derive(Debug)]
+enum Target {
+    /// To a table, which lies there.
+    Table(Arc<dyn TableFormat>, Storage),
+    /// To both tables of the migration whose spec this is.
+    Migration(PathBuf),
 }
 
 impl StreamFile {
@@ -50,13 +57,41 @@ impl StreamFile {
         let unreadable = |source| Error::ReadSpec { path: path.display().to_string(), source };
         let spec = StreamSpec::from_yaml(&std::fs::read_to_string(&path).map_err(unreadable)?, &path)?;
         let folder = context.stores.open(&spec.control)?.child("streams").child(&spec.stream);
-        let storage = context.stores.open(&spec.table.location)?;
-        let table = tables::open(spec.table.format, context, storage.clone(), &storage);
+        let target = match (&spec.table, &spec.migration) {
+            (Some(table), _) => {
+                let storage = context.stores.open(&table.location)?;
+                Target::Table(tables::open(table.format, context, storage.clone(), &storage), storage)
+            }
+            (None, Some(migration)) => Target::Migration(path.parent().unwrap_or(&path).join(migration)),
+            (None, None) => return Err(refused("the stream's file names no table", "write `table` or `migration`")),
+        };
         let engine = Engine::builder().with_settings(EngineSettings::default()).build()?;
-        Ok(Self { context: context.clone(), spec, folder, engine, table, storage, path })
+        Ok(Self { context: context.clone(), spec, folder, engine, target, path })
     }
 
-    /// The name under which the stream commits to its table.
+    /// The stream with its table; with the path of a migration's spec where it writes that one's two tables.
+    pub(super) fn target(&self) -> Result<TableStream<'_>, &Path> {
+        match &self.target {
+            Target::Table(table, storage) => Ok(TableStream { file: self, table, storage }),
+            Target::Migration(spec) => Err(spec),
+        }
+    }
+
+    /// The stream with its table, for a command that rewrites one.
+    ///
+    /// # Errors
+    /// [`Error::StreamRefused`] where it writes two.
+    pub(super) fn one_table(&self, command: &str) -> Result<TableStream<'_>, Error> {
+        self.target().map_err(|spec| {
+            let (stream, spec) = (&self.spec.stream, spec.display());
+            let problem = format!(
+                "the stream {stream} writes both tables of the migration {spec}, and `{command}` rewrites one; nothing was locked"
+            );
+            refused(problem, "run it when the migration is over and the stream's file names a table")
+        })
+    }
+
+    /// The name under which the stream commits.
     pub fn id(&self) -> MigrationId {
         MigrationId(format!("stream-{}", self.spec.stream))
     }
@@ -89,93 +124,6 @@ impl StreamFile {
             rng: self.context.rng.clone(),
             holder: self.context.holder.clone(),
             ttl: LEASE_TTL.max(lingers * 4),
-        }
-    }
-
-    /// The table's present snapshot; `None` where there is none.
-    ///
-    /// # Errors
-    /// It cannot be read, or does not fit the stream.
-    pub async fn snapshot(&self) -> Result<Option<Snapshot>, Error> {
-        let snapshot = match self.table.snapshot(None).await {
-            Ok(snapshot) => snapshot,
-            Err(TableError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        self.check(&snapshot)?;
-        Ok(Some(snapshot))
-    }
-
-    /// The table, created where it is not there yet.
-    ///
-    /// # Errors
-    /// As [`StreamFile::snapshot`]; a table that is gone though the stream has written to it.
-    pub(super) async fn create(&self, ledger: &Ledger) -> Result<Snapshot, Error> {
-        if let Some(snapshot) = self.snapshot().await? {
-            return Ok(snapshot);
-        }
-        let location = self.table.location();
-        if ledger.last_number().0 > 0 {
-            let problem = format!("there is no table at {location}, and the stream has written to it");
-            return Err(refused(problem, "bring it back, or give the stream another name to read the topics anew"));
-        }
-        let request = CreateRequest {
-            migration: self.id(),
-            epoch: lakeshift_journal::Epoch(0),
-            schema: self.spec.schema(),
-            partition: self.spec.partitioning(),
-            sort: Vec::new(),
-            format_version: None,
-            properties: std::collections::BTreeMap::new(),
-        };
-        if let CreateOutcome::Foreign { found } = self.table.create(&request).await? {
-            return Err(Error::ForeignTable { location: location.to_owned(), found });
-        }
-        let gone = || refused(format!("the table at {location} was created and is gone"), "run this again");
-        self.snapshot().await?.ok_or_else(gone)
-    }
-
-    /// Whether a table has the stream's columns and is partitioned by those of time and entity.
-    fn check(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        let location = self.table.location();
-        let wanted = self.spec.schema();
-        for field in &wanted.fields {
-            let problem = match snapshot.schema.field(&field.name) {
-                None => format!("the table at {location} has no column {}", field.name),
-                Some(found) if !same_type(&found.data_type, &field.data_type) => {
-                    let (name, there, said) = (&field.name, &found.data_type, &field.data_type);
-                    format!("column {name} of the table at {location} is {there}, and `columns` says {said}")
-                }
-                Some(found) if field.nullable && !found.nullable => {
-                    format!(
-                        "column {} of the table at {location} takes no null, and `columns` does not require it",
-                        field.name
-                    )
-                }
-                Some(_) => continue,
-            };
-            return Err(refused(problem, "let `columns` say what the table has; nothing was written"));
-        }
-        if let Some(more) = snapshot.schema.fields.iter().find(|field| wanted.field(&field.name).is_none()) {
-            let problem = format!("the table at {location} has the column {}, which `columns` has not", more.name);
-            return Err(refused(problem, "add it to `columns`; nothing was written"));
-        }
-        if snapshot.partition.fields != self.spec.partitioning().fields {
-            let problem = format!("the table at {location} is not partitioned by the columns of `time` and `entity` alone");
-            return Err(refused(problem, "name the columns that it is partitioned by, in their order; nothing was written"));
-        }
-        Ok(())
-    }
-
-    /// Writes the table's files.
-    pub(super) fn sink(&self, snapshot: Snapshot) -> ParquetSink {
-        ParquetSink {
-            engine: self.engine.clone(),
-            storage: self.storage.clone(),
-            format: self.table.format(),
-            stream: self.id(),
-            schema: snapshot.schema,
-            partition: snapshot.partition,
         }
     }
 

@@ -1,4 +1,4 @@
-//! [`ingest`]: events into the table, once or on and on.
+//! [`ingest`]: events into the table or both tables of a migration, once or on and on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use datafusion::arrow::array::RecordBatch;
 use lakeshift_journal::{Clock, LeaseManager};
 use lakeshift_stream::metrics::{Metrics, serve};
-use lakeshift_stream::{Ingest, IngestConfig, Source, Started, Step, StreamError};
+use lakeshift_stream::{Destination, Ingest, IngestConfig, OneTable, Register, Source, Started, Step, StreamError};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::compact::compact;
+use super::both_tables::BothTables;
 use super::file::StreamFile;
-use super::sink::ParquetSink;
+use super::upkeep::{Carrying, Compacting, Moment, Upkeep};
 use crate::error::{Error, with_causes};
 
 /// Failures in a row after which a stream that follows gives up.
@@ -27,7 +27,7 @@ const LAG_EVERY: Duration = Duration::from_secs(15);
 const LATENCIES_MAX: usize = 10_000;
 
 /// What came in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IngestReport {
     /// Readings that were committed or noted.
     pub steps: u64,
@@ -45,8 +45,23 @@ pub struct IngestReport {
     pub rows_in_all: u64,
     /// How many fewer files there are by compaction.
     pub compacted: u64,
+    /// Whether the other table of a migration has them, too; nothing where there is none, or nothing was to be carried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_table: Option<OtherTable>,
     /// How long commits took, from rows in hand to rows in the table and in the journal; nothing without a commit.
     pub commit_ms: Option<CommitMillis>,
+}
+
+/// Whether the other table of a migration has what was committed to one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherTable {
+    /// It has.
+    Done,
+    /// Whoever runs the migration carries it over: who, or why not now.
+    Later(String),
+    /// Nothing is carried to it now: why.
+    No(String),
 }
 
 /// How long the commits of a run took, or the last ten thousand of them, in milliseconds.
@@ -93,11 +108,35 @@ where
         Some(address) => Some(Watched::listen(file, address).await?),
     };
     let register = file.register().await?;
-    let snapshot = file.create(register.ledger()).await?;
+    match file.target() {
+        Ok(stream) => {
+            let snapshot = stream.create(register.ledger()).await?;
+            let destination = OneTable { id: stream.id(), table: stream.table.clone(), sink: stream.sink(snapshot) };
+            let upkeep = Compacting { stream, uncompacted: 0 };
+            run(file, (source, destination, register), options.follows, (watched, upkeep)).await
+        }
+        Err(migration) => {
+            let destination = BothTables::open(file, migration, register.ledger()).await?;
+            let upkeep = Carrying::new(file.context.clock.clone(), options.follows);
+            run(file, (source, destination, register), options.follows, (watched, upkeep)).await
+        }
+    }
+}
+
+/// From a source to a destination.
+async fn run<S, D, U>(
+    file: &StreamFile,
+    (source, destination, register): (S, D, Register),
+    follows: bool,
+    (watched, upkeep): (Option<Watched>, U),
+) -> Result<IngestReport, Error>
+where
+    S: Source<Rows = RecordBatch>,
+    D: Destination<Rows = RecordBatch>,
+    U: Upkeep<S, D>,
+{
     let config = IngestConfig {
-        id: file.id(),
-        table: file.table.clone(),
-        sink: file.sink(snapshot),
+        destination,
         leases: LeaseManager::new(file.leases("ingest")),
         dead_letters: file.dead_letters()?,
         clock: file.context.clock.clone(),
@@ -109,7 +148,7 @@ where
         }
     };
     let (report, commits) = (IngestReport::default(), Latencies::default());
-    let mut run = Run { file, follows: options.follows, watched, report, commits, uncompacted: 0 };
+    let mut run = Run { file, follows, watched, report, commits, upkeep };
     let ended = run.steps(&mut ingest).await;
     let Run { mut report, commits, .. } = run;
     report.rows_in_all = ingest.register().ledger().rows();
@@ -121,20 +160,21 @@ where
 }
 
 /// A run of steps and what it came to so far.
-struct Run<'a> {
+struct Run<'a, U> {
     file: &'a StreamFile,
     follows: bool,
     watched: Option<Watched>,
     report: IngestReport,
     commits: Latencies,
-    /// Commits since it was looked whether there are too many small files.
-    uncompacted: u64,
+    upkeep: U,
 }
 
-impl Run<'_> {
-    async fn steps<S>(&mut self, ingest: &mut Ingest<S, ParquetSink>) -> Result<(), Error>
+impl<U> Run<'_, U> {
+    async fn steps<S, D>(&mut self, ingest: &mut Ingest<S, D>) -> Result<(), Error>
     where
         S: Source<Rows = RecordBatch>,
+        D: Destination<Rows = RecordBatch>,
+        U: Upkeep<S, D>,
     {
         let context = &self.file.context;
         let mut failures = 0;
@@ -147,11 +187,15 @@ impl Run<'_> {
                     failures = 0;
                     self.count(&step);
                     context.progress.say(told(&step));
-                    let files = self.file.spec.compact.map_or(u64::MAX, |compact| u64::from(compact.files));
-                    self.compact(ingest, files).await?;
+                    let moment = Moment::Step { committed: step.commit.is_some() };
+                    self.upkeep.keep_up(ingest, moment, &mut self.report).await?;
                 }
-                Ok(None) if self.follows => failures = 0,
-                Ok(None) => return self.compact(ingest, 1).await,
+                Ok(None) if self.follows => {
+                    failures = 0;
+                    self.upkeep.keep_up(ingest, Moment::Idle, &mut self.report).await?;
+                }
+                Ok(None) => return self.upkeep.keep_up(ingest, Moment::End, &mut self.report).await,
+                Err(error) if is_interrupted(&error) => break,
                 Err(error) if self.follows && failures < FAILURES_MAX && passes(&error) => {
                     failures += 1;
                     if let Some(watched) = &self.watched {
@@ -160,35 +204,19 @@ impl Run<'_> {
                     tracing::warn!(failures, error = with_causes(&error), "could not go on; trying again");
                     let wait = context.clock.sleep(BACKOFF * failures);
                     if context.stop.or_drop(wait).await.is_err() {
-                        return Ok(());
+                        break;
                     }
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
-    }
-
-    /// Compacts what there is to compact, once so many commits have been made since that was looked at. Sooner no partition has so many files.
-    async fn compact<S>(&mut self, ingest: &mut Ingest<S, ParquetSink>, commits: u64) -> Result<(), Error>
-    where
-        S: Source<Rows = RecordBatch>,
-    {
-        let Some(policy) = self.file.spec.compact.filter(|_| self.uncompacted >= commits) else { return Ok(()) };
-        self.uncompacted = 0;
-        loop {
-            match compact(self.file, ingest, &policy).await? {
-                0 => return Ok(()),
-                files => self.report.compacted += files,
-            }
-        }
+        self.upkeep.keep_up(ingest, Moment::Stopped, &mut self.report).await
     }
 
     fn count(&mut self, step: &Step) {
         self.report.add(step);
         if let Some(commit) = step.commit {
             self.commits.add(commit);
-            self.uncompacted += 1;
         }
         if let Some(watched) = &self.watched {
             watched.metrics.step(step, watched.clock.as_ref());
@@ -196,9 +224,18 @@ impl Run<'_> {
     }
 }
 
-/// Whether brokers may be the reason, and a later try may do.
+/// Whether brokers or other producers may be the reason, and a later try may do.
 fn passes(error: &StreamError) -> bool {
-    matches!(error, StreamError::Source { .. } | StreamError::Letters { .. })
+    match error {
+        StreamError::Source { .. } | StreamError::Letters { .. } => true,
+        // Before anything was intended.
+        StreamError::Destination(error) => matches!(error.downcast_ref(), Some(Error::Producing { .. })),
+        _ => false,
+    }
+}
+
+fn is_interrupted(error: &StreamError) -> bool {
+    matches!(error, StreamError::Destination(error) if matches!(error.downcast_ref(), Some(Error::Interrupted)))
 }
 
 /// Metrics that somebody may ask for, for as long as this lives.
@@ -219,7 +256,11 @@ impl Watched {
     }
 
     /// Looks at what is parked, and asks the brokers from time to time how far the topics are.
-    async fn look<S: Source<Rows = RecordBatch>>(&mut self, ingest: &mut Ingest<S, ParquetSink>) {
+    async fn look<S, D>(&mut self, ingest: &mut Ingest<S, D>)
+    where
+        S: Source<Rows = RecordBatch>,
+        D: Destination<Rows = RecordBatch>,
+    {
         self.metrics.parked(ingest.register().ledger());
         let now = self.clock.elapsed();
         if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LAG_EVERY) {

@@ -75,6 +75,17 @@ impl ParquetSink {
     }
 }
 
+/// The rows whose index is in `kept`.
+pub(super) fn kept_rows(rows: &RecordBatch, kept: &[u32]) -> Result<RecordBatch, StreamError> {
+    match kept.len() == rows.num_rows() {
+        true => Ok(rows.clone()),
+        false => {
+            let failed = |source| StreamError::Sink(Box::new(DataFusionError::from(source)));
+            take_record_batch(rows, &UInt32Array::from(kept.to_vec())).map_err(failed)
+        }
+    }
+}
+
 #[async_trait]
 impl Sink for ParquetSink {
     type Rows = RecordBatch;
@@ -86,11 +97,7 @@ impl Sink for ParquetSink {
         unit: &UnitId,
         epoch: Epoch,
     ) -> Result<Vec<NewFile>, StreamError> {
-        let failed = |source: DataFusionError| StreamError::Sink(Box::new(source));
-        let rows = match kept.len() == rows.num_rows() {
-            true => rows.clone(),
-            false => take_record_batch(rows, &UInt32Array::from(kept.to_vec())).map_err(|error| failed(error.into()))?,
-        };
+        let rows = kept_rows(rows, kept)?;
         let step = self.engine.settings().batch_rows_max;
         let slices: Vec<_> =
             (0..rows.num_rows()).step_by(step).map(|from| Ok(rows.slice(from, step.min(rows.num_rows() - from)))).collect();
