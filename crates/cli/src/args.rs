@@ -159,7 +159,7 @@ pub enum Command {
     /// Recompute what is stale of tables that are computed from tables, and only that.
     #[command(subcommand)]
     Graph(GraphCommand),
-    /// Bring events of Kafka topics into a table, each exactly once.
+    /// Bring events of Kafka topics into a table, or both tables of a migration, each exactly once.
     Ingest(IngestArgs),
     /// Backfill beside a stream, and account for every event of it.
     #[command(subcommand)]

@@ -65,6 +65,8 @@ mod stages;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
+mod stream_migration;
+#[cfg(test)]
 mod sunset;
 #[cfg(test)]
 mod support;

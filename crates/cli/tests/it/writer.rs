@@ -164,7 +164,7 @@ async fn a_cutover_drains_a_write_that_was_killed_anywhere() {
 }
 
 /// The store of a process that stalls before its `at`th mutation, heartbeats and all, until it is released; whether it has.
-fn stalling(world: &World, at: u64) -> (Arc<FaultStore>, Arc<AtomicBool>, watch::Sender<bool>) {
+pub fn stalling(world: &World, at: u64) -> (Arc<FaultStore>, Arc<AtomicBool>, watch::Sender<bool>) {
     let (count, stalled, (release, released)) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)), watch::channel(false));
     let told = stalled.clone();
     let gate: Gate = Arc::new(move |kind, _| {

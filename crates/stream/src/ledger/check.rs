@@ -229,3 +229,39 @@ fn lost(lock: Epoch, found: Option<&Lock>) -> Refusal {
 fn expect(lock: &Lock, fits: bool, wanted: &'static str) -> Result<(), Refusal> {
     if fits { Ok(()) } else { Err(Refusal::OutOfOrder { lock: lock.id(), stage: lock.stage, wanted }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Intent;
+    use crate::offsets::Positions;
+    use crate::range::Range;
+
+    fn ledger(events: &[StreamEvent]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for event in events {
+            ledger.check(event).unwrap();
+            ledger.apply(event);
+        }
+        ledger
+    }
+
+    fn locked() -> StreamEvent {
+        let (name, range, mode) = ("later".to_owned(), Range { from: 1, to: 2, entity: None }, Mode::Park);
+        StreamEvent::Locked(Locking { epoch: Epoch(1), name, range, mode, cut_off: Positions::new() })
+    }
+
+    #[test]
+    fn a_stream_goes_elsewhere_when_nothing_is_open_and_backfills_lock_nothing_of_two_tables() {
+        let moved = StreamEvent::Moved { migration: Some(MigrationId("flights".to_owned())) };
+        let intended = StreamEvent::Intended(Intent { number: CommitNumber(1), rows: 1, reading: Reading::default() });
+        for open in [intended.clone(), locked()] {
+            assert!(matches!(ledger(&[open]).check(&moved), Err(Refusal::Moving { .. })));
+        }
+        let settled = StreamEvent::Settled { number: CommitNumber(1), done: true };
+        let ledger = ledger(&[intended, settled, moved]);
+        assert_eq!((ledger.last_done(), ledger.last_done_here(), ledger.has_moved()), (CommitNumber(1), None, true));
+        assert!(matches!(ledger.check(&locked()), Err(Refusal::BothTables { .. })));
+        assert_eq!(ledger.check(&StreamEvent::Moved { migration: None }), Ok(()));
+    }
+}

@@ -164,8 +164,13 @@ impl BothTables {
     /// Carries to the other table what it has not, or waits for so long until a runner at work has.
     ///
     /// # Errors
-    /// As a round of the mirror; what was written stays where it is.
-    pub(super) async fn carry(&mut self, wait: Duration) -> Result<Carried, Error> {
+    /// As a round of the mirror; what was written stays where it is. [`StreamError::Fenced`] where the stream's lease is lost.
+    pub(super) async fn carry(&mut self, lease: &Lease, wait: Duration) -> Result<Carried, StreamError> {
+        let clock = self.clock.clone();
+        held(&clock, lease, self.carry_on(wait)).await
+    }
+
+    async fn carry_on(&mut self, wait: Duration) -> Result<Carried, Error> {
         let Some(Uncarried { number, side, before }) = self.uncarried else { return Ok(Carried::Done) };
         self.opened.session.refresh().await?;
         let opened = &mut self.opened;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use lakeshift_journal::Clock;
-use lakeshift_stream::{Ingest, OneTable, Source};
+use lakeshift_stream::{Ingest, OneTable, Source, StreamError};
 
 use super::both_tables::BothTables;
 use super::compact::compact;
@@ -14,7 +14,6 @@ use super::ingest::{IngestReport, OtherTable};
 use super::sink::ParquetSink;
 use super::table_stream::TableStream;
 use crate::error::{Error, with_causes};
-use crate::lease;
 use crate::writer::Carried;
 
 /// Failures of the mirror in a row after which a stream that follows gives up.
@@ -119,16 +118,16 @@ impl<S: Source<Rows = RecordBatch>> Upkeep<S, BothTables> for Carrying {
         }
         let wait = if moment == Moment::End { both.max_lag() } else { Duration::ZERO };
         let (lease, both) = ingest.lease_and_destination();
-        let carried = lease::while_renewing(&self.clock, lease, both.carry(wait)).await?;
+        let carried = both.carry(lease, wait).await;
         self.tried = Some(self.clock.elapsed());
         let passes = self.follows && self.failures < FAILURES_MAX;
         let other = match carried {
             Ok(Carried::Done) => OtherTable::Done,
             Ok(Carried::Later(why)) => OtherTable::Later(why),
             Ok(Carried::No(why)) => OtherTable::No(why),
-            Err(error) if passes && moment != Moment::End => {
+            Err(StreamError::Destination(error)) if passes && moment != Moment::End => {
                 self.failures += 1;
-                let why = with_causes(&error);
+                let why = with_causes(error.as_ref());
                 tracing::warn!(
                     failures = self.failures,
                     error = why,
@@ -137,7 +136,7 @@ impl<S: Source<Rows = RecordBatch>> Upkeep<S, BothTables> for Carrying {
                 report.other_table = Some(OtherTable::Later(why));
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         self.failures = 0;
         report.other_table = Some(other);
