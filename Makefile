@@ -51,9 +51,9 @@ test: ## Run every test; those on S3, PostgreSQL, Azure and a Hive Metastore are
 test-fast: ## Run the tests of journal and core only: seconds, no DataFusion
 	@$(CARGO) test --locked -p lakeshift-journal -p lakeshift-core
 
-# Without optimized dependencies: nothing here is slow but their compilation.
+# Not optimized, and without Kafka: nothing here is slow but the compilation.
 test-locks: ## Test locks in etcd and ZooKeeper (features that are off; needs protoc); skipped, and said so, without the servers
-	@$(CARGO) test --locked --config 'profile.dev.package."*".opt-level=0' -p lakeshift-stream --features etcd,zookeeper --lib locks
+	@$(CARGO) test --locked --profile locks -p lakeshift-stream --no-default-features --features etcd,zookeeper --lib locks
 
 lint: venv ## Check formatting, lints, dependency directions, licences, spelling, scripts
 	$(CARGO) fmt --all --check

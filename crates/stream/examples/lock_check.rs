@@ -160,7 +160,7 @@ async fn ask_objects(none: f64) {
 
 #[cfg(feature = "etcd")]
 async fn ask_etcd(none: f64) {
-    let Some(server) = lakeshift_testkit::etcd::EtcdServer::start_if_installed().await else { return };
+    let Some(server) = lakeshift_testkit::etcd::start_if_installed().await else { return };
     let client = etcd_client::Client::connect([format!("127.0.0.1:{}", server.port())], None).await.unwrap();
     client.clone().put("lakeshift/flights/b/holder", "one", None).await.unwrap();
     let ask = || {
@@ -173,7 +173,7 @@ async fn ask_etcd(none: f64) {
 #[cfg(feature = "zookeeper")]
 async fn ask_zookeeper(none: f64) {
     use zookeeper_client::{Acls, Client, CreateMode};
-    let Some(server) = lakeshift_testkit::zookeeper::ZookeeperServer::start_if_installed().await else { return };
+    let Some(server) = lakeshift_testkit::zookeeper::start_if_installed().await else { return };
     let client = Client::connect(&format!("127.0.0.1:{}", server.port())).await.unwrap();
     client.create("/b", b"one", &CreateMode::Persistent.with_acls(Acls::anyone_all())).await.unwrap();
     let ask = || async { drop(client.get_data("/b").await.unwrap()) };

@@ -8,16 +8,18 @@
 //!   [`judge`] asks it for a whole reading.
 //!
 //! Coordination knows neither Kafka nor Arrow: records and rows are what the [`Source`] and the [`Sink`] of [`OneTable`] make of them.
-//! [`kafka::KafkaSource`] is the source that comes along; it reads events by a [`decode::Decoder`].
+//! `kafka::KafkaSource` is the source that comes along (feature `kafka`, which is on); it reads events by a `decode::Decoder`.
 
 mod audit;
 mod batch;
+#[cfg(feature = "kafka")]
 pub mod decode;
 mod destination;
 mod error;
 mod event;
 mod guard;
 mod ingest;
+#[cfg(feature = "kafka")]
 pub mod kafka;
 mod ledger;
 mod letters;

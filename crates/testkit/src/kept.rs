@@ -38,6 +38,12 @@ impl Kept {
         Ok(Self { keeper, directory })
     }
 
+    /// The folder.
+    #[cfg(feature = "locks")]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The end of what the server has said.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(self.directory.join(LOG)).unwrap_or_default();
@@ -58,93 +64,4 @@ impl Drop for Kept {
 pub(crate) fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     let held: io::Result<Vec<TcpListener>> = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
     held?.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
-}
-
-/// A program by the variable that names it, else in the search path.
-#[cfg(feature = "locks")]
-pub(crate) fn find_program(variable: &str, name: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(variable) {
-        return Some(PathBuf::from(path));
-    }
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
-}
-
-#[cfg(feature = "locks")]
-pub(crate) use restartable::Restartable;
-
-#[cfg(feature = "locks")]
-mod restartable {
-    use std::fmt;
-    use std::io;
-    use std::path::{Path, PathBuf};
-    use std::time::Duration;
-
-    use lakeshift_journal::{Clock, SystemClock};
-
-    use super::Kept;
-
-    /// How long a server may take to answer.
-    const START_MAX: Duration = Duration::from_secs(60);
-    const POLL: Duration = Duration::from_millis(50);
-
-    /// What a server is started with, from the folder of its data.
-    type Arguments = Box<dyn Fn(&Path) -> Vec<String> + Send + Sync>;
-
-    /// A server that is stopped and started again with the data that it had.
-    pub(crate) struct Restartable {
-        server: Option<Kept>,
-        /// Clears the data when all is over; it runs nothing that matters.
-        data: Kept,
-        prefix: &'static str,
-        program: PathBuf,
-        arguments: Arguments,
-    }
-
-    impl fmt::Debug for Restartable {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Restartable").field("program", &self.program).finish_non_exhaustive()
-        }
-    }
-
-    impl Restartable {
-        /// A server that is not started yet; `arguments` are made from the folder of its data, in which it runs.
-        pub fn new(
-            prefix: &'static str,
-            program: PathBuf,
-            arguments: impl Fn(&Path) -> Vec<String> + Send + Sync + 'static,
-        ) -> io::Result<Self> {
-            let data = Kept::spawn(Kept::folder(prefix)?, Path::new("sleep"), |command| {
-                command.arg("infinity");
-            })?;
-            Ok(Self { server: None, data, prefix, program, arguments: Box::new(arguments) })
-        }
-
-        /// The folder of its data.
-        pub fn data(&self) -> &Path {
-            &self.data.directory
-        }
-
-        /// Starts it, and waits until it is ready.
-        pub async fn start(&mut self, is_ready: &(dyn Fn() -> bool + Sync)) -> io::Result<()> {
-            let data = self.data().to_owned();
-            let server = Kept::spawn(Kept::folder(self.prefix)?, &self.program, |command| {
-                command.args((self.arguments)(&data)).current_dir(&data);
-            })?;
-            let server = self.server.insert(server);
-            let clock = SystemClock::new();
-            while clock.elapsed() < START_MAX {
-                if is_ready() {
-                    return Ok(());
-                }
-                clock.sleep(POLL).await;
-            }
-            Err(io::Error::other(format!("no answer within {START_MAX:?}\n{}", server.log_tail())))
-        }
-
-        /// Kills it.
-        pub fn stop(&mut self) {
-            self.server = None;
-        }
-    }
 }

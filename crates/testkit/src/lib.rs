@@ -28,6 +28,8 @@ pub mod metastore;
 pub mod postgres;
 #[cfg(any(feature = "catalogs", feature = "locks"))]
 mod proxy;
+#[cfg(feature = "locks")]
+mod restartable;
 mod rng;
 #[cfg(feature = "s3")]
 pub mod s3;
@@ -38,4 +40,6 @@ pub use clock::ManualClock;
 pub use fault::{Chaos, Counted, FaultPlan, FaultStore, Gate, Operation, OperationKind};
 #[cfg(any(feature = "catalogs", feature = "locks"))]
 pub use proxy::CutProxy;
+#[cfg(feature = "locks")]
+pub use restartable::Restartable;
 pub use rng::SeededRng;

@@ -88,11 +88,7 @@ impl LockWorld for ObjectWorld {
 #[cfg(any(feature = "etcd", feature = "zookeeper"))]
 mod real {
     use lakeshift_journal::{Clock, SystemClock, SystemRng};
-    use lakeshift_testkit::CutProxy;
-    #[cfg(feature = "etcd")]
-    use lakeshift_testkit::etcd::EtcdServer;
-    #[cfg(feature = "zookeeper")]
-    use lakeshift_testkit::zookeeper::ZookeeperServer;
+    use lakeshift_testkit::{CutProxy, Restartable};
     use tokio::sync::Mutex;
 
     use super::*;
@@ -101,61 +97,45 @@ mod real {
     /// Who never hears an answer; of all requests only those that take a lock have this name in them.
     const UNHEARD: &str = "never-hears-an-answer";
 
-    pub enum Server {
-        #[cfg(feature = "etcd")]
-        Etcd(EtcdServer),
-        #[cfg(feature = "zookeeper")]
-        Zookeeper(ZookeeperServer),
+    pub struct RealWorld {
+        server: Mutex<Restartable>,
+        /// A client of the server at an address.
+        service: fn(&str, LockConfig) -> Arc<dyn LockService>,
     }
 
-    impl Server {
-        fn port(&self) -> u16 {
-            match self {
-                #[cfg(feature = "etcd")]
-                Self::Etcd(server) => server.port(),
-                #[cfg(feature = "zookeeper")]
-                Self::Zookeeper(server) => server.port(),
-            }
+    impl RealWorld {
+        #[cfg(feature = "etcd")]
+        pub async fn etcd() -> Option<Self> {
+            let server = Mutex::new(lakeshift_testkit::etcd::start_if_installed().await?);
+            let service = |at: &str, config| -> Arc<dyn LockService> {
+                Arc::new(locks::EtcdLocks::new(vec![at.to_owned()], "flights", config))
+            };
+            Some(Self { server, service })
         }
 
-        fn service(&self, port: u16, holder: &str) -> Arc<dyn LockService> {
+        #[cfg(feature = "zookeeper")]
+        pub async fn zookeeper() -> Option<Self> {
+            let server = Mutex::new(lakeshift_testkit::zookeeper::start_if_installed().await?);
+            let service =
+                |at: &str, config| -> Arc<dyn LockService> { Arc::new(locks::ZookeeperLocks::new(at, "flights", config)) };
+            Some(Self { server, service })
+        }
+
+        async fn process(&self, holder: &str, needle: Option<&'static str>) -> LockProcess {
+            let port = self.server.lock().await.port();
+            let proxy = match needle {
+                Some(needle) => CutProxy::start(port, needle).await.unwrap(),
+                None => CutProxy::start_sound(port).await.unwrap(),
+            };
+            let proxy = Arc::new(proxy);
             let config = LockConfig {
                 holder: holder.to_owned(),
                 ttl: TTL,
                 clock: Arc::new(SystemClock::new()),
                 rng: Arc::new(SystemRng),
             };
-            match self {
-                #[cfg(feature = "etcd")]
-                Self::Etcd(_) => Arc::new(locks::EtcdLocks::new(vec![format!("127.0.0.1:{port}")], "flights", config)),
-                #[cfg(feature = "zookeeper")]
-                Self::Zookeeper(_) => Arc::new(locks::ZookeeperLocks::new(&format!("127.0.0.1:{port}"), "flights", config)),
-            }
-        }
-    }
-
-    pub struct RealWorld(Mutex<Server>);
-
-    impl RealWorld {
-        #[cfg(feature = "etcd")]
-        pub async fn etcd() -> Option<Self> {
-            Some(Self(Mutex::new(Server::Etcd(EtcdServer::start_if_installed().await?))))
-        }
-
-        #[cfg(feature = "zookeeper")]
-        pub async fn zookeeper() -> Option<Self> {
-            Some(Self(Mutex::new(Server::Zookeeper(ZookeeperServer::start_if_installed().await?))))
-        }
-
-        async fn process(&self, holder: &str, needle: Option<&'static str>) -> LockProcess {
-            let server = self.0.lock().await;
-            let proxy = match needle {
-                Some(needle) => CutProxy::start(server.port(), needle).await.unwrap(),
-                None => CutProxy::start_sound(server.port()).await.unwrap(),
-            };
-            let proxy = Arc::new(proxy);
             LockProcess {
-                service: server.service(proxy.port(), holder),
+                service: (self.service)(&format!("127.0.0.1:{}", proxy.port()), config),
                 sever: Box::new({
                     let proxy = proxy.clone();
                     move |on| if on { proxy.sever() } else { proxy.mend() }
@@ -184,21 +164,11 @@ mod real {
         }
 
         async fn stop(&self) {
-            match &mut *self.0.lock().await {
-                #[cfg(feature = "etcd")]
-                Server::Etcd(server) => server.stop(),
-                #[cfg(feature = "zookeeper")]
-                Server::Zookeeper(server) => server.stop(),
-            }
+            self.server.lock().await.stop();
         }
 
         async fn start(&self) {
-            match &mut *self.0.lock().await {
-                #[cfg(feature = "etcd")]
-                Server::Etcd(server) => server.start_again().await.unwrap(),
-                #[cfg(feature = "zookeeper")]
-                Server::Zookeeper(server) => server.start_again().await.unwrap(),
-            }
+            self.server.lock().await.start_again().await.unwrap();
         }
     }
 }

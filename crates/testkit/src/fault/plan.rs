@@ -60,7 +60,8 @@ impl FaultPlan {
     /// If the operation that fails is one of them.
     #[must_use]
     pub fn after(self, operations: u64) -> Self {
-        let left = |number: u64| number.checked_sub(operations).filter(|left| *left > 0).expect("a fault that is still to come");
+        let left =
+            |number: u64| number.checked_sub(operations).filter(|left| *left > 0).expect("a fault that is still to come");
         match self {
             Self::None => Self::None,
             Self::CrashBefore(number) => Self::CrashBefore(left(number)),
