@@ -44,7 +44,7 @@ lake/flights lake/flights-daily:
 	@mkdir -p lake && cp -R testdata/flights $@.part && mv $@.part $@ && echo "made $@ from testdata/flights"
 
 ## Check it
-.PHONY: test test-fast test-locks lint fmt interop bench bench-validate bench-backfill bench-graph bench-locks bench-stream bench-rollback venv
+.PHONY: test test-fast test-locks test-otel lint fmt interop bench bench-validate bench-backfill bench-graph bench-locks bench-stream bench-rollback venv
 test: ## Run every test; those on S3, PostgreSQL, Azure and a Hive Metastore are skipped, and say so, where the server is absent
 	@$(CARGO) test --workspace --locked
 
@@ -54,6 +54,9 @@ test-fast: ## Run the tests of journal and core only: seconds, no DataFusion
 # Not optimized, and without Kafka: nothing here is slow but the compilation.
 test-locks: ## Test locks in etcd and ZooKeeper (features that are off; needs protoc); skipped, and said so, without the servers
 	@$(CARGO) test --locked --profile locks -p lakeshift-stream --no-default-features --features etcd,zookeeper --lib locks
+
+test-otel: ## Test traces of ingest (feature otel, which is off); CI leaves it out
+	@$(CARGO) test --locked -p lakeshift-cli --features otel --test it traces
 
 lint: venv ## Check formatting, lints, dependency directions, licences, spelling, scripts
 	$(CARGO) fmt --all --check

@@ -17,4 +17,5 @@ mod paced;
 pub mod progress;
 pub mod session;
 pub mod stop;
+pub mod traces;
 pub mod writer;

@@ -9,7 +9,10 @@ use lakeshift::context::Context;
 use lakeshift::output::render_error;
 use lakeshift::progress::Progress;
 use lakeshift::stop;
-use tracing_subscriber::EnvFilter;
+use lakeshift::traces::{BoxedLayer, Traces};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 // Footers, batches and pages are many small allocations on many threads; docs/performance.md has what it saves.
 #[global_allocator]
@@ -18,7 +21,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    log_to_stderr(&args.global);
+    let (traces, spans) = Traces::begin(&args.command);
+    log_to_stderr(&args.global, spans);
+    traces.tell();
     let progress = if args.global.quiet { Progress::Quiet } else { Progress::detect() };
     let (stopper, stop) = stop::channel();
     tokio::spawn(async move {
@@ -31,7 +36,7 @@ async fn main() -> ExitCode {
         }
     });
     let format = args.global.format;
-    match lakeshift::commands::run(&Context::system(progress, stop), args.command).await {
+    let code = match lakeshift::commands::run(&Context::system(progress, stop), args.command).await {
         Ok(answer) => {
             // A reader that has gone away (`| head`) is no error of the command.
             let _ = writeln!(std::io::stdout(), "{}", answer.render(format));
@@ -41,10 +46,12 @@ async fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{}", render_error(&error, format));
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    traces.end().await;
+    code
 }
 
-fn log_to_stderr(global: &Global) {
+fn log_to_stderr(global: &Global, spans: Option<BoxedLayer>) {
     // The Delta kernel calls a folder without a table an error; whether it is one is told by the command.
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error,buoyant_kernel=off",
@@ -54,9 +61,11 @@ fn log_to_stderr(global: &Global) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    match global.log_format {
-        OutputFormat::Text => builder.without_time().with_target(false).init(),
-        OutputFormat::Json => builder.json().init(),
-    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
+    let lines: BoxedLayer = match global.log_format {
+        OutputFormat::Text => lines.without_time().with_target(false).with_filter(filter).boxed(),
+        OutputFormat::Json => lines.json().with_filter(filter).boxed(),
+    };
+    let layers: Vec<BoxedLayer> = spans.into_iter().chain([lines]).collect();
+    tracing_subscriber::registry().with(layers).init();
 }

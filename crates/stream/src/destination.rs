@@ -9,6 +9,7 @@ use lakeshift_journal::{Epoch, Lease};
 
 use crate::error::StreamError;
 use crate::source::Sink;
+use crate::spans;
 
 /// Takes a stream's commits, each once. The stream intends a commit in its journal between [`Destination::prepare`] and
 /// [`Destination::commit`], under the lease of whoever ingests, and settles it after.
@@ -88,7 +89,8 @@ impl<K: Sink> Destination for OneTable<K> {
         number: CommitNumber,
         lease: &Lease,
     ) -> Result<Vec<NewFile>, StreamError> {
-        self.sink.write(rows, kept, &unit(number), lease.epoch()).await
+        let unit = unit(number);
+        spans::write(&self.id, number, self.sink.write(rows, kept, &unit, lease.epoch())).await
     }
 
     async fn discard(&mut self, ready: Vec<NewFile>) {

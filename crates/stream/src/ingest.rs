@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakeshift_core::table::CommitNumber;
+use lakeshift_core::table::{CommitNumber, MigrationId};
 use lakeshift_journal::{Acquire, Clock, Epoch, Lease, LeaseManager, Standing};
 
 use crate::destination::Destination;
@@ -23,6 +23,7 @@ use crate::lock::EpochMap;
 use crate::offsets::Positions;
 use crate::register::Register;
 use crate::source::{Polled, Source};
+use crate::spans::{self, Found};
 
 pub use compact::Compaction;
 pub use judge::{Judged, judge};
@@ -33,6 +34,8 @@ const JUDGEMENTS_MAX: usize = 16;
 /// What a stream is and what it works with.
 #[derive(Debug)]
 pub struct IngestConfig<D> {
+    /// The stream, for its traces.
+    pub id: MigrationId,
     /// Where its commits go.
     pub destination: D,
     /// Leases of whoever ingests.
@@ -151,14 +154,19 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
     /// [`StreamError::Fenced`] when another process ingests by now; any other error leaves a state that [`Ingest::start`] goes
     /// on from.
     pub async fn step(&mut self) -> Result<Option<Step>, StreamError> {
+        let id = self.config.id.clone();
+        spans::step(&id, self.advance()).await
+    }
+
+    async fn advance(&mut self) -> Result<Option<Step>, StreamError> {
         self.renew().await?;
         self.register.refresh().await?;
         let ledger = self.register.ledger();
         if let Some(lock) = ledger.draining().map(crate::lock::Lock::id) {
-            let polled = self.source.reread(&ledger.parked(lock)).await?;
+            let polled = spans::read(&self.config.id, self.source.reread(&ledger.parked(lock)), Found::of).await?;
             return self.replay(lock, &polled).await.map(Some);
         }
-        match self.source.poll(&ledger.positions()).await? {
+        match spans::read(&self.config.id, self.source.poll(&ledger.positions()), Found::of_any).await? {
             Some(polled) => self.go_on(&polled).await.map(Some),
             None => Ok(None),
         }
@@ -170,7 +178,7 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
             if self.map.seen() != self.register.ledger().locks_seen() {
                 self.map = self.register.ledger().map();
             }
-            let Judged { mut reading, kept } = judge(polled, &self.map);
+            let Judged { mut reading, kept } = spans::judge(&self.config.id, || judge(polled, &self.map));
             reading.dead_letters.clone_from(&dead_letters);
             let records = (polled.records.len() + polled.bad.len()) as u64;
             let (rows, dead) = (kept.len() as u64, polled.bad.len() as u64);
@@ -202,24 +210,30 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
         polled: &Polled<S::Rows>,
         kept: &[u32],
     ) -> Result<Option<Duration>, StreamError> {
-        let (epoch, began) = (self.lease.epoch(), self.config.clock.elapsed());
+        let (id, epoch, began) = (self.config.id.clone(), self.lease.epoch(), self.config.clock.elapsed());
         if kept.is_empty() {
             self.register.record(epoch, &StreamEvent::Noted(reading)).await?;
             return Ok(None);
         }
         let number = CommitNumber(self.register.ledger().last_number().0 + 1);
         let ready = self.config.destination.prepare(&polled.rows, kept, number, &self.lease).await?;
-        let intent = Intent { number, rows: kept.len() as u64, reading };
-        if let Err(refused) = self.register.record(epoch, &StreamEvent::Intended(intent)).await {
+        let intended = StreamEvent::Intended(Intent { number, rows: kept.len() as u64, reading });
+        if let Err(refused) = spans::intend(&id, number, self.register.record(epoch, &intended)).await {
             if matches!(refused, StreamError::Refused(_) | StreamError::Fenced { .. }) {
                 self.config.destination.discard(ready).await;
             }
             return Err(refused);
         }
         let positions = self.positions();
-        self.config.destination.commit(ready, number, positions, &self.lease).await?;
-        self.register.record(epoch, &StreamEvent::Settled { number, done: true }).await?;
+        let made = self.config.destination.commit(ready, number, positions, &self.lease);
+        spans::commit(&id, number, made).await?;
+        self.settled(number, true).await?;
         Ok(Some(self.config.clock.elapsed().saturating_sub(began)))
+    }
+
+    async fn settled(&mut self, number: CommitNumber, done: bool) -> Result<(), StreamError> {
+        let settled = StreamEvent::Settled { number, done };
+        spans::settle(&self.config.id, number, self.register.record(self.lease.epoch(), &settled)).await
     }
 
     /// Finds the end of a commit that another process, or a failed step of this one, has left. After the fence it is there, or
@@ -228,7 +242,7 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
         let last = self.register.ledger().last_number();
         if let Some(number) = self.register.ledger().pending().map(|intent| intent.number) {
             let done = self.config.destination.settle(number, &self.lease).await?;
-            self.register.record(self.lease.epoch(), &StreamEvent::Settled { number, done }).await?;
+            self.settled(number, done).await?;
         }
         let there = self.config.destination.last().await?;
         let done = self.register.ledger().last_done_here().unwrap_or_default();

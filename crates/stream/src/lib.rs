@@ -32,6 +32,7 @@ mod register;
 #[cfg(test)]
 mod simulation;
 mod source;
+pub mod spans;
 mod tail;
 
 pub use audit::{Audit, PartitionAudit};

@@ -71,6 +71,8 @@ mod sunset;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod validation;
 #[cfg(test)]
 mod writer;

@@ -199,6 +199,7 @@ impl Process {
 
     async fn ingest(&self, topic: &Arc<Topic>) -> Result<Started<SimSource, OneTable<SimSink>>, StreamError> {
         let config = IngestConfig {
+            id: stream(),
             destination: OneTable {
                 id: stream(),
                 table: Arc::new(self.table()),

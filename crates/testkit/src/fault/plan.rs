@@ -60,8 +60,8 @@ impl FaultPlan {
     /// If the operation that fails is one of them.
     #[must_use]
     pub fn after(self, operations: u64) -> Self {
-        let left =
-            |number: u64| number.checked_sub(operations).filter(|left| *left > 0).expect("a fault that is still to come");
+        assert!(self.number().is_none_or(|number| number > operations), "{self:?} is one of the first {operations}");
+        let left = |number: u64| number - operations;
         match self {
             Self::None => Self::None,
             Self::CrashBefore(number) => Self::CrashBefore(left(number)),

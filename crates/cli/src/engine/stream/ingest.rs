@@ -136,6 +136,7 @@ where
     U: Upkeep<S, D>,
 {
     let config = IngestConfig {
+        id: file.id(),
         destination,
         leases: LeaseManager::new(file.leases("ingest")),
         dead_letters: file.dead_letters()?,
