@@ -130,7 +130,7 @@ impl Source for ThreeRows {
     }
 }
 
-async fn ingest() -> Ingest<ThreeRows, SimSink> {
+async fn ingest() -> Ingest<ThreeRows, OneTable<SimSink>> {
     let (clock, rng) = (Arc::new(ManualClock::new()), Arc::new(SeededRng::new(1)));
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let (prefix, name) = (|folder: &str| Path::from(folder), || "one".to_owned());
