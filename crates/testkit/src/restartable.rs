@@ -13,14 +13,16 @@ use crate::kept::Kept;
 const START_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
+/// Makes a server's arguments from the folder of its data, in which it runs, and whatever it wants to find there.
+type Arguments = dyn Fn(&Path) -> io::Result<Vec<String>> + Send + Sync;
+
 /// A server's program and what it is started with.
 pub(crate) struct Program {
     /// The beginning of its folders' names.
     pub prefix: &'static str,
     pub path: PathBuf,
     pub port: u16,
-    /// Makes its arguments from the folder of its data, in which it runs, and whatever it wants to find there.
-    pub arguments: Box<dyn Fn(&Path) -> io::Result<Vec<String>> + Send + Sync>,
+    pub arguments: Box<Arguments>,
     /// Whether it serves on the port.
     pub is_ready: fn(u16) -> bool,
 }

@@ -156,12 +156,10 @@ async fn unit_with(toy: &Toy, id: &str, plan: FaultPlan) -> Vec<Operation> {
 #[test]
 fn a_unit_that_dies_at_any_operation_is_done_when_it_is_tried_again() {
     let toy = block_on(Toy::new(1));
-    for (id, _) in block_on(toy.units()) {
-        let run = |toy: Toy, plan| {
-            let id = id.clone();
-            async move { unit_with(&toy, &id, plan).await }
-        };
+    // One of a Delta table, which reads a source, and one of an Iceberg table.
+    for id in ["daily 2001-01-01", "monthly 2001-01"] {
+        let run = |toy: Toy, plan| async move { unit_with(&toy, id, plan).await };
         every_fault(&format!("crash matrix of the unit {id}"), &toy, run);
-        block_on(toy.retried(&id));
+        block_on(toy.retried(id));
     }
 }
