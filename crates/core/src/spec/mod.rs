@@ -16,6 +16,7 @@ mod metastore;
 mod model;
 mod parquet;
 mod read;
+mod scope;
 mod secret;
 mod sizes;
 mod sort;
@@ -30,11 +31,12 @@ pub use locations::{Location, LocationError};
 pub use metastore::Metastore;
 pub use model::{
     ApiVersion, Backfill, BackfillOrder, ColumnRule, Cutover, DualWrite, HivePartition, Hook, Int96, LAST_GROUP, OnFailure,
-    RuleUnit, SchemaChanges, Scope, SnapshotRule, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition,
-    Target, Validation,
+    RuleUnit, SchemaChanges, SnapshotRule, Source, Spec, SqlTransform, Stage, Strategy, Sunset, SunsetDisposition, Target,
+    Validation,
 };
 pub use parquet::{Compression, ParquetOptions};
 pub use read::SPEC_BYTES_MAX;
+pub use scope::{Others, Scope};
 pub(crate) use secret::is_credential;
 pub use secret::{MissingVariable, Place, Secret};
 pub use sizes::{ByteSize, Span};
