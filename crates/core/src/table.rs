@@ -337,6 +337,22 @@ pub struct CommitRequest {
 }
 
 impl CommitRequest {
+    /// A commit that changes nothing but the table's epoch ([`Self::is_fence`]); what another one changes is written over it.
+    pub fn fence(migration: MigrationId, number: CommitNumber, epoch: Epoch) -> Self {
+        Self {
+            migration,
+            number,
+            epoch,
+            add: Vec::new(),
+            remove: Vec::new(),
+            deletes: BTreeMap::new(),
+            repartition: None,
+            evolve: Vec::new(),
+            positions: BTreeMap::new(),
+            notes: BTreeMap::new(),
+        }
+    }
+
     /// Whether the commit changes no row.
     pub fn keeps_rows(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty() && self.deletes.is_empty()

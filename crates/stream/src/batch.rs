@@ -4,7 +4,6 @@
 //! ([`Backfill::commit`]), look at it ([`Backfill::validated`]), let go ([`Backfill::release`]). A process that stalled past its
 //! lease fails at its commit and at every entry of the journal, whoever woke it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,18 +207,8 @@ impl Backfill {
         if let Some(path) = remove.iter().find(|path| !boundary.covers(path)) {
             return Err(StreamError::NotCovered { path: path.clone() });
         }
-        let request = CommitRequest {
-            migration: self.id(),
-            number: CommitNumber(self.lock.0),
-            epoch: self.epoch(),
-            add,
-            remove,
-            deletes: BTreeMap::new(),
-            repartition: None,
-            evolve: Vec::new(),
-            positions: BTreeMap::new(),
-            notes: BTreeMap::new(),
-        };
+        let request =
+            CommitRequest { add, remove, ..CommitRequest::fence(self.id(), CommitNumber(self.lock.0), self.epoch()) };
         let version = if request.is_fence() {
             self.config.table.snapshot(None).await?.version
         } else {

@@ -104,7 +104,7 @@ impl<K: Sink> Destination for OneTable<K> {
         positions: BTreeMap<String, u64>,
         lease: &Lease,
     ) -> Result<(), StreamError> {
-        let request = CommitRequest { add, number, positions, ..fencing(&self.id, lease.epoch()) };
+        let request = CommitRequest { add, positions, ..CommitRequest::fence(self.id.clone(), number, lease.epoch()) };
         match self.table.commit(&request).await? {
             CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => Ok(()),
             CommitOutcome::Conflict { reason } => Err(StreamError::Conflict { reason }),
@@ -129,25 +129,9 @@ pub(crate) fn unit(number: CommitNumber) -> UnitId {
 
 /// After this, no commit under a lower epoch reaches the table, and none of the same one that is on its way.
 pub(crate) async fn fence(table: &dyn TableFormat, id: &MigrationId, epoch: Epoch) -> Result<(), StreamError> {
-    match table.commit(&fencing(id, epoch)).await? {
+    match table.commit(&CommitRequest::fence(id.clone(), CommitNumber(0), epoch)).await? {
         CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => Ok(()),
         CommitOutcome::Conflict { reason } => Err(StreamError::Conflict { reason }),
         CommitOutcome::Fenced { current } => Err(StreamError::Fenced { current }),
-    }
-}
-
-/// A commit of the stream that changes nothing but the epoch.
-pub(crate) fn fencing(id: &MigrationId, epoch: Epoch) -> CommitRequest {
-    CommitRequest {
-        migration: id.clone(),
-        number: CommitNumber(0),
-        epoch,
-        add: Vec::new(),
-        remove: Vec::new(),
-        deletes: BTreeMap::new(),
-        repartition: None,
-        evolve: Vec::new(),
-        positions: BTreeMap::new(),
-        notes: BTreeMap::new(),
     }
 }

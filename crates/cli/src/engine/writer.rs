@@ -297,16 +297,9 @@ impl Producer {
         });
         let positions = positions.collect();
         CommitRequest {
-            migration: writer_of(session.id()),
-            number: CommitNumber(intent.number),
-            epoch: self.lease.epoch(),
             add,
-            remove: Vec::new(),
-            deletes: Default::default(),
-            repartition: None,
-            evolve: Vec::new(),
             positions,
-            notes: Default::default(),
+            ..CommitRequest::fence(writer_of(session.id()), CommitNumber(intent.number), self.lease.epoch())
         }
     }
 

@@ -136,16 +136,8 @@ async fn a_commit_that_was_begun_before_the_cutover_does_not_reach_the_old_table
         table.files(&snapshot).try_collect().await.unwrap()
     };
     let request = CommitRequest {
-        migration: MigrationId("somebody".to_owned()),
-        number: CommitNumber(1),
-        epoch: Epoch(1),
-        add: Vec::new(),
         remove: vec![files[0].path.clone()],
-        deletes: Default::default(),
-        repartition: None,
-        evolve: Vec::new(),
-        positions: Default::default(),
-        notes: Default::default(),
+        ..CommitRequest::fence(MigrationId("somebody".to_owned()), CommitNumber(1), Epoch(1))
     };
     // By its name the catalogue has another table now, which lies elsewhere.
     match writer.commit(&request).await {

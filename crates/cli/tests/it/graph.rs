@@ -5,7 +5,6 @@ mod kept;
 mod lineage;
 mod units;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

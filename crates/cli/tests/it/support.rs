@@ -266,16 +266,9 @@ impl World {
             add.push(file);
         }
         let request = CommitRequest {
-            migration: MigrationId("somebody".to_owned()),
-            number: CommitNumber(number),
-            epoch: Epoch(1),
             add,
             remove: remove.to_vec(),
-            deletes: BTreeMap::new(),
-            repartition: None,
-            evolve: Vec::new(),
-            positions: Default::default(),
-            notes: Default::default(),
+            ..CommitRequest::fence(MigrationId("somebody".to_owned()), CommitNumber(number), Epoch(1))
         };
         let outcome = table.commit(&request).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");

@@ -8,7 +8,7 @@ use lakeshift_core::table::{CommitNumber, CommitOutcome, CommitRequest, NewFile,
 use lakeshift_journal::Epoch;
 
 use super::Ingest;
-use crate::destination::{Destination, OneTable, fencing, unit};
+use crate::destination::{Destination, OneTable, unit};
 use crate::error::StreamError;
 use crate::event::{Intent, Reading, StreamEvent};
 use crate::range::Place;
@@ -63,7 +63,7 @@ impl<S: Source, K: Sink<Rows = S::Rows>> Ingest<S, OneTable<K>> {
             Err(error) => return Err(error),
         }
         let (positions, to) = (self.positions(), &self.config.destination);
-        let request = CommitRequest { number, add, remove, positions, ..fencing(&to.id, epoch) };
+        let request = CommitRequest { add, remove, positions, ..CommitRequest::fence(to.id.clone(), number, epoch) };
         match to.table.commit(&request).await? {
             CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => {
                 self.register.record(epoch, &StreamEvent::Settled { number, done: true }).await?;

@@ -73,18 +73,7 @@ pub async fn new_file(storage: &Storage, path: &str, rows: i64, place: Option<&s
 
 pub fn request(number: u64, epoch: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest {
     let remove = remove.iter().map(|path| (*path).to_owned()).collect();
-    CommitRequest {
-        migration: MigrationId("m".into()),
-        number: CommitNumber(number),
-        epoch: Epoch(epoch),
-        add,
-        remove,
-        deletes: BTreeMap::new(),
-        repartition: None,
-        evolve: Vec::new(),
-        positions: Default::default(),
-        notes: Default::default(),
-    }
+    CommitRequest { add, remove, ..CommitRequest::fence(MigrationId("m".into()), CommitNumber(number), Epoch(epoch)) }
 }
 
 fn committed(outcome: CommitOutcome) -> u64 {

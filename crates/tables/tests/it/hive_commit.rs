@@ -1,6 +1,5 @@
 //! Commits to Hive-style folders: done once, in order, fenced, and finished by whoever comes next.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lakeshift_core::storage::Storage;
@@ -47,16 +46,9 @@ async fn staged(storage: &Storage, name: &str, day: i32, rows: i64) -> NewFile {
 
 fn request(number: u64, epoch: u64, add: &[NewFile], remove: &[&str]) -> CommitRequest {
     CommitRequest {
-        migration: migration(),
-        number: CommitNumber(number),
-        epoch: Epoch(epoch),
         add: add.to_vec(),
         remove: remove.iter().map(|path| (*path).to_owned()).collect(),
-        deletes: BTreeMap::new(),
-        repartition: None,
-        evolve: Vec::new(),
-        positions: Default::default(),
-        notes: Default::default(),
+        ..CommitRequest::fence(migration(), CommitNumber(number), Epoch(epoch))
     }
 }
 

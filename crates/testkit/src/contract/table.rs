@@ -271,15 +271,8 @@ fn create_request(migration: &str) -> CreateRequest {
 
 fn request(migration: &str, number: u64, epoch: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest {
     CommitRequest {
-        migration: MigrationId(migration.to_owned()),
-        number: CommitNumber(number),
-        epoch: Epoch(epoch),
         add,
         remove: remove.iter().map(|path| (*path).to_owned()).collect(),
-        deletes: BTreeMap::new(),
-        repartition: None,
-        evolve: Vec::new(),
-        positions: Default::default(),
-        notes: Default::default(),
+        ..CommitRequest::fence(MigrationId(migration.to_owned()), CommitNumber(number), Epoch(epoch))
     }
 }

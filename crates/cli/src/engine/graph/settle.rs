@@ -151,17 +151,6 @@ impl Runner<'_> {
 
     fn request(&self, add: Vec<NewFile>, remove: Vec<String>) -> CommitRequest {
         let number = self.ledger.pending.as_ref().map_or(self.ledger.next_number(), |pending| pending.number);
-        CommitRequest {
-            migration: self.file.id(),
-            number,
-            epoch: self.ledger.epoch(),
-            add,
-            remove,
-            deletes: BTreeMap::new(),
-            repartition: None,
-            evolve: Vec::new(),
-            positions: BTreeMap::new(),
-            notes: BTreeMap::new(),
-        }
+        CommitRequest { add, remove, ..CommitRequest::fence(self.file.id(), number, self.ledger.epoch()) }
     }
 }

@@ -95,16 +95,8 @@ async fn a_unit_takes_out_what_others_put_into_its_partition() {
         rows: theirs.rows.unwrap(),
     };
     let request = CommitRequest {
-        migration: MigrationId("somebody".to_owned()),
-        number: CommitNumber(1),
-        epoch: Epoch(1),
         add: vec![file],
-        remove: Vec::new(),
-        deletes: BTreeMap::new(),
-        repartition: None,
-        evolve: Vec::new(),
-        positions: BTreeMap::new(),
-        notes: BTreeMap::new(),
+        ..CommitRequest::fence(MigrationId("somebody".to_owned()), CommitNumber(1), Epoch(1))
     };
     assert!(matches!(table.commit(&request).await.unwrap(), CommitOutcome::Committed(_)));
     assert_eq!(toy.stale().await, ["monthly 2001-01"]);

@@ -139,18 +139,7 @@ pub fn create_request() -> CreateRequest {
 /// Commit `number` of epoch 1.
 pub fn request(number: u64, add: Vec<NewFile>, remove: &[&str]) -> CommitRequest {
     let remove = remove.iter().map(|path| (*path).to_owned()).collect();
-    CommitRequest {
-        migration: migration(),
-        number: CommitNumber(number),
-        epoch: Epoch(1),
-        add,
-        remove,
-        deletes: BTreeMap::new(),
-        repartition: None,
-        evolve: Vec::new(),
-        positions: Default::default(),
-        notes: Default::default(),
-    }
+    CommitRequest { add, remove, ..CommitRequest::fence(migration(), CommitNumber(number), Epoch(1)) }
 }
 
 /// As [`request`], but for deleting rows at positions in files.
