@@ -33,6 +33,8 @@ async fn a_condition_of_rows_changes_those_and_carries_the_others() {
     let rows = expected(world.source_rows().await, |cells| cells[1] == "ATL" && cells[2] != "0");
     assert_eq!(rows.iter().filter(|row| row.contains("|100")).count(), 4, "{rows:?}");
     assert_eq!(world.target_rows(Target::Iceberg).await, rows);
+    let validated = world.run(&["validate", "SPEC"]).await.unwrap();
+    assert!(validated.text.contains("**PASS** · `flights` · all rows"), "{}", validated.text);
     world.live(rest).await;
     assert_eq!(world.target_rows(Target::Iceberg).await, rows);
     assert_eq!(world.source_rows().await, Vec::<String>::new());
