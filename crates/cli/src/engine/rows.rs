@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
 use lakeshift_core::equivalence::Fingerprint;
 use lakeshift_core::projection::{Projection, ProjectionSpec};
 use lakeshift_core::schema::TableSchema;
@@ -245,21 +246,37 @@ pub async fn deletes_of(
     Ok(deletes)
 }
 
-/// The rows that live in files of a table, in its logical schema.
+/// The rows that live in files of a table, in its logical schema. Its files lie below `places`, the first of which is its own.
 ///
 /// # Errors
 /// Deletes that cannot be applied; files that cannot be read as the table says.
 pub async fn scan_live(
     engine: &Engine,
     table: &dyn TableFormat,
-    storage: &Storage,
+    places: &[&Storage],
     snapshot: &Snapshot,
     files: &[FileEntry],
 ) -> Result<Arc<dyn ExecutionPlan>, Error> {
-    let none = Deletes::new();
-    let request = ScanRequest { storage, format: table.format(), snapshot, files, deletes: &none };
-    let deletes = deletes_of(engine, table, &request, &[storage]).await?;
-    Ok(scan(engine, &ScanRequest { deletes: &deletes, ..request })?)
+    let mut by_place: Vec<Vec<FileEntry>> = vec![Vec::new(); places.len()];
+    for file in files {
+        // What lies nowhere is told by the scan.
+        let at = places.iter().position(|place| place.resolve(&file.path).is_ok()).unwrap_or(0);
+        by_place[at].push(file.clone());
+    }
+    let (none, mut plans) = (Deletes::new(), Vec::new());
+    for (at, (storage, here)) in places.iter().zip(&by_place).enumerate() {
+        // No files at all are no rows of the first place.
+        if here.is_empty() && (at > 0 || !files.is_empty()) {
+            continue;
+        }
+        let request = ScanRequest { storage, format: table.format(), snapshot, files: here, deletes: &none };
+        let deletes = deletes_of(engine, table, &request, places).await?;
+        plans.push(scan(engine, &ScanRequest { deletes: &deletes, ..request })?);
+    }
+    match <[_; 1]>::try_from(plans) {
+        Ok([plan]) => Ok(plan),
+        Err(plans) => UnionExec::try_new(plans).map_err(|source| Error::Query { source }),
+    }
 }
 
 fn scan_request<'a>(

@@ -9,6 +9,7 @@ use super::spec::{EdgeSpec, GraphError, GraphSpec, TableSpec, TimeRule, TimeWord
 use super::time::Grain;
 use super::{Edge, Graph, Origin, Table, TableId};
 use crate::spec::is_name;
+use crate::table::Format;
 
 /// Periods that a window may reach in one direction.
 const WINDOW_MAX: u32 = 100_000;
@@ -99,6 +100,9 @@ fn check_table(spec: &GraphSpec, name: &str, table: &TableSpec) -> Result<(), Gr
     }
     if table.is_source() && !table.after.is_empty() {
         return Err(refused(&format!("{path}.after"), "is on a table that nothing computes", "add sql, or remove after"));
+    }
+    if table.files_in.is_some() && !(table.is_source() && table.format == Format::Iceberg) {
+        return Err(refused(&format!("{path}.files_in"), "is not on a source in iceberg", "remove it"));
     }
     if !table.is_source() && table.after.keys().all(|upstream| upstream == name) {
         return Err(refused(&format!("{path}.after"), "names no other table", "name what the table is computed from"));

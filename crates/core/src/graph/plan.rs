@@ -166,14 +166,13 @@ impl GraphPlan {
     /// Plans what a scan found stale and the filter takes. What is held is left out. So is what is only stale because an
     /// upstream is that the plan leaves out: running it would give what it has.
     pub fn new(graph: &Graph, versions: &Versions, staleness: &Staleness, filter: &Filter) -> Self {
-        let (mut planned, held) = select(graph, versions, staleness, filter);
+        let (planned, held) = select(graph, versions, staleness, filter);
         let groups = groups(graph, versions, &planned);
         let comparison = compare(graph, versions, staleness, &planned);
         let totals = planned.iter().fold(Totals::default(), |totals, task| totals.with(task.rows, task.bytes));
         let sizes = Sizes::new(graph, versions);
         let read_bytes = planned.iter().map(|task| sizes.read_by(graph, task.table, task.key)).sum();
-        newest_first(graph, &mut planned);
-        let tasks = in_running_order(graph, planned);
+        let tasks = in_running_order(graph, newest_first(graph, &planned));
         Self {
             graph: graph.name.clone(),
             sequence: versions.sequence(),
@@ -343,11 +342,15 @@ impl Own {
     }
 }
 
-/// Later beginnings first; at one time, what is computed from others first, so that what can be finished is.
-fn newest_first(graph: &Graph, tasks: &mut [Task]) {
+/// Later beginnings first; at one time, what is computed from others first, so that what can be finished is. The tasks come table by
+/// table, each table's by period and entity.
+fn newest_first(graph: &Graph, tasks: &[Task]) -> Vec<Task> {
     let grains: Vec<Option<Grain>> = graph.tables.iter().map(Table::grain).collect();
     let start = |task: &Task| grains[task.table.index()].map_or(i64::MIN, |grain| grain.start_hours(task.key.period));
-    tasks.sort_by_cached_key(|task| (std::cmp::Reverse((start(task), task.table)), task.key.entity));
+    // Entities keep their order, so a period of a table is moved as a whole.
+    let mut periods: Vec<&[Task]> = tasks.chunk_by(|a, b| (a.table, a.key.period) == (b.table, b.key.period)).collect();
+    periods.sort_by_cached_key(|period| std::cmp::Reverse((start(&period[0]), period[0].table)));
+    periods.concat()
 }
 
 /// The order in which a wave with one runner takes the tasks.

@@ -51,6 +51,6 @@ impl Sizes {
             Order::ByEntity => &table.by_entity,
             Order::ByPeriod => &table.by_period,
         };
-        sums[to.max(from)] - sums[from]
+        sums[to.max(from) as usize] - sums[from as usize]
     }
 }

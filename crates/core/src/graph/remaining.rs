@@ -2,6 +2,7 @@
 //! first unfinished task of a range is found in about constant time.
 
 use super::mapping::{Key, Reach};
+use super::versions::EntityId;
 
 /// Which of the two orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,16 +21,23 @@ pub(super) struct Lines {
 /// The tasks of one table in one order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Line {
-    /// Entity and period, or period and entity; ascending.
-    keys: Vec<(i64, i64)>,
+    /// Entity and period, or period and entity, as one number; ascending.
+    keys: Vec<u64>,
     /// The first halves of the keys, and where the keys with each begin.
-    groups: Vec<(i64, usize)>,
+    groups: Vec<(u32, u32)>,
     /// The tasks, as the keys.
     pub(super) tasks: Vec<u32>,
     /// Positions whose tasks have not succeeded.
     pub(super) unfinished: Remaining,
     /// Positions whose tasks are unfinished, or came out changed.
     pub(super) moved: Remaining,
+}
+
+/// Where a task stands in both orders.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Position {
+    by_entity: u32,
+    by_period: u32,
 }
 
 impl Lines {
@@ -48,113 +56,127 @@ impl Lines {
     }
 
     /// The positions of the tasks that a reach has.
-    pub(super) fn range(&self, reach: Reach) -> (Order, usize, usize) {
-        let (from, to) = (i64::from(reach.from), i64::from(reach.to));
+    pub(super) fn range(&self, reach: Reach) -> (Order, u32, u32) {
+        let at = |period, entity| Key { period, entity };
         let (order, line, first, last) = match reach.entity {
             Some(entity) => {
-                let entity = i64::from(entity.0);
-                (Order::ByEntity, &self.by_entity, (entity, from), (entity, to))
+                let (first, last) = (by_entity(at(reach.from, entity)), by_entity(at(reach.to, entity)));
+                (Order::ByEntity, &self.by_entity, first, last)
             }
-            None => (Order::ByPeriod, &self.by_period, (from, i64::MIN), (to, i64::MAX)),
+            None => {
+                let (first, last) = (at(reach.from, EntityId(u32::MIN)), at(reach.to, EntityId(u32::MAX)));
+                (Order::ByPeriod, &self.by_period, by_period(first), by_period(last))
+            }
         };
-        (order, line.first_at(first), line.first_after(last))
+        (order, line.first_at(first), last.checked_add(1).map_or(line.end(), |after| line.first_at(after)))
+    }
+
+    /// Notes where every task stands.
+    pub(super) fn positions(&self, into: &mut [Position]) {
+        for (task, at) in self.by_entity.tasks.iter().zip(0..) {
+            into[*task as usize].by_entity = at;
+        }
+        for (task, at) in self.by_period.tasks.iter().zip(0..) {
+            into[*task as usize].by_period = at;
+        }
     }
 
     /// Takes a task that succeeded out.
-    pub(super) fn finish(&mut self, key: Key, changed: bool) {
-        for (line, key) in [(&mut self.by_entity, by_entity(key)), (&mut self.by_period, by_period(key))] {
-            let at = line.first_at(key);
-            if line.keys.get(at) == Some(&key) {
-                line.unfinished.remove(at);
-                if !changed {
-                    line.moved.remove(at);
-                }
+    pub(super) fn finish(&mut self, at: Position, changed: bool) {
+        for (line, at) in [(&mut self.by_entity, at.by_entity), (&mut self.by_period, at.by_period)] {
+            line.unfinished.remove(at);
+            if !changed {
+                line.moved.remove(at);
             }
         }
     }
 }
 
 impl Line {
-    fn new(mut tasks: Vec<((i64, i64), u32)>) -> Self {
+    fn new(mut tasks: Vec<(u64, u32)>) -> Self {
         tasks.sort_unstable();
         let (keys, tasks): (Vec<_>, Vec<_>) = tasks.into_iter().unzip();
-        let mut groups: Vec<(i64, usize)> = Vec::new();
-        for (at, (major, _)) in keys.iter().enumerate() {
-            if groups.last().is_none_or(|(last, _)| last != major) {
-                groups.push((*major, at));
+        let mut groups: Vec<(u32, u32)> = Vec::new();
+        for (key, at) in keys.iter().zip(0..) {
+            let major = halves(*key).0;
+            if groups.last().is_none_or(|(last, _)| *last != major) {
+                groups.push((major, at));
             }
         }
-        Self { unfinished: Remaining::new(keys.len()), moved: Remaining::new(keys.len()), keys, groups, tasks }
+        let end = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        Self { unfinished: Remaining::new(end), moved: Remaining::new(end), keys, groups, tasks }
+    }
+
+    fn end(&self) -> u32 {
+        u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
     /// The first position whose key is not less.
-    fn first_at(&self, (major, minor): (i64, i64)) -> usize {
+    fn first_at(&self, key: u64) -> u32 {
+        let (major, minor) = halves(key);
         let group = first_at(&self.groups, |(found, _)| *found, major);
-        match self.groups.get(group) {
-            None => self.keys.len(),
+        match self.groups.get(group as usize) {
+            None => self.end(),
             Some((found, start)) if *found > major => *start,
             Some((_, start)) => {
-                let end = self.groups.get(group + 1).map_or(self.keys.len(), |(_, end)| *end);
-                start + first_at(&self.keys[*start..end], |(_, found)| *found, minor)
+                let end = self.groups.get(group as usize + 1).map_or(self.end(), |(_, end)| *end);
+                start + first_at(&self.keys[*start as usize..end as usize], |key| halves(*key).1, minor)
             }
-        }
-    }
-
-    /// The first position whose key is greater.
-    fn first_after(&self, (major, minor): (i64, i64)) -> usize {
-        match (major.checked_add(1), minor.checked_add(1)) {
-            (_, Some(minor)) => self.first_at((major, minor)),
-            (Some(major), None) => self.first_at((major, i64::MIN)),
-            (None, None) => self.keys.len(),
         }
     }
 }
 
 /// The first position of ascending, distinct numbers that is not less. Periods and entities are mostly without gaps: then it is
 /// where it would be without any, else one search away.
-fn first_at<T>(sorted: &[T], number: impl Fn(&T) -> i64, wanted: i64) -> usize {
-    let Some(first) = sorted.first().map(&number) else { return 0 };
-    if wanted <= first {
-        return 0;
-    }
-    let guess = wanted.checked_sub(first).and_then(|guess| usize::try_from(guess).ok()).unwrap_or(usize::MAX);
-    match sorted.get(guess) {
+fn first_at<T>(sorted: &[T], number: impl Fn(&T) -> u32, wanted: u32) -> u32 {
+    let Some(guess) = sorted.first().and_then(|first| wanted.checked_sub(number(first))) else { return 0 };
+    match sorted.get(guess as usize) {
         Some(found) if number(found) == wanted => guess,
-        _ => sorted.partition_point(|found| number(found) < wanted),
+        _ => u32::try_from(sorted.partition_point(|found| number(found) < wanted)).unwrap_or(u32::MAX),
     }
 }
 
-fn by_entity(key: Key) -> (i64, i64) {
-    (i64::from(key.entity.0), i64::from(key.period))
+fn by_entity(key: Key) -> u64 {
+    u64::from(key.entity.0) << 32 | u64::from(ascending(key.period))
 }
 
-fn by_period(key: Key) -> (i64, i64) {
-    (i64::from(key.period), i64::from(key.entity.0))
+fn by_period(key: Key) -> u64 {
+    u64::from(ascending(key.period)) << 32 | u64::from(key.entity.0)
+}
+
+/// A period as a number without sign, in the same order.
+fn ascending(period: i32) -> u32 {
+    period.cast_unsigned() ^ 1 << 31
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "these are the two halves")]
+fn halves(key: u64) -> (u32, u32) {
+    ((key >> 32) as u32, key as u32)
 }
 
 /// Positions that only ever go away: a union-find whose roots are those that remain.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Remaining {
-    next: Vec<usize>,
+    next: Vec<u32>,
 }
 
 impl Remaining {
-    fn new(count: usize) -> Self {
+    fn new(count: u32) -> Self {
         Self { next: (0..=count).collect() }
     }
 
     /// The first position at `from` or after that remains; the count where none does.
-    pub(super) fn first(&mut self, from: usize) -> usize {
+    pub(super) fn first(&mut self, from: u32) -> u32 {
         let mut at = from;
-        while self.next[at] != at {
-            self.next[at] = self.next[self.next[at]];
-            at = self.next[at];
+        while self.next[at as usize] != at {
+            self.next[at as usize] = self.next[self.next[at as usize] as usize];
+            at = self.next[at as usize];
         }
         at
     }
 
-    fn remove(&mut self, at: usize) {
-        self.next[at] = at + 1;
+    fn remove(&mut self, at: u32) {
+        self.next[at as usize] = at + 1;
     }
 }
 
@@ -162,7 +184,6 @@ impl Remaining {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::versions::EntityId;
     use super::*;
 
     proptest! {
@@ -178,7 +199,7 @@ mod tests {
             let reach = Reach { from, to, entity: entity.map(EntityId) };
             let mut lines = Lines::new(&tasks);
             let (order, first, last) = lines.range(reach);
-            let mut found: Vec<u32> = lines.line(order).tasks[first..last.max(first)].to_vec();
+            let mut found: Vec<u32> = lines.line(order).tasks[first as usize..last.max(first) as usize].to_vec();
             found.sort_unstable();
             let expected: Vec<u32> =
                 tasks.iter().filter(|(key, _)| reach.contains(*key)).map(|(_, task)| *task).collect();

@@ -62,6 +62,10 @@ pub struct TableSpec {
     pub location: String,
     /// Its format.
     pub format: Format,
+    /// The other folder where files lie that a source in Iceberg has registered: that of the old table, whose files a migration
+    /// has adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_in: Option<String>,
     /// How it is partitioned by time; one partition of all time when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeSpec>,
@@ -231,8 +235,10 @@ impl GraphSpec {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let base = file.parent().unwrap_or(&file);
         let control = self.control.iter_mut().map(|control| ("control".to_owned(), control));
-        let tables = self.tables.iter_mut();
-        let tables = tables.map(|(name, table)| (format!("tables.{name}.location"), &mut table.location));
+        let tables = self.tables.iter_mut().flat_map(|(name, table)| {
+            let files_in = table.files_in.iter_mut().map(move |folder| (format!("tables.{name}.files_in"), folder));
+            std::iter::once((format!("tables.{name}.location"), &mut table.location)).chain(files_in)
+        });
         for (path, text) in control.chain(tables) {
             *text = Location::resolved(text, base).map_err(|error| GraphError::Value {
                 path,

@@ -184,6 +184,7 @@ fn random_table(dice: &mut Dice) -> TableSpec {
     TableSpec {
         location: "lake".into(),
         format: crate::table::Format::Delta,
+        files_in: None,
         time: grain.map(|grain| TimeSpec { column: "date".into(), grain }),
         entity: (dice.roll(2) == 0).then(|| EntitySpec { column: "region".into(), values }),
         logic: None,
@@ -403,6 +404,7 @@ fn a_filtered_plan_leaves_out_what_would_only_run_in_vain() {
 #[case("sql: SELECT 1", "command: [run]\n    columns: [a]", "tables.daily.columns has `a`; write a name and a SQL type")]
 #[case("sql: SELECT 1", "sql: SELECT 1\n    pool: heavy", "tables.daily.pool names heavy, which is no pool")]
 #[case("graph: flights", "graph: flights\npools: {heavy: 0}", "pools.heavy lets nothing run")]
+#[case("sql: SELECT 1", "sql: SELECT 1\n    files_in: old", "tables.daily.files_in is not on a source in iceberg")]
 #[case("sql: SELECT 1", "", "tables.daily.after is on a table that nothing computes")]
 #[case(
     "entity: {column: region}\n    sql: SELECT 1",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mapping::Reach;
 use super::plan::Task;
-use super::remaining::{Lines, Order};
+use super::remaining::{Lines, Order, Position};
 use super::{Graph, TableId};
 
 /// Where a task stands.
@@ -27,8 +27,8 @@ enum Standing {
 struct Need {
     table: TableId,
     order: Order,
-    from: usize,
-    to: usize,
+    from: u32,
+    to: u32,
     /// The next need that waits for the same task first; [`NOBODY`] at the end of the list.
     next_watching: u32,
 }
@@ -58,6 +58,8 @@ pub struct Wave {
     /// Whether a need came out changed, by task.
     touched: Vec<bool>,
     lines: Vec<Lines>,
+    /// Where it stands in its table's lines, by task.
+    positions: Vec<Position>,
     needs: Vec<Need>,
     /// The waiters of all needs, one need's after the other's.
     waiters: Vec<u32>,
@@ -110,6 +112,7 @@ impl Wave {
             pending: vec![0; count],
             touched: vec![false; count],
             lines: by_table.iter().map(|tasks| Lines::new(tasks)).collect(),
+            positions: vec![Position::default(); count],
             needs: Vec::new(),
             waiters: Vec::new(),
             waiters_from: Vec::new(),
@@ -117,6 +120,7 @@ impl Wave {
             priorities: priorities(graph),
             ready: BTreeMap::new(),
         };
+        wave.lines.iter().for_each(|lines| lines.positions(&mut wave.positions));
         wave.connect(graph);
         wave
     }
@@ -218,7 +222,7 @@ impl Wave {
         self.group_waiters(&pairs);
         for need in 0..u32::try_from(self.needs.len()).unwrap_or(NOBODY) {
             let Need { table, order, from, .. } = self.needs[need as usize];
-            let first = self.lines[table.index()].line(order).tasks[from];
+            let first = self.lines[table.index()].line(order).tasks[from as usize];
             self.watch(need, first);
         }
         for at in (0_u32..).take(self.tasks.len()) {
@@ -264,10 +268,10 @@ impl Wave {
         self.standing[task] = standing;
         let mut settled = vec![(task, changed)];
         while let Some((task, changed)) = settled.pop() {
-            let Task { table, key, .. } = self.tasks[task];
+            let table = self.tasks[task].table;
             let succeeded = matches!(self.standing[task], Standing::Done | Standing::UpToDate);
             if succeeded {
-                self.lines[table.index()].finish(key, changed);
+                self.lines[table.index()].finish(self.positions[task], changed);
             }
             let mut need = std::mem::replace(&mut self.watching[task], NOBODY);
             while need != NOBODY {
@@ -290,7 +294,7 @@ impl Wave {
             }
             return;
         }
-        let next = line.tasks[next];
+        let next = line.tasks[next as usize];
         if !matches!(self.standing[next as usize], Standing::Failed | Standing::Skipped) {
             self.watch(need, next);
             return;

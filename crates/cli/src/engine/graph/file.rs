@@ -25,6 +25,15 @@ use crate::error::Error;
 pub(super) struct Place {
     pub(super) table: Arc<dyn TableFormat>,
     pub(super) storage: Storage,
+    /// Where files lie that it has registered and that are not below `storage`.
+    elsewhere: Option<Storage>,
+}
+
+impl Place {
+    /// Where its files lie.
+    pub(super) fn all(&self) -> Vec<&Storage> {
+        std::iter::once(&self.storage).chain(&self.elsewhere).collect()
+    }
 }
 
 /// A graph opened.
@@ -65,7 +74,9 @@ impl GraphFile {
         for name in &order {
             let table = &spec.tables[*name];
             let storage = context.stores.open(&table.location)?;
-            places.push(Place { table: adapter(context, table, &storage, &folder), storage });
+            let elsewhere = table.files_in.as_ref().map(|folder| context.stores.open(folder)).transpose()?;
+            let adapter = adapter(context, table, &storage, elsewhere.as_ref().unwrap_or(&storage), &folder);
+            places.push(Place { table: adapter, storage, elsewhere });
         }
         let engine = Engine::builder().with_settings(EngineSettings::default()).build()?;
         let (queries, inferred) = plan_all(&engine, &spec, &order, &places).await?;
@@ -249,12 +260,18 @@ fn check_runnable(table: &Table) -> Result<(), Error> {
     Ok(())
 }
 
-fn adapter(context: &Context, table: &TableSpec, storage: &Storage, folder: &Storage) -> Arc<dyn TableFormat> {
+fn adapter(
+    context: &Context,
+    table: &TableSpec,
+    storage: &Storage,
+    elsewhere: &Storage,
+    folder: &Storage,
+) -> Arc<dyn TableFormat> {
     let inventories = folder.child("inventories");
     match table.format {
         Format::Hive => Arc::new(HiveTable::new(storage.clone()).with_inventories(inventories)),
         Format::Hudi => Arc::new(HudiTable::new(storage.clone()).with_states(inventories)),
-        format => tables::open(format, context, storage.clone(), storage),
+        format => tables::open(format, context, storage.clone(), elsewhere),
     }
 }
 

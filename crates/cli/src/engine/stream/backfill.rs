@@ -223,7 +223,7 @@ async fn compute(
     old: &[FileEntry],
     stem: String,
 ) -> Result<Computed, Error> {
-    let rows = scan_live(&file.engine, file.table.as_ref(), file.storage, snapshot, old).await?;
+    let rows = scan_live(&file.engine, file.table.as_ref(), &[file.storage], snapshot, old).await?;
     let plan = query.plan(vec![(ROWS.to_owned(), rows)], &slice(file, &request.range)?).await?;
     let key = ValidationKey::new(file.context.rng.nonce128().to_le_bytes());
     let (input, sums) =
@@ -267,7 +267,7 @@ async fn validate(
     let (mut rows, mut print) = (0, None);
     if !ours.is_empty() {
         let plan: Arc<dyn ExecutionPlan> =
-            scan_live(&file.engine, file.table.as_ref(), file.storage, &snapshot, &ours).await?;
+            scan_live(&file.engine, file.table.as_ref(), &[file.storage], &snapshot, &ours).await?;
         let (mut read, sums) =
             tee(&file.engine, vec![plan], Some(sums(&snapshot.schema, key))).map_err(|source| Error::Query { source })?;
         while let Some(batch) = read.next().await {

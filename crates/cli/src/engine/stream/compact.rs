@@ -99,7 +99,7 @@ async fn rewritten(
     stem: &str,
 ) -> Result<Vec<NewFile>, Error> {
     let key = ValidationKey::new(file.context.rng.nonce128().to_le_bytes());
-    let plan = scan_live(&file.engine, file.table.as_ref(), file.storage, snapshot, old).await?;
+    let plan = scan_live(&file.engine, file.table.as_ref(), &[file.storage], snapshot, old).await?;
     let failed = |source| Error::Query { source };
     let (input, read) = tee(&file.engine, vec![plan], Some(sums(&snapshot.schema, key))).map_err(failed)?;
     let sink = file.sink(snapshot.clone());
