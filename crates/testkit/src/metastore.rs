@@ -39,6 +39,14 @@ def plain(x):
 def shown(x): print(json.dumps(plain(x), sort_keys=True))
 "#;
 
+/// Answers once databases and locks do: the first lock of all makes the tables of locks, and two first ones at once fail.
+const READY: &str = r#"
+c.get_all_databases()
+part = LockComponent(type=LockType.EXCLUSIVE, level=LockLevel.TABLE, dbname="default", tablename="ready", operationType=DataOperationType.NO_TXN)
+lock = c.lock(LockRequest(component=[part], user="test", hostname="test"))
+c.unlock(UnlockRequest(lockid=lock.lockid))
+"#;
+
 static SHARED: OnceCell<Result<MetastoreServer, String>> = OnceCell::const_new();
 
 /// A running server. It ends when this value is dropped, or with the process.
@@ -157,7 +165,7 @@ impl MetastoreServer {
         let mut last = String::new();
         while clock.elapsed() < START_MAX {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
-                match self.ask("shown(c.get_all_databases())") {
+                match self.ask(READY) {
                     Ok(_) => return Ok(()),
                     Err(error) => last = error.to_string(),
                 }
