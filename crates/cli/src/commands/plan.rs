@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lakeshift_core::migration::{Command, Event};
-use lakeshift_core::plan::{Assumptions, RequestForecast, StrategyTotals};
+use lakeshift_core::plan::{Assumptions, PlanSummary, RequestForecast, StrategyTotals};
 use lakeshift_core::reverse::{Back, columns_back};
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::engine::plans;
 use crate::engine::scope;
 use crate::engine::tables::Quarantined;
 use crate::error::Error;
-use crate::output::{Answer, bytes, seconds, table};
+use crate::output::{Answer, bytes, paragraph, seconds, table};
 use crate::session::Session;
 
 /// Quarantined objects that the text names; the JSON has all.
@@ -98,30 +98,34 @@ fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
     text.push_str(&table(&rows));
     text.push_str("\n\n");
     text.push_str(&columns_text(planning));
-    text.push_str(&format!(
-        "work: {} unit(s) over {} partition(s), reads {}, writes {}, about {}\n",
-        summary.units,
-        summary.partitions,
-        bytes(summary.read_bytes),
-        bytes(summary.write_bytes),
-        seconds(summary.duration_s),
-    ));
+    let mut say = |name: &str, told: String| {
+        text.push_str(&paragraph(name, &told));
+        text.push('\n');
+    };
+    say("work", work_text(summary));
     if summary.outside.files > 0 {
         let StrategyTotals { files, bytes: size, .. } = &summary.outside;
         let size = bytes(*size);
-        text.push_str(&format!(
-            "outside of the scope: {files} file(s), {size}, by their partitions; they are not read, and no sunset deletes them\n"
-        ));
+        let told = format!("{files} file(s), {size}, by their partitions; they are not read, and no sunset deletes them");
+        say("outside of the scope", told);
     }
-    text.push_str(&format!(
-        "cost: ${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written\n",
-        summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,
-    ));
-    text.extend(summary.requests.as_ref().map(|requests| requests_text(requests, assumptions)));
-    text.push_str(&match way_back {
-        Ok(back) => format!("way back: after the cutover the old table follows the new one, and {}\n", back.told()),
-        Err(reason) => format!("way back: none without loss. {reason}. {NO_WAY_BACK}\n"),
-    });
+    say(
+        "cost",
+        format!(
+            "${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written",
+            summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,
+        ),
+    );
+    if let Some(requests) = &summary.requests {
+        say("requests", requests_text(requests, assumptions));
+    }
+    say(
+        "way back",
+        match way_back {
+            Ok(back) => format!("after the cutover the old table follows the new one, and {}", back.told()),
+            Err(reason) => format!("none without loss. {reason}. {NO_WAY_BACK}"),
+        },
+    );
     if !quarantine.is_empty() {
         text.push_str(&format!("not carried over, {} unreadable object(s):\n", quarantine.len()));
         for one in quarantine.iter().take(QUARANTINE_SHOWN) {
@@ -146,15 +150,26 @@ fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
     Answer::done(text, json)
 }
 
+fn work_text(summary: &PlanSummary) -> String {
+    format!(
+        "{} unit(s) over {} partition(s), reads {}, writes {}, about {}",
+        summary.units,
+        summary.partitions,
+        bytes(summary.read_bytes),
+        bytes(summary.write_bytes),
+        seconds(summary.duration_s),
+    )
+}
+
 /// What dual writing asks of stores.
 fn requests_text(requests: &RequestForecast, assumptions: &Assumptions) -> String {
     let RequestForecast { round, file, look, looks_per_day, idle_usd_per_day, usd_per_round, .. } = requests;
     let Assumptions { put_usd_per_1000: put, get_usd_per_1000: get, .. } = assumptions;
     format!(
-        "requests: a round of one file: {round} (${:.2} a thousand)\n\
-         \x20         each further file: {file}; a look in vain: {look}\n\
-         \x20         mirror --follow: {looks_per_day} looks a day, ${idle_usd_per_day:.2} with those at the control root\n\
-         \x20         (a thousand PUT or LIST cost ${put}, GET or HEAD ${get})\n",
+        "a round of one file: {round} (${:.2} a thousand)\n\
+         each further file: {file}; a look in vain: {look}\n\
+         mirror --follow: {looks_per_day} looks a day, ${idle_usd_per_day:.2} with the control root's\n\
+         (a thousand PUT or LIST cost ${put}, GET or HEAD ${get})",
         usd_per_round * 1000.0,
     )
 }

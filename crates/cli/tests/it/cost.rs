@@ -183,7 +183,7 @@ async fn a_round_and_a_look_at_a_table_with_a_log_ask_what_the_plan_has_said(
     let source = format!("{{format: {format}, location: {}/{folder}}}", world.root);
     let spec = onward(&world, &source, &target.replace("ROOT", &world.root));
     for command in ["plan", "approve", "dual-write", "backfill", "mirror"] {
-        world.run(&[command, &spec]).await.unwrap_or_else(|error| panic!("{}", lakeshift::error::with_causes(&error)));
+        world.does(&[command, &spec]).await;
     }
     as_forecast(&world, &spec, async |world| world.write_new(first, 1, 20, ROWS, &[]).await).await;
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::life::{Step, before};
-use crate::support::{Flight, Target, World};
+use crate::support::{Flight, Target, World, flat};
 
 const LATE: &[Flight] = &[(60, "ORD", Some(12))];
 
@@ -23,7 +23,7 @@ async fn a_dry_run_shows_every_gate_and_writes_nothing() {
     let count = objects(&world).await;
     let open = world.run(&["cutover", "SPEC", "--dry-run"]).await.unwrap();
     assert_eq!((open.exit_code, shut(&open.json)), (0, vec![]));
-    assert!(open.text.contains("alias flights to iceberg memory:///lake/flights_iceberg"), "{}", open.text);
+    assert!(flat(&open.text).contains("alias flights to iceberg memory:///lake/flights_iceberg"), "{}", open.text);
     world.put_day(4, "a.parquet", LATE).await;
     world.run(&["postpone", "SPEC", "--by", "ann", "--reason", "quarter end"]).await.unwrap();
     let answer = world.run(&["cutover", "SPEC", "--dry-run"]).await.unwrap();

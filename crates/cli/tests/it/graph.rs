@@ -1,5 +1,6 @@
 //! Graphs: what a run leaves is what the same SQL gives over all rows at once, whatever changed, crashed or raced before.
 
+mod adopted;
 mod inferred;
 mod kept;
 mod lineage;
@@ -22,7 +23,7 @@ use lakeshift_testkit::{FaultPlan, FaultStore, Operation};
 use object_store::ObjectStoreExt;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Flight, Target, World, text_rows};
+use crate::support::{Flight, Target, World, flat, text_rows};
 
 /// Name, format, column of time, grain, `after`, SQL. The column of time stands last, where the rows of a Delta table get it.
 const TABLES: &[(&str, &str, &str, &str, &str, &str)] = &[
@@ -106,10 +107,7 @@ impl Toy {
     }
 
     async fn graph(&self, command: &str) -> Json {
-        let answer = self.world.run(&["graph", command, &self.graph]).await;
-        let answer = answer.unwrap_or_else(|error| panic!("{}", lakeshift::error::with_causes(&error)));
-        assert_eq!(answer.exit_code, 0, "{}", answer.text);
-        answer.json
+        self.world.does(&["graph", command, &self.graph]).await.json
     }
 
     async fn stale(&self) -> Vec<String> {

@@ -6,7 +6,7 @@ use lakeshift_testkit::{Counted, FaultPlan, FaultStore};
 use serde_json::{Value, json};
 
 use crate::life::{Step, before};
-use crate::support::{Target, World};
+use crate::support::{Target, World, flat};
 
 /// The command keeps the side in a file that is named like the alias. `broken` in the folder makes it fail.
 const SCRIPT: &str = r#"
@@ -73,7 +73,7 @@ async fn a_command_that_fails_leaves_readers_and_alias_where_they_are() {
     readers.world.while_time_passes(readers.world.live(before("cutover"))).await;
     readers.breaks(true);
     let dry = readers.world.while_time_passes(readers.world.run(&["cutover", "SPEC", "--dry-run"])).await.unwrap();
-    assert!(dry.text.contains("no permission"), "{}", dry.text);
+    assert!(flat(&dry.text).contains("no permission"), "{}", dry.text);
     readers.breaks(false);
     let script = std::fs::read_to_string(readers.folder.join("move.sh")).unwrap();
     let fails = script.replace("switch) echo", "switch) echo 'no quota' >&2; exit 7; echo");

@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::Value;
 
 use crate::life::{Step, before};
-use crate::support::{Flight, Target, World};
+use crate::support::{Flight, Target, World, flat};
 
 const NEW: &[Flight] = &[(61, "ORD", Some(100)), (62, "ORD", None)];
 const NEWER: &[Flight] = &[(63, "ORD", Some(101))];
@@ -202,11 +202,8 @@ async fn a_column_that_the_spec_adds_stays_in_the_new_table_when_rows_are_carrie
     std::fs::write(world.spec(), spec.replace("partitioning: [origin]", columns)).unwrap();
     world.live(before("plan")).await;
     let plan = world.run(&["plan", "SPEC", "--dry-run"]).await.unwrap();
-    assert!(
-        plan.text.contains("way back: after the cutover") && plan.text.contains("but the values of one"),
-        "{}",
-        plan.text
-    );
+    let told = flat(&plan.text);
+    assert!(told.contains("way back: after the cutover") && told.contains("but the values of one"), "{told}");
     assert_eq!(plan.json["way_back"], serde_json::json!({"possible": true, "reason": null, "left_out": ["one"]}));
     world.live(&before("rollback")[before("plan").len()..]).await;
     let at_first = world.source_rows().await;
@@ -232,7 +229,7 @@ async fn a_scope_of_partitions_has_a_way_back_that_does_not_touch_the_other_part
     world.live(before("plan")).await;
     let plan = world.run(&["plan", "SPEC", "--dry-run"]).await.unwrap();
     assert!(plan.text.contains("outside of the scope: 2 file(s)"), "{}", plan.text);
-    assert!(plan.text.contains("way back: after the cutover the old table follows"), "{}", plan.text);
+    assert!(flat(&plan.text).contains("way back: after the cutover the old table follows"), "{}", plan.text);
     world.live(&before("rollback")[before("plan").len()..]).await;
     let outside = async || {
         let rows = world.source_rows().await;
@@ -284,8 +281,9 @@ async fn a_plan_tells_that_there_is_no_way_back_and_what_a_rollback_then_loses(
     std::fs::write(world.spec(), spec.replace(from, to)).unwrap();
     world.live(before("plan")).await;
     let plan = world.run(&["plan", "SPEC"]).await.unwrap();
-    assert!(plan.text.contains("way back: none without loss") && plan.text.contains(why), "{}", plan.text);
-    assert!(plan.text.contains("--accept-loss"), "{}", plan.text);
+    let told = flat(&plan.text);
+    assert!(told.contains("way back: none without loss") && told.contains(why), "{told}");
+    assert!(told.contains("--accept-loss"), "{told}");
     assert_eq!(plan.json["way_back"]["possible"], false);
     assert!(plan.json["way_back"]["reason"].as_str().unwrap().contains(why));
 }
@@ -294,7 +292,8 @@ async fn a_plan_tells_that_there_is_no_way_back_and_what_a_rollback_then_loses(
 async fn a_plan_in_place_tells_that_there_is_no_way_back() {
     let world = World::in_memory(Target::DeltaInPlace);
     world.live(before("plan")).await;
-    let plan = world.run(&["plan", "SPEC"]).await.unwrap().text;
+    let plan = world.run(&["plan", "SPEC"]).await.unwrap();
+    let plan = flat(&plan.text);
     assert!(plan.contains("way back: none without loss. both tables share one folder"), "{plan}");
 }
 

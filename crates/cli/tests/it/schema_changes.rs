@@ -18,13 +18,8 @@ fn world(target: Target, policy: &str) -> World {
     world
 }
 
-async fn run(world: &World, words: &[&str]) {
-    let answer = world.run(words).await.unwrap_or_else(|error| panic!("{words:?}: {}", with_causes(&error)));
-    assert_eq!(answer.exit_code, 0, "{words:?}: {}", answer.text);
-}
-
 async fn validated(world: &World) {
-    run(world, &["validate", "SPEC"]).await;
+    world.does(&["validate", "SPEC"]).await;
     let status = world.run(&["status", "SPEC"]).await.unwrap().json;
     assert_eq!(status["validation"]["verdict"], "PASS", "{status}");
 }
@@ -36,9 +31,7 @@ async fn are_equal(world: &World, target: Target) {
         Target::DeltaInPlace => "delta:ROOT/flights",
         _ => "iceberg:ROOT/flights_iceberg",
     };
-    let answer = world.run(&["diff", &format!("hive:{}/flights", world.root), &new.replace("ROOT", &world.root)]).await;
-    let answer = answer.unwrap_or_else(|error| panic!("{}", with_causes(&error)));
-    assert_eq!(answer.exit_code, 0, "{}", answer.text);
+    world.does(&["diff", &format!("hive:{}/flights", world.root), &new.replace("ROOT", &world.root)]).await;
 }
 
 #[rstest]
@@ -50,20 +43,20 @@ async fn a_new_column_is_followed_before_and_after_the_backfill_and_back(
     let world = world(target, "follow");
     world.live(before("backfill")).await;
     world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     assert!(world.target_columns(target).await.contains(&"gate".to_owned()));
     // Units of the time before the column come after it.
-    run(&world, &["backfill", "SPEC"]).await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["backfill", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     validated(&world).await;
     are_equal(&world, target).await;
     let with_gate = world.target_rows(target).await.iter().filter(|row| row.contains(GATE)).count();
     assert_eq!(with_gate, WIDE.len());
-    run(&world, &["cutover", "SPEC"]).await;
+    world.does(&["cutover", "SPEC"]).await;
     if target != Target::DeltaInPlace {
-        run(&world, &["rollback", "SPEC"]).await;
+        world.does(&["rollback", "SPEC"]).await;
         world.put_wide_day(5, "a.parquet", WIDE, "D1").await;
-        run(&world, &["mirror", "SPEC"]).await;
+        world.does(&["mirror", "SPEC"]).await;
         validated(&world).await;
         are_equal(&world, target).await;
     }
@@ -86,7 +79,7 @@ async fn a_new_column_stops_the_mirror_by_name_unless_the_spec_says_otherwise(
     assert!(!world.target_columns(target).await.contains(&"gate".to_owned()));
     // The operator thinks better of it.
     world.write_spec(target, "dual_write: {schema_changes: follow}\n");
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     validated(&world).await;
     are_equal(&world, target).await;
 }
@@ -105,7 +98,7 @@ async fn a_column_is_followed_through_any_one_failed_operation(
         let faulty = Arc::new(FaultStore::new(world.store.clone(), plan).with_counted(Counted::Mutations));
         if world.run_on(faulty.clone(), &["mirror", "SPEC"]).await.is_err() {
             world.wait(120);
-            run(&world, &["mirror", "SPEC"]).await;
+            world.does(&["mirror", "SPEC"]).await;
         }
         assert!(faulty.has_struck() || plan == FaultPlan::None, "{plan:?} was not reached");
         validated(&world).await;
@@ -132,7 +125,7 @@ async fn narrow_world(target: Target, policy: &str) -> World {
     world.put_narrow_day(1, "a.parquet", NARROW).await;
     world.put_narrow_day(2, "a.parquet", NARROW).await;
     for command in ["plan", "approve", "dual-write"] {
-        run(&world, &[command, "SPEC"]).await;
+        world.does(&[command, "SPEC"]).await;
     }
     assert_eq!(world.target_type(target, "delay").await, "int32");
     world
@@ -145,26 +138,26 @@ async fn a_wider_type_is_followed_before_and_after_the_backfill_and_back(
 ) {
     let world = narrow_world(target, "follow").await;
     world.put_day(4, "a.parquet", LONG).await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     assert_eq!(world.target_type(target, "delay").await, "int64");
     // Units of the time before come after it.
-    run(&world, &["backfill", "SPEC"]).await;
+    world.does(&["backfill", "SPEC"]).await;
     world.put_narrow_day(5, "late.parquet", NARROW).await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     validated(&world).await;
     are_equal(&world, target).await;
     assert_eq!(world.target_rows(target).await, world.source_rows().await);
-    run(&world, &["cutover", "SPEC"]).await;
-    run(&world, &["rollback", "SPEC"]).await;
+    world.does(&["cutover", "SPEC"]).await;
+    world.does(&["rollback", "SPEC"]).await;
     world.put_day(6, "a.parquet", LONG).await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     validated(&world).await;
     are_equal(&world, target).await;
     // The wider type goes with the last file that has it; the new table keeps it.
     world.delete_day(4, "a.parquet").await;
     world.delete_day(6, "a.parquet").await;
     world.put_narrow_day(7, "a.parquet", NARROW).await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     assert_eq!(world.target_type(target, "delay").await, "int64");
     assert_eq!(world.target_rows(target).await, world.source_rows().await);
 }
@@ -181,7 +174,7 @@ async fn a_wider_type_that_is_not_followed_stops_the_mirror_by_name(
     #[case] told: &str,
 ) {
     let world = narrow_world(target, policy).await;
-    run(&world, &["backfill", "SPEC"]).await;
+    world.does(&["backfill", "SPEC"]).await;
     let rows = world.target_rows(target).await;
     world.put_day(4, "a.parquet", LONG).await;
     let error = world.run(&["mirror", "SPEC"]).await.unwrap_err();
@@ -191,7 +184,7 @@ async fn a_wider_type_that_is_not_followed_stops_the_mirror_by_name(
     assert_eq!((world.target_rows(target).await, world.target_type(target, "delay").await.as_str()), (rows, "int32"));
     // Taken back, nothing is left of it.
     world.delete_day(4, "a.parquet").await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     validated(&world).await;
 }
 
@@ -202,7 +195,7 @@ async fn a_wider_type_of_a_column_that_the_new_table_is_partitioned_by_stops_the
     std::fs::write(world.spec(), spec.replace("[month(at)]", "['bucket(2, delay)']")).unwrap();
     world.put_narrow_day(1, "a.parquet", NARROW).await;
     for command in ["plan", "approve", "dual-write", "backfill"] {
-        run(&world, &[command, "SPEC"]).await;
+        world.does(&[command, "SPEC"]).await;
     }
     world.put_day(4, "a.parquet", LONG).await;
     let text = with_causes(&world.run(&["mirror", "SPEC"]).await.unwrap_err());
@@ -214,7 +207,7 @@ async fn the_history_tells_the_column() {
     let world = world(Target::Iceberg, "follow");
     world.live(before("mirror")).await;
     world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     let history = world.run(&["history", "SPEC"]).await.unwrap();
     assert!(history.text.contains("follows the old one's columns gate"), "{}", history.text);
 }
@@ -225,9 +218,9 @@ async fn a_column_that_goes_with_the_last_file_that_has_it_stops_nothing_and_is_
     let world = world(Target::Iceberg, "follow");
     world.live(before("mirror")).await;
     world.put_wide_day(4, "a.parquet", WIDE, GATE).await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     world.delete_day(4, "a.parquet").await;
-    run(&world, &["mirror", "SPEC"]).await;
+    world.does(&["mirror", "SPEC"]).await;
     assert_eq!(world.target_rows(Target::Iceberg).await.len(), world.source_rows().await.len());
     let told = world.run(&["validate", "SPEC"]).await.unwrap();
     assert_ne!(told.exit_code, 0, "{}", told.text);

@@ -1,4 +1,4 @@
-//! Streams from outside: events of a mock Kafka cluster into real tables, and backfills beside them that are killed.
+//! Streams from outside: events of a mock Kafka cluster, and of a real one, into real tables, and backfills beside them that are killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,8 +11,11 @@ use lakeshift_core::value::Value;
 use lakeshift_tables::delta::DeltaTable;
 use lakeshift_tables::iceberg::IcebergTable;
 use lakeshift_tables::storage::Stores;
+use lakeshift_testkit::kafka::KafkaServer;
 use lakeshift_testkit::{FaultPlan, FaultStore};
 use object_store::ObjectStoreExt;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message as _, ToBytes};
@@ -27,13 +30,18 @@ use serde_json::{Value as Json, json};
 use crate::support::{Target, World};
 
 const TOPIC: &str = "flights";
+/// How long a broker may take.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Computes again: a row that is computed twice shows it.
 const LATER: &str = "SELECT n, delay + 1000 AS delay, day FROM events";
 
-/// A world with a stream and its cluster.
+/// A world with a stream and its Kafka.
 struct Live {
     world: World,
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    /// `None` where the Kafka is a real one, whose events come by transactions.
+    mock: Option<MockCluster<'static, DefaultProducerContext>>,
+    bootstrap: String,
+    topic: String,
     producer: BaseProducer,
     stream: String,
     format: &'static str,
@@ -46,33 +54,75 @@ impl Live {
 
     /// With more lines in its file.
     fn with(format: &'static str, more: &str) -> Self {
-        let world = World::in_memory(Target::Iceberg);
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic(TOPIC, 2, 1).unwrap();
-        let bootstrap = cluster.bootstrap_servers();
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic(TOPIC, 2, 1).unwrap();
+        let bootstrap = mock.bootstrap_servers();
         let producer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().unwrap();
+        Self::of(format, more, (Some(mock), bootstrap, TOPIC.to_owned(), producer))
+    }
+
+    /// On a real Kafka, in a topic of its own.
+    async fn on_kafka(format: &'static str, topic: &str, server: &KafkaServer) -> Self {
+        let bootstrap = server.bootstrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &bootstrap);
+        let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+        let new = NewTopic::new(topic, 2, TopicReplication::Fixed(1));
+        let created = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
+        assert!(created.iter().all(Result::is_ok), "{created:?}");
+        let producer: BaseProducer = config.set("transactional.id", topic).create().unwrap();
+        producer.init_transactions(ANSWER_MAX).unwrap();
+        Self::of(format, "", (None, bootstrap, topic.to_owned(), producer))
+    }
+
+    fn of(
+        format: &'static str,
+        more: &str,
+        (mock, bootstrap, topic, producer): (
+            Option<MockCluster<'static, DefaultProducerContext>>,
+            String,
+            String,
+            BaseProducer,
+        ),
+    ) -> Self {
+        let world = World::in_memory(Target::Iceberg);
         let root = &world.root;
         let text = format!(
             "stream: live\ncontrol: {root}/control\ntable: {{format: {format}, location: '{root}/live'}}\ncolumns:\n  - {{name: n, \
              type: int64, required: true}}\n  - {{name: delay, type: int64}}\n  - {{name: day, type: date}}\ntime: {{column: day, \
-             grain: day}}\nkafka: {{bootstrap: '{bootstrap}', topics: [{TOPIC}]}}\n{more}"
+             grain: day}}\nkafka: {{bootstrap: '{bootstrap}', topics: ['{topic}']}}\n{more}"
         );
         let stream = world.write_file("stream.yaml", text);
-        Self { world, cluster, producer, stream, format }
+        Self { world, mock, bootstrap, topic, producer, stream, format }
+    }
+
+    fn mock(&self) -> &MockCluster<'static, DefaultProducerContext> {
+        self.mock.as_ref().unwrap()
     }
 
     /// Events of these numbers, each on the day of January after that of its last digit.
     fn produce(&self, numbers: impl IntoIterator<Item = i64>) {
-        for n in numbers {
-            self.send(n, &json!({"n": n, "delay": n, "day": format!("2001-01-{:02}", n % 10 + 1)}).to_string());
+        let send = |n: i64| {
+            self.send(n, &json!({"n": n, "delay": n, "day": format!("2001-01-{:02}", n.rem_euclid(10) + 1)}).to_string())
+        };
+        if self.mock.is_some() {
+            numbers.into_iter().for_each(send);
+            return self.producer.flush(ANSWER_MAX).unwrap();
         }
-        self.producer.flush(Duration::from_secs(30)).unwrap();
+        // The offsets of what is aborted, and of the transactions' ends, are holes.
+        self.producer.begin_transaction().unwrap();
+        (-5..0).for_each(send);
+        self.producer.flush(ANSWER_MAX).unwrap();
+        self.producer.abort_transaction(ANSWER_MAX).unwrap();
+        self.producer.begin_transaction().unwrap();
+        numbers.into_iter().for_each(send);
+        self.producer.commit_transaction(ANSWER_MAX).unwrap();
     }
 
     fn send(&self, n: i64, event: &(impl ToBytes + ?Sized)) {
-        let partition = i32::try_from(n % 2).unwrap();
+        let partition = i32::try_from(n.rem_euclid(2)).unwrap();
         self.producer
-            .send(BaseRecord::<(), _>::to(TOPIC).partition(partition).payload(event))
+            .send(BaseRecord::<(), _>::to(&self.topic).partition(partition).payload(event))
             .map_err(|(error, _)| error)
             .unwrap();
     }
@@ -80,7 +130,7 @@ impl Live {
     /// The keys of what stands in the topic of dead letters.
     fn letters(&self) -> Vec<String> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.cluster.bootstrap_servers()).set("group.id", "reader");
+        config.set("bootstrap.servers", &self.bootstrap).set("group.id", "reader");
         config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
         let consumer: BaseConsumer = config.create().unwrap();
         let mut list = TopicPartitionList::new();
@@ -97,10 +147,7 @@ impl Live {
     }
 
     async fn run(&self, command: &[&str]) -> Json {
-        let answer = self.world.run(command).await;
-        let answer = answer.unwrap_or_else(|error| panic!("{command:?}: {}", with_causes(&error)));
-        assert_eq!(answer.exit_code, 0, "{}", answer.text);
-        answer.json
+        self.world.does(command).await.json
     }
 
     async fn ingest(&self) -> Json {
@@ -224,7 +271,23 @@ async fn a_backfill_that_is_killed_again_and_again_computes_once_and_no_event_is
     #[case] mode: &str,
     #[case] format: &'static str,
 ) {
-    let live = Live::new(format);
+    killed_again_and_again(&Live::new(format), mode, 9).await;
+}
+
+/// The same with what a mock cluster has not: transactions, aborted ones among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_three_modes_on_a_real_kafka_end_with_a_clean_audit() {
+    let Some(server) = lakeshift_testkit::kafka::shared().await else { return };
+    for (mode, format) in [("park", "iceberg"), ("priority", "delta"), ("pause", "delta")] {
+        let live = Live::on_kafka(format, &format!("modes-{mode}"), server).await;
+        killed_again_and_again(&live, mode, 31).await;
+        let audit = live.audit().await;
+        assert!(Live::sum(&audit, "absent") > 0, "{audit}");
+    }
+}
+
+/// Kills at every operation that `step` reaches, and lets the next one go on.
+async fn killed_again_and_again(live: &Live, mode: &str, step: usize) {
     live.produce(1..60);
     live.ingest().await;
     let command = [
@@ -243,7 +306,7 @@ async fn a_backfill_that_is_killed_again_and_again_computes_once_and_no_event_is
         LATER,
     ];
     let (mut next, mut kept) = (60, 0);
-    for n in (1..400).step_by(9) {
+    for n in (1..400).step_by(step) {
         let faulty = Arc::new(FaultStore::new(live.world.store.clone(), FaultPlan::CrashBefore(n)));
         match live.world.run_on(faulty, &command).await {
             Ok(answer) => {
@@ -388,7 +451,7 @@ async fn events_of_other_formats_come_in_and_damaged_ones_are_dead_letters(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_is_in_its_topic_before_its_offset_is_accounted_for_wherever_an_ingest_is_killed() {
     let live = Live::with("delta", "dead_letters: {topic: dead}");
-    live.cluster.create_topic("dead", 1, 1).unwrap();
+    live.mock().create_topic("dead", 1, 1).unwrap();
     let mut bad = BTreeSet::new();
     for (round, n) in (1..60).step_by(4).enumerate() {
         let round = i64::try_from(round).unwrap();
@@ -413,12 +476,12 @@ async fn a_letter_is_in_its_topic_before_its_offset_is_accounted_for_wherever_an
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_that_no_broker_takes_hold_the_stream_back_and_nothing_of_the_reading_is_committed() {
     let live = Live::with("delta", "dead_letters: {topic: dead}");
-    live.cluster.create_topic("dead", 1, 1).unwrap();
+    live.mock().create_topic("dead", 1, 1).unwrap();
     live.produce(1..10);
     live.send(1, "no event");
     live.producer.flush(Duration::from_secs(30)).unwrap();
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    live.cluster.request_errors(RDKafkaApiKey::Produce, &[denied]);
+    live.mock().request_errors(RDKafkaApiKey::Produce, &[denied]);
     let error = live.world.run(&["ingest", &live.stream]).await.unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(with_causes(&error).contains("could not keep dead letters in the topic dead"), "{}", with_causes(&error));

@@ -45,6 +45,11 @@ pub enum Target {
     IcebergSpliced,
 }
 
+/// A text without its ends of lines and its columns.
+pub fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A store with a source table, and a spec on disk.
 pub struct World {
     /// The store that everything lies on.
@@ -374,6 +379,14 @@ impl World {
     /// Runs one command on the world's own store.
     pub async fn run(&self, command: &[&str]) -> Result<Answer, Error> {
         self.run_on(self.store.clone(), command).await
+    }
+
+    /// Runs a command that must end with exit code 0.
+    pub async fn does(&self, command: &[&str]) -> Answer {
+        let answer = self.run(command).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{command:?}: {}", lakeshift::error::with_causes(&error)));
+        assert_eq!(answer.exit_code, 0, "{command:?}: {}", answer.text);
+        answer
     }
 
     /// Lets time pass.

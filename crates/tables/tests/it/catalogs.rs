@@ -53,6 +53,15 @@ pub fn rest_catalog(server: &S3Server, table: &str) -> (Catalog, CatalogCredenti
     (catalog, CatalogCredentials { credential, ..CatalogCredentials::default() })
 }
 
+/// A table of a REST catalogue in a folder of its warehouse.
+fn in_rest(server: &S3Server, table: &str, folder: &str) -> IcebergTable {
+    let (catalog, credentials) = rest_catalog(server, table);
+    let url = url::Url::parse(&format!("s3://{WAREHOUSE}/{folder}")).unwrap();
+    let prefix = object_store::path::Path::from_url_path(url.path()).unwrap();
+    let storage = lakeshift_core::storage::Storage::new(url, Arc::new(server.warehouse().unwrap()), prefix);
+    IcebergTable::new(storage).with_catalog(&catalog, &credentials)
+}
+
 /// A lake whose table is in a SQLite file beside it.
 fn in_sqlite(lake: &Lake, seed: u64) -> IcebergTable {
     let catalog = sqlite_catalog(&lake.dir.path().join("catalog.db"), "a.b.flights");
@@ -158,18 +167,24 @@ async fn a_view_is_no_table_and_a_table_elsewhere_is_not_taken() {
 #[tokio::test]
 async fn a_table_that_a_rest_catalogue_keeps_elsewhere_is_not_taken() {
     let Some(server) = lakeshift_testkit::s3::shared().await else { return };
-    let (catalog, credentials) = rest_catalog(server, "elsewhere.t");
-    let table = |folder: &str| {
-        let url = url::Url::parse(&format!("s3://{WAREHOUSE}/elsewhere/{folder}")).unwrap();
-        let prefix = object_store::path::Path::from_url_path(url.path()).unwrap();
-        let storage = lakeshift_core::storage::Storage::new(url, Arc::new(server.warehouse().unwrap()), prefix);
-        IcebergTable::new(storage).with_catalog(&catalog, &credentials)
-    };
+    let table = |folder: &str| in_rest(server, "elsewhere.t", &format!("elsewhere/{folder}"));
     assert!(matches!(table("t").create(&create_request()).await.unwrap(), CreateOutcome::Created(_)));
     assert!(matches!(table("t2").snapshot(None).await, Err(TableError::Elsewhere { .. })));
     assert!(matches!(table("t2").create(&create_request()).await, Err(TableError::Elsewhere { .. })));
     table("t2").forget().await.unwrap();
     assert!(matches!(table("t").snapshot(None).await, Err(TableError::NotFound { .. })));
+}
+
+/// Each finds that the namespace is missing, and all but one are refused when they create it.
+#[tokio::test]
+async fn tables_that_are_created_at_once_may_make_their_namespace_together() {
+    let Some(server) = lakeshift_testkit::s3::shared().await else { return };
+    let creations = (0..8).map(|n| async move {
+        let table = in_rest(server, &format!("together.t{n}"), &format!("together/t{n}"));
+        table.create(&create_request()).await.unwrap()
+    });
+    let created = futures::future::join_all(creations).await;
+    assert!(created.iter().all(|outcome| matches!(outcome, CreateOutcome::Created(_))), "{created:?}");
 }
 
 #[tokio::test]
