@@ -56,7 +56,7 @@ test-locks: ## Test locks in etcd and ZooKeeper (features that are off; needs pr
 	@$(CARGO) test --locked --profile locks -p lakeshift-stream --no-default-features --features etcd,zookeeper --lib locks
 
 test-otel: ## Test traces of ingest (feature otel, which is off); CI leaves it out
-	@$(CARGO) test --locked -p lakeshift-cli --features otel --test it traces
+	@$(CARGO) test --workspace --locked --features lakeshift-cli/otel --test it traces
 
 lint: venv ## Check formatting, lints, dependency directions, licences, spelling, scripts
 	$(CARGO) fmt --all --check

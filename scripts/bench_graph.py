@@ -257,9 +257,9 @@ def edits(bench: Bench, count: int, dice: random.Random) -> None:
         # Nothing that a flag tells changes by it.
         salts[table.name] = str(nth)
         change("root" if "events" in table.after else "edit", table.name)
-    for nth in range(5):
+    for nth in range(6):
         day, region = dice.randrange(bench.days), dice.choice(REGIONS)
-        bench.late(day, region, nth)
+        bench.late(day, region, nth + 1)
         change("late", f"day {day} {region}, late")
     names = {"root": "edits of what reads the source", "edit": "edits of all others", "late": "late rows"}
     for kind, found in shares.items():

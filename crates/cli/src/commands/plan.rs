@@ -84,48 +84,13 @@ fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
         spec.target.format,
         opened.tables.target.location(),
     );
-    let mut rows = vec![["files", "rows", "bytes", "how", "why"].map(str::to_owned).to_vec()];
-    for (reason, totals) in &summary.by_reason {
-        let (how, why) = reason.split_once(": ").unwrap_or((reason, ""));
-        rows.push(vec![
-            totals.files.to_string(),
-            totals.rows.to_string(),
-            bytes(totals.bytes),
-            how.to_owned(),
-            why.to_owned(),
-        ]);
-    }
-    text.push_str(&table(&rows));
+    text.push_str(&files_text(summary));
     text.push_str("\n\n");
     text.push_str(&columns_text(planning));
-    let mut say = |name: &str, told: String| {
+    for (name, told) in forecast(summary, assumptions, way_back) {
         text.push_str(&paragraph(name, &told));
         text.push('\n');
-    };
-    say("work", work_text(summary));
-    if summary.outside.files > 0 {
-        let StrategyTotals { files, bytes: size, .. } = &summary.outside;
-        let size = bytes(*size);
-        let told = format!("{files} file(s), {size}, by their partitions; they are not read, and no sunset deletes them");
-        say("outside of the scope", told);
     }
-    say(
-        "cost",
-        format!(
-            "${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written",
-            summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,
-        ),
-    );
-    if let Some(requests) = &summary.requests {
-        say("requests", requests_text(requests, assumptions));
-    }
-    say(
-        "way back",
-        match way_back {
-            Ok(back) => format!("after the cutover the old table follows the new one, and {}", back.told()),
-            Err(reason) => format!("none without loss. {reason}. {NO_WAY_BACK}"),
-        },
-    );
     if !quarantine.is_empty() {
         text.push_str(&format!("not carried over, {} unreadable object(s):\n", quarantine.len()));
         for one in quarantine.iter().take(QUARANTINE_SHOWN) {
@@ -150,15 +115,55 @@ fn answer(opened: &Opened, planned: &Planned, closing: &str) -> Answer {
     Answer::done(text, json)
 }
 
-fn work_text(summary: &PlanSummary) -> String {
-    format!(
+/// How files move, and why.
+fn files_text(summary: &PlanSummary) -> String {
+    let mut rows = vec![["files", "rows", "bytes", "how", "why"].map(str::to_owned).to_vec()];
+    for (reason, totals) in &summary.by_reason {
+        let (how, why) = reason.split_once(": ").unwrap_or((reason, ""));
+        rows.push(vec![
+            totals.files.to_string(),
+            totals.rows.to_string(),
+            bytes(totals.bytes),
+            how.to_owned(),
+            why.to_owned(),
+        ]);
+    }
+    table(&rows)
+}
+
+/// What it takes, what it costs, and whether there is a way back: names, and what is told under them.
+fn forecast(
+    summary: &PlanSummary,
+    assumptions: &Assumptions,
+    way_back: &Result<Back, String>,
+) -> Vec<(&'static str, String)> {
+    let work = format!(
         "{} unit(s) over {} partition(s), reads {}, writes {}, about {}",
         summary.units,
         summary.partitions,
         bytes(summary.read_bytes),
         bytes(summary.write_bytes),
         seconds(summary.duration_s),
-    )
+    );
+    let StrategyTotals { files, bytes: size, .. } = &summary.outside;
+    let outside =
+        format!("{files} file(s), {}, by their partitions; they are not read, and no sunset deletes them", bytes(*size));
+    let cost = format!(
+        "${:.2} a month more storage until sunset (at ${}/GB); dual write adds {:.0} bytes per 100 written",
+        summary.storage_usd_per_month, assumptions.storage_usd_per_gb_month, summary.dual_write_percent,
+    );
+    let back = match way_back {
+        Ok(back) => format!("after the cutover the old table follows the new one, and {}", back.told()),
+        Err(reason) => format!("none without loss. {reason}. {NO_WAY_BACK}"),
+    };
+    let mut told = vec![("work", work)];
+    if *files > 0 {
+        told.push(("outside of the scope", outside));
+    }
+    told.push(("cost", cost));
+    told.extend(summary.requests.as_ref().map(|requests| ("requests", requests_text(requests, assumptions))));
+    told.push(("way back", back));
+    told
 }
 
 /// What dual writing asks of stores.
