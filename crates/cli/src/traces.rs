@@ -37,8 +37,10 @@ impl Traces {
     fn asked(variable: &str) -> (Self, Option<BoxedLayer>) {
         match otlp::Sent::begin() {
             Ok((sent, layer)) => (Self { sent: Some(sent), notice: None }, Some(layer)),
-            Err(error) => {
-                (Self::none(Some(format!("no traces are sent, although {variable} asks for them: {error}"))), None)
+            // The error repeats the address, which may have a password.
+            Err(_) => {
+                let hint = "no exporter can be made of the variables OTEL_… (not shown); check that it is an http URL";
+                (Self::none(Some(format!("no traces are sent, although {variable} asks for them: {hint}"))), None)
             }
         }
     }

@@ -146,7 +146,7 @@ async fn a_collector_gets_what_every_step_did_and_no_value() {
     let mut by_name: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
     for (resource, span) in &spans {
         assert_eq!(text(resource, "service.name"), "lakeshift");
-        assert_eq!(text(&span.attributes, "lakeshift.stream"), "traced");
+        assert_eq!(text(&span.attributes, "lakeshift.stream"), "stream-traced");
         assert_eq!(span.status.as_ref().map_or(0, |status| status.code), 0, "{span:?}");
         by_name.entry(&span.name).or_default().push(span);
     }
