@@ -102,7 +102,7 @@ def chain(share: float) -> list[Table]:
     """A small graph of which about that share is not by region."""
     made = [Table("a", "day", True, {"events": ""}, DAILY), Table("b", "day", True, {"a": ""}, DAILY)]
     # The more of these, the more of the work has no region.
-    count = {0.0: 0, 0.05: 2, 0.2: 9}[share]
+    count = {0.0: 0, 0.05: 4, 0.2: 17}[share]
     return made + [Table(f"m{n}", "month", False, {"b": ""}, OVER_ALL) for n in range(count)]
 
 
