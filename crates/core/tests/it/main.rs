@@ -14,9 +14,13 @@ mod report;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]
+mod spec_catalog;
+#[cfg(test)]
 mod spec_hooks;
 #[cfg(test)]
 mod spec_metastore;
+#[cfg(test)]
+mod spec_template;
 #[cfg(test)]
 mod stream_spec;
 #[cfg(test)]

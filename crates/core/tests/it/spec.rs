@@ -3,19 +3,19 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
-use lakeshift_core::schema::{DataType, Field, TableSchema};
+use lakeshift_core::partition::{PartitionField, Transform};
+use lakeshift_core::schema::DataType;
 use lakeshift_core::spec::{
-    BackfillOrder, ByteSize, Location, Place, Span, Spec, SpecError, Strategy, SunsetDisposition, TargetColumn,
-    TemplateInput, Validation, template,
+    BackfillOrder, ByteSize, Location, Place, Span, Spec, SpecError, Strategy, SunsetDisposition, TargetColumn, Validation,
 };
-use lakeshift_core::table::Format;
 use proptest::prelude::{any, prop};
 use rstest::rstest;
 
+use crate::spec_catalog::{REST, SQL, catalogued};
+
 const FILE: &str = "/repo/migrations/flights/migration.yaml";
 
-const MINIMAL: &str = "\
+pub const MINIMAL: &str = "\
 apiVersion: lakeshift/v1
 name: flights
 control: ../../control
@@ -90,12 +90,12 @@ storage:
   secret_access_key: ${AWS_SECRET}
 ";
 
-fn read(text: &str) -> Result<Spec, SpecError> {
+pub fn read(text: &str) -> Result<Spec, SpecError> {
     Spec::from_yaml(text, Path::new(FILE))
 }
 
 /// The minimal spec with one piece replaced.
-fn edited(from: &str, to: &str) -> String {
+pub fn edited(from: &str, to: &str) -> String {
     assert_eq!(MINIMAL.matches(from).count(), 1, "{from}");
     MINIMAL.replacen(from, to, 1)
 }
@@ -476,64 +476,6 @@ fn a_credential_comes_from_the_environment_alone(#[case] option: &str, #[case] c
     assert!(read(&format!("{MINIMAL}storage: {{{option}: \"${{NAME}}\"}}\n")).is_ok());
 }
 
-/// The minimal spec with a target in a catalogue of these keys.
-fn catalogued(keys: &str) -> String {
-    edited("flights_iceberg\n", &format!("flights_iceberg\n  catalog: {{{keys}}}\n"))
-}
-
-const SQL: &str = "type: sql, uri: \"postgresql://db:5432/lake?sslmode=require\", name: prod, table: lake.flights";
-const REST: &str = "type: rest, uri: https://catalog/api, table: a.b.flights, warehouse: w";
-
-#[test]
-fn a_catalogue_is_named_with_its_table_and_credentials_that_the_spec_does_not_hold() {
-    let text = catalogued(&format!("{SQL}, user: lakeshift, password: \"${{PASSWORD}}\""));
-    let spec = read(&text).unwrap();
-    let credentials = spec.catalog_credentials(Place::Target, |name| Some(format!("value of {name}"))).unwrap();
-    assert_eq!(
-        (credentials.user.as_deref(), credentials.password.as_deref()),
-        (Some("lakeshift"), Some("value of PASSWORD"))
-    );
-    assert_eq!(format!("{credentials:?}"), "CatalogCredentials(***)");
-    let error = spec.catalog_credentials(Place::Target, |_| None).unwrap_err();
-    assert_eq!((error.variable.as_str(), error.option.as_str()), ("PASSWORD", "catalog.password"));
-    for text in [format!("{spec:?}"), spec.to_canonical_json()] {
-        assert!(text.contains("***") && !text.contains("PASSWORD") && !text.contains("lakeshift\""), "{text}");
-    }
-    let rest = read(&catalogued(&format!("{REST}, credential: \"${{ID}}:${{SECRET}}\""))).unwrap();
-    assert_eq!(rest.catalog(Place::Target).unwrap().identifier(), (vec!["a", "b"], "flights"));
-    assert_eq!(rest.catalog(Place::Source), None);
-}
-
-#[test]
-fn who_asks_a_catalogue_is_no_part_of_the_digest_and_which_one_is_asked_is() {
-    let digest = |keys: String| read(&catalogued(&keys)).unwrap().digest();
-    let plain = digest(REST.to_owned());
-    assert_eq!(plain, digest(format!("{REST}, token: \"${{TOKEN}}\"")));
-    assert_ne!(plain, digest(REST.replace("flights", "others")));
-    assert_ne!(plain, read(MINIMAL).unwrap().digest());
-}
-
-#[rstest]
-#[case("sqlite:///../../catalog.db", "sqlite:////repo/catalog.db")]
-#[case("sqlite:////lake/a b.db", "sqlite:////lake/a b.db")]
-fn a_sqlite_database_is_found_from_the_specs_folder(#[case] uri: &str, #[case] resolved: &str) {
-    let spec = read(&catalogued(&format!("type: sql, name: n, table: a.t, uri: \"{uri}\""))).unwrap();
-    assert_eq!(spec.catalog(Place::Target).unwrap().uri, resolved);
-    assert_eq!(serde_json::from_str::<Spec>(&spec.to_canonical_json()).unwrap(), spec);
-}
-
-#[test]
-fn a_spec_from_a_journal_takes_the_credentials_of_the_same_catalogue_alone() {
-    let own = read(&catalogued(&format!("{REST}, token: \"${{TOKEN}}\""))).unwrap();
-    let mut other = read(&catalogued(&REST.replace("flights", "others"))).unwrap();
-    let catalog = other.target.catalog.as_mut().unwrap();
-    catalog.take_credentials(own.target.catalog.as_ref());
-    assert!(catalog.token.is_some());
-    catalog.uri = "https://elsewhere".to_owned();
-    catalog.take_credentials(own.target.catalog.as_ref());
-    assert_eq!(catalog.token, None);
-}
-
 #[test]
 fn an_anchor_that_multiplies_nothing_is_fine() {
     let text = edited("name: flights\n", "name: &n flights\ndescription: *n\n");
@@ -610,62 +552,6 @@ fn an_error_shows_no_control_characters_and_no_long_text() {
     assert!(!error.contains('\u{1b}') && error.contains("\\u{1b}[2J") && error.len() < 600, "{error}");
 }
 
-fn schema() -> TableSchema {
-    let amount = DataType::Decimal { precision: 10, scale: 2 };
-    TableSchema {
-        fields: vec![
-            Field::new("date", DataType::Date, false),
-            Field::new("carrier: code", DataType::String, true),
-            Field::new("amount", amount, true),
-        ],
-    }
-}
-
-fn template_of(source_format: Format, target_format: Format, partition: &PartitionSpec) -> String {
-    template(&TemplateInput {
-        name: "flights",
-        control: "../../control",
-        source_format,
-        source_location: "../../lake/flights",
-        schema: &schema(),
-        partition,
-        target_format,
-        target_location: "../../lake/flights_new",
-    })
-}
-
-#[rstest]
-fn a_template_reads_back(
-    #[values(Format::Hive, Format::Delta, Format::Iceberg)] source: Format,
-    #[values(Format::Delta, Format::Iceberg)] target: Format,
-    #[values(0, 3)] fields: usize,
-) {
-    let all = [("date", Transform::Identity), ("carrier: code", Transform::Identity), ("amount", Transform::Bucket(8))];
-    let fields = all.iter().take(fields).map(|(column, transform)| PartitionField::new(*column, *transform)).collect();
-    let partition = PartitionSpec { fields };
-    let text = template_of(source, target, &partition);
-    let spec = read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let kept = partition.fields.iter().filter(|field| target == Format::Iceberg || field.transform == Transform::Identity);
-    assert!(spec.target.partitioning.fields.iter().eq(kept), "{text}");
-    assert_eq!(spec.source.partitions.len(), if source == Format::Hive { partition.fields.len() } else { 0 });
-}
-
-#[test]
-fn a_template_reads_well_and_its_comments_are_settings_that_work() {
-    let partition = PartitionSpec { fields: vec![PartitionField::new("date", Transform::Identity)] };
-    let text = template_of(Format::Hive, Format::Iceberg, &partition);
-    insta::assert_snapshot!(text);
-    let is_setting = |rest: &&str| rest.starts_with(' ') || rest.split_whitespace().count() == 1;
-    let live: String =
-        text.lines().map(|line| format!("{}\n", line.strip_prefix("# ").filter(is_setting).unwrap_or(line))).collect();
-    let live = live.replace("disposition: keep ", "disposition: purge ");
-    let spec = read(&live).unwrap_or_else(|error| panic!("{error}\n{live}"));
-    assert_eq!(spec.storage.len(), 3);
-    assert_eq!(spec.dual_write, read(MINIMAL).unwrap().dual_write, "the comments tell the defaults");
-    assert!(spec.transform.is_some() && spec.scope.is_some() && !spec.validation.key.is_empty());
-    assert_eq!((spec.validation.columns.len(), spec.validation.accept.len()), (3, 1));
-}
-
 proptest::proptest! {
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -681,20 +567,5 @@ proptest::proptest! {
             let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 2;
             assert!((1..=lines).contains(&error.line) && error.column >= 1, "{error}");
         }
-    }
-
-    #[test]
-    fn any_column_names_survive_the_template(names in prop::collection::btree_set(r"[^$\s]([^$]{0,6}[^$\s])?", 1..4)) {
-        let unique: std::collections::BTreeSet<_> = names.iter().map(|name| name.to_lowercase()).collect();
-        proptest::prop_assume!(unique.len() == names.len());
-        let fields: Vec<_> = names.iter().map(|name| Field::new(name.clone(), DataType::String, true)).collect();
-        let partition = PartitionSpec { fields: names.iter().map(|name| PartitionField::new(name.clone(), Transform::Identity)).collect() };
-        let text = template(&TemplateInput {
-            name: "no", control: "c d", source_format: Format::Hive, source_location: "s: #", schema: &TableSchema { fields },
-            partition: &partition, target_format: Format::Delta, target_location: "t",
-        });
-        let spec = read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        assert_eq!(spec.target.partitioning, partition);
-        assert!(spec.source.partitions.iter().map(|p| &p.name).eq(names.iter()));
     }
 }

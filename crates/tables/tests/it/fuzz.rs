@@ -25,6 +25,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::builders::{ints, parquet, put, texts};
 use crate::delta;
+use crate::delta_foreign;
 use crate::iceberg::fixture;
 
 /// More than the process needs without any mutation, and far less than a claim of gigabytes.
@@ -206,7 +207,7 @@ fn delta_logs() {
             let file = delta::new_file(&storage, &format!("place=x/{number}.parquet"), 1, place).await;
             let _ = table.commit(&delta::request(number, 1, vec![file], &[])).await.unwrap();
         }
-        let vector = delta::vector_table();
+        let vector = delta_foreign::vector_table();
         let text: String = vector.iter().map(|line| format!("{line}\n")).collect();
         put(&storage.child("vectors"), "_delta_log/00000000000000000000.json", text.into_bytes()).await;
         objects(storage.store().as_ref(), storage.prefix()).await

@@ -10,6 +10,8 @@ mod contract;
 #[cfg(test)]
 mod delta;
 #[cfg(test)]
+mod delta_foreign;
+#[cfg(test)]
 mod delta_mapping;
 #[cfg(test)]
 mod footer;

@@ -8,7 +8,7 @@ use lakeshift_core::graph::{EntityMapping, Grain, Graph, GraphSpec, Inferred, Ta
 use lakeshift_core::partition::{PartitionField, PartitionSpec, Transform};
 use lakeshift_core::schema::TableSchema;
 use lakeshift_core::storage::Storage;
-use lakeshift_core::table::{CreateOutcome, CreateRequest, Format, MigrationId, TableError, TableFormat};
+use lakeshift_core::table::{CreateOutcome, CreateRequest, FileEntry, Format, MigrationId, TableError, TableFormat};
 use lakeshift_exec::engine::{Engine, EngineSettings};
 use lakeshift_exec::query::{PartitionedBy, Query};
 use lakeshift_tables::hive::HiveTable;
@@ -33,6 +33,18 @@ impl Place {
     /// Where its files lie.
     pub(super) fn all(&self) -> Vec<&Storage> {
         std::iter::once(&self.storage).chain(&self.elsewhere).collect()
+    }
+
+    /// Whether files of the table of this name lie where its files lie.
+    ///
+    /// # Errors
+    /// [`Error::GraphRefused`] for the first that does not.
+    pub(super) fn holds(&self, name: &str, files: &[FileEntry]) -> Result<(), Error> {
+        let is_here = |file: &FileEntry| self.all().iter().any(|storage| storage.resolve(&file.path).is_ok());
+        let Some(file) = files.iter().find(|file| !is_here(file)) else { return Ok(()) };
+        let problem = format!("a file of table {name} lies outside of its location: {}", file.path);
+        let hint = format!("where a migration to iceberg adopted it, name the old table's folder in tables.{name}.files_in");
+        Err(refused(problem, hint))
     }
 }
 

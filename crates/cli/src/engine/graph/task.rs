@@ -73,6 +73,7 @@ pub(super) async fn compute(file: &GraphFile, query: &Query, job: &Job) -> Resul
     for ((upstream, listing, entity), edge) in job.upstreams.iter().zip(&table.after) {
         let place = file.place(*upstream);
         let files = listing.reached(edge.mapping.needs(job.key), entity.as_deref());
+        place.holds(&file.graph.table(*upstream).name, &files)?;
         let plan = scan_live(&file.engine, place.table.as_ref(), &place.all(), &listing.snapshot, &files).await?;
         inputs.push((file.graph.table(*upstream).name.clone(), plan));
     }

@@ -49,6 +49,10 @@ async fn files_of_the_old_table_and_of_the_new_one_are_read_beside_each_other() 
     toy.world.write_file("graph.yaml", without);
     let told = toy.world.run(&["graph", "run", &toy.graph]).await.unwrap();
     assert_eq!(told.exit_code, 2);
-    assert!(told.text.contains("lies outside of") && told.text.contains("/flights_iceberg"), "{}", told.text);
+    assert!(
+        told.text.contains("of table flights lies outside of its location") && told.text.contains("tables.flights.files_in"),
+        "{}",
+        told.text
+    );
     assert_eq!(toy.rows("daily", "delta").await, found);
 }
