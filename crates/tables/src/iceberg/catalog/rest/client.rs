@@ -21,7 +21,7 @@ use super::messages::{Config, ErrorBody, Token};
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// How often a request that changes nothing is sent again.
-const RETRIES_MAX: u32 = 3;
+pub(super) const RETRIES_MAX: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Separates the levels of a namespace in a path, where the catalogue says nothing else.
 const SEPARATOR: &str = "%1F";
@@ -166,9 +166,14 @@ impl Client {
             if !again {
                 return answer;
             }
-            self.clock.sleep(FIRST_WAIT * 2_u32.pow(retry)).await;
+            self.wait(retry).await;
         }
         self.send_with_token(&method, url, body).await
+    }
+
+    /// Waits before a request is sent again: longer each time, `retry` counting from 0.
+    pub async fn wait(&self, retry: u32) {
+        self.clock.sleep(FIRST_WAIT * 2_u32.pow(retry)).await;
     }
 
     /// A token may have run out: the credential gets another, once.

@@ -90,22 +90,31 @@ impl RestCatalog {
 
     /// Creates the namespace's levels where they are missing.
     async fn add_namespace(&self) -> Result<(), TableError> {
-        let failed = |source| self.failed("create the namespace of", source);
         for depth in 1..=self.namespace.len() {
-            let levels = &self.namespace[..depth];
-            let path = format!("namespaces/{}", self.client.namespace(levels));
-            match self.client.call(Method::GET, &path, None).await.map_err(failed)? {
+            let added = self.add_level(&self.namespace[..depth]).await;
+            added.map_err(|source| self.failed("create the namespace of", source))?;
+        }
+        Ok(())
+    }
+
+    /// Creates a level of the namespace, unless it is there. Others may be about to: who is refused for that looks
+    /// again, since a namespace that is half made is none yet that a table could be created in.
+    async fn add_level(&self, levels: &[String]) -> Result<(), RestError> {
+        let path = format!("namespaces/{}", self.client.namespace(levels));
+        let body = serde_json::json!({"namespace": levels, "properties": {}});
+        for retry in 0..=client::RETRIES_MAX {
+            match self.client.call(Method::GET, &path, None).await? {
                 Answer::Refused(refusal) if refusal.is_missing() => {}
                 // Who may not look at a namespace may still create tables in it.
-                _ => continue,
+                _ => return Ok(()),
             }
-            let body = serde_json::json!({"namespace": levels, "properties": {}});
-            match self.client.call(Method::POST, "namespaces", Some(&body)).await.map_err(failed)? {
-                Answer::Refused(refusal) if !refusal.is_open() => return Err(failed(RestError::Refused(refusal))),
-                // It may be there; where it is not, creating the table says so.
-                _ => {}
+            match self.client.call(Method::POST, "namespaces", Some(&body)).await? {
+                Answer::Done(_) => return Ok(()),
+                Answer::Refused(refusal) if !refusal.is_open() => return Err(RestError::Refused(refusal)),
+                Answer::Refused(_) => self.client.wait(retry).await,
             }
         }
+        // It may be there all the same; where it is not, creating the table says so.
         Ok(())
     }
 
