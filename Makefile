@@ -88,7 +88,7 @@ bench-graph: build-fast venv ## Time graph runs after edits against building all
 	@cargo run --quiet --release --locked --package lakeshift-core --example graph_scale
 
 bench-locks: ## Time what it costs an event to ask whether its range is locked, beside asking etcd and ZooKeeper (needs protoc)
-	@$(CARGO) run --quiet --locked --config scripts/bench.toml -p lakeshift-stream --features etcd,zookeeper --example lock_check
+	@$(CARGO) run --quiet --locked --config scripts/bench.toml -p lakeshift-stream --no-default-features --features etcd,zookeeper --example lock_check
 
 bench-stream: build-fast venv ## Time a stream alone, a 90-day backfill alone and both together; about an hour and a half; ARGS='--seconds 20 --rounds 1'
 	@$(PYTHON) scripts/bench_stream.py "$(LAKESHIFT)" "$(CARGO_TARGET_DIR)/debug/examples/stream_bench" \

@@ -6,6 +6,8 @@
 
 mod compact;
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -88,6 +90,14 @@ pub struct Ingest<S, D> {
     lease: Lease,
     renewed: Duration,
     map: EpochMap,
+}
+
+/// What a refused commit had made ready, not referred to by anything: good for the next try where that keeps the same rows.
+struct Draft<R> {
+    kept: Vec<u32>,
+    ready: R,
+    /// When the rows were in hand.
+    began: Duration,
 }
 
 impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
@@ -174,15 +184,28 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
 
     async fn go_on(&mut self, polled: &Polled<S::Rows>) -> Result<Step, StreamError> {
         let dead_letters = self.keep_letters(polled).await?;
+        let mut draft = None;
+        let step = self.judge_until_committed(polled, dead_letters.as_ref(), &mut draft).await;
+        self.drop_draft(&mut draft).await;
+        step
+    }
+
+    /// Judges and commits; judges again where locks moved meanwhile.
+    async fn judge_until_committed(
+        &mut self,
+        polled: &Polled<S::Rows>,
+        dead_letters: Option<&String>,
+        draft: &mut Option<Draft<D::Ready>>,
+    ) -> Result<Step, StreamError> {
         for _ in 0..JUDGEMENTS_MAX {
             if self.map.seen() != self.register.ledger().locks_seen() {
                 self.map = self.register.ledger().map();
             }
             let Judged { mut reading, kept } = spans::judge(&self.config.id, || judge(polled, &self.map));
-            reading.dead_letters.clone_from(&dead_letters);
+            reading.dead_letters = dead_letters.cloned();
             let records = (polled.records.len() + polled.bad.len()) as u64;
             let (rows, dead) = (kept.len() as u64, polled.bad.len() as u64);
-            match self.commit(reading, polled, &kept).await {
+            match self.commit(reading, polled, kept, draft).await {
                 Ok(commit) => return Ok(Step { records, rows, held_back: records - rows, dead, replayed: 0, commit }),
                 Err(StreamError::Refused(Refusal::LocksMoved)) => self.register.refresh().await?,
                 // What was released meanwhile comes first; this is read again.
@@ -195,20 +218,23 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
 
     async fn replay(&mut self, lock: Epoch, polled: &Polled<S::Rows>) -> Result<Step, StreamError> {
         let (reading, kept) = judge::replayed(polled, lock, self.register.ledger().locks_seen());
-        let rows = kept.len() as u64;
-        match self.commit(reading, polled, &kept).await {
+        let (rows, mut draft) = (kept.len() as u64, None);
+        let committed = self.commit(reading, polled, kept, &mut draft).await;
+        self.drop_draft(&mut draft).await;
+        match committed {
             Ok(commit) => Ok(Step { records: rows, rows, replayed: rows, commit, ..Step::default() }),
             Err(StreamError::Refused(Refusal::LocksMoved)) => Ok(Step::default()),
             Err(error) => Err(error),
         }
     }
 
-    /// How long the commit took; nothing where there was no row.
+    /// How long the commit took from the first draft of its rows; nothing where there was no row. A refused one leaves its draft.
     async fn commit(
         &mut self,
         reading: Reading,
         polled: &Polled<S::Rows>,
-        kept: &[u32],
+        kept: Vec<u32>,
+        draft: &mut Option<Draft<D::Ready>>,
     ) -> Result<Option<Duration>, StreamError> {
         let (id, epoch, began) = (self.config.id.clone(), self.lease.epoch(), self.config.clock.elapsed());
         if kept.is_empty() {
@@ -216,11 +242,18 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
             return Ok(None);
         }
         let number = CommitNumber(self.register.ledger().last_number().0 + 1);
-        let ready = self.config.destination.prepare(&polled.rows, kept, number, &self.lease).await?;
+        let Draft { kept, ready, began } = match draft.take_if(|draft| draft.kept == kept) {
+            Some(draft) => draft,
+            None => {
+                self.drop_draft(draft).await;
+                let ready = self.config.destination.prepare(&polled.rows, &kept, number, &self.lease).await?;
+                Draft { kept, ready, began }
+            }
+        };
         let intended = StreamEvent::Intended(Intent { number, rows: kept.len() as u64, reading });
         if let Err(refused) = spans::intend(&id, number, self.register.record(epoch, &intended)).await {
             if matches!(refused, StreamError::Refused(_) | StreamError::Fenced { .. }) {
-                self.config.destination.discard(ready).await;
+                *draft = Some(Draft { kept, ready, began });
             }
             return Err(refused);
         }
@@ -229,6 +262,12 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
         spans::commit(&id, number, made).await?;
         self.settled(number, true).await?;
         Ok(Some(self.config.clock.elapsed().saturating_sub(began)))
+    }
+
+    async fn drop_draft(&mut self, draft: &mut Option<Draft<D::Ready>>) {
+        if let Some(draft) = draft.take() {
+            self.config.destination.discard(draft.ready).await;
+        }
     }
 
     async fn settled(&mut self, number: CommitNumber, done: bool) -> Result<(), StreamError> {

@@ -5,6 +5,7 @@
 //! for once, and the table's rows are those of a run in which each backfill waits for the stream and the stream for it.
 
 mod oracle;
+pub(crate) mod small;
 pub(crate) mod table;
 mod world;
 

@@ -207,5 +207,9 @@ impl Sink for SimSink {
         self.table.write(rows, &stem).await.map_err(|source| StreamError::Sink(Box::new(source)))
     }
 
-    async fn discard(&self, _files: &[NewFile]) {}
+    async fn discard(&self, files: &[NewFile]) {
+        for file in files {
+            let _ = self.table.store.delete(&Path::from(format!("table/data/{}", file.path))).await;
+        }
+    }
 }

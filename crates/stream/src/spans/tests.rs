@@ -3,28 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use lakeshift_core::table::MigrationId;
-use lakeshift_journal::{JournalConfig, LeaseConfig, LeaseManager};
-use lakeshift_testkit::{ManualClock, SeededRng};
-use object_store::ObjectStore;
-use object_store::memory::InMemory;
-use object_store::path::Path;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as Values};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::TARGET;
-use crate::simulation::table::{Row, SimSink, SimTable};
-use crate::{
-    BadRecord, Ingest, IngestConfig, ObjectLetters, OffsetSet, OneTable, Place, Polled, Positions, Record, Register, Source,
-    SourcePartition, Span, Started, StreamError,
-};
-
-/// Stands in every event and in the source's error.
-const MARK: &str = "of-an-event";
+use crate::simulation::small::{MARK, Small};
 
 /// A span as it was told: its name, the span around it, and its attributes.
 #[derive(Debug, Clone, Default)]
@@ -89,81 +75,6 @@ impl Subscriber for Collector {
     fn event(&self, _: &Event<'_>) {}
 }
 
-/// Gives three rows and an event that cannot be read, then nothing, then an error.
-#[derive(Debug, Default)]
-struct ThreeRows(usize);
-
-impl ThreeRows {
-    fn first() -> Polled<Vec<Row>> {
-        let partition = SourcePartition::new("t", 0);
-        let row = |(offset, period)| Row { partition: 0, offset, period, entity: MARK.to_owned(), value: 0 };
-        let place = |period| Place { period, entity: Some(MARK.into()) };
-        Polled {
-            spans: vec![Span { partition, from: 0, to: 4 }],
-            records: [(0, 0), (1, 1), (2, 0)].map(|(offset, place)| Record { span: 0, place, offset }).to_vec(),
-            places: vec![place(5), place(6)],
-            bad: vec![BadRecord { span: 0, offset: 3, reason: "no JSON".to_owned(), payload: MARK.into() }],
-            rows: [(0, 5), (1, 6), (2, 5)].map(row).to_vec(),
-        }
-    }
-}
-
-#[async_trait]
-impl Source for ThreeRows {
-    type Rows = Vec<Row>;
-
-    async fn poll(&mut self, _: &Positions) -> Result<Option<Polled<Vec<Row>>>, StreamError> {
-        self.0 += 1;
-        match self.0 {
-            1 => Ok(Some(Self::first())),
-            2 => Ok(None),
-            _ => Err(StreamError::Source { object: "t".to_owned(), reason: MARK.to_owned() }),
-        }
-    }
-
-    async fn ends(&mut self) -> Result<Positions, StreamError> {
-        Ok(Positions::new())
-    }
-
-    async fn reread(&mut self, _: &BTreeMap<SourcePartition, OffsetSet>) -> Result<Polled<Vec<Row>>, StreamError> {
-        Ok(Self::first())
-    }
-}
-
-async fn ingest() -> Ingest<ThreeRows, OneTable<SimSink>> {
-    let (clock, rng) = (Arc::new(ManualClock::new()), Arc::new(SeededRng::new(1)));
-    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let (prefix, name) = (|folder: &str| Path::from(folder), || "one".to_owned());
-    let table = SimTable { store: store.clone(), clock: clock.clone(), rng: rng.clone() };
-    let journal = JournalConfig {
-        store: store.clone(),
-        prefix: prefix("journal"),
-        clock: clock.clone(),
-        rng: rng.clone(),
-        writer: name(),
-    };
-    let leases = LeaseConfig {
-        store: store.clone(),
-        prefix: prefix("leases"),
-        clock: clock.clone(),
-        rng: rng.clone(),
-        holder: name(),
-        ttl: Duration::from_secs(60),
-    };
-    let stream = MigrationId("flights".to_owned());
-    let config = IngestConfig {
-        id: stream.clone(),
-        destination: OneTable { id: stream.clone(), table: Arc::new(table.clone()), sink: SimSink { table, stream } },
-        leases: LeaseManager::new(leases),
-        dead_letters: Arc::new(ObjectLetters { store, folder: prefix("dead"), rng }),
-        clock,
-    };
-    match Ingest::start(config, Register::open(journal).await.unwrap(), ThreeRows::default()).await.unwrap() {
-        Started::Running(ingest) => ingest,
-        Started::Held { .. } => panic!("nobody else is there"),
-    }
-}
-
 /// A span's line: its name, where it is, and its attributes but for the stream's name.
 fn line(told: &Told) -> String {
     let mut fields = told.fields.clone();
@@ -176,7 +87,8 @@ fn line(told: &Told) -> String {
 async fn a_step_tells_its_parts_and_their_numbers() {
     let collector = Collector::default();
     let guard = tracing::subscriber::set_default(collector.clone());
-    let mut ingest = ingest().await;
+    let small = Small::new();
+    let mut ingest = small.ingest(small.sink()).await;
     assert_eq!(ingest.step().await.unwrap().unwrap().rows, 3);
     assert!(ingest.step().await.unwrap().is_none());
     ingest.step().await.unwrap_err();
