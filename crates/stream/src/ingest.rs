@@ -172,6 +172,7 @@ impl<S: Source, D: Destination<Rows = S::Rows>> Ingest<S, D> {
         self.renew().await?;
         self.register.refresh().await?;
         let ledger = self.register.ledger();
+        self.source.note(&ledger.applied());
         if let Some(lock) = ledger.draining().map(crate::lock::Lock::id) {
             let polled = spans::read(&self.config.id, self.source.reread(&ledger.parked(lock)), Found::of).await?;
             return self.replay(lock, &polled).await.map(Some);

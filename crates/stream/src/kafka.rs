@@ -1,7 +1,7 @@
 //! [`KafkaSource`]: topics of Kafka as a [`Source`], read by librdkafka.
 //!
-//! All partitions are assigned by hand and read from where the journal says; the broker's offsets of the group are neither asked
-//! nor told. What lies between two records (compacted records, markers and aborted records of transactions) is a hole.
+//! All partitions are assigned by hand and read from where the journal says. Brokers are told the group's offsets, for tools that show
+//! lag, and never asked for them. What lies between two records (compacted records, markers and aborted records of transactions) is a hole.
 //! Where the topic does not have any more what the journal says comes next, reading stops with an error; nothing is skipped.
 
 mod client;
@@ -76,12 +76,14 @@ pub struct KafkaSource {
     /// Gone while it reads, and after a failure: then it is made anew.
     reader: Option<Reader>,
     discovered: Option<Duration>,
+    /// What brokers were told last.
+    noted: Positions,
 }
 
 impl KafkaSource {
     /// A source; it connects when it is first asked.
     pub fn new(config: KafkaConfig) -> Self {
-        Self { config: Arc::new(config), reader: None, discovered: None }
+        Self { config: Arc::new(config), reader: None, discovered: None, noted: Positions::new() }
     }
 
     /// Which offsets the topics have now.
@@ -190,6 +192,14 @@ impl Source for KafkaSource {
 
     async fn ends(&mut self) -> Result<Positions, StreamError> {
         Ok(self.available().await?.into_iter().map(|(partition, there)| (partition, there.to)).collect())
+    }
+
+    fn note(&mut self, applied: &Positions) {
+        let Some(reader) = self.reader.as_ref().filter(|_| self.noted != *applied) else { return };
+        match reader.note(applied) {
+            Ok(()) => self.noted.clone_from(applied),
+            Err(error) => tracing::debug!(%error, "brokers could not be told the group's offsets"),
+        }
     }
 
     async fn reread(&mut self, offsets: &BTreeMap<SourcePartition, OffsetSet>) -> Result<Polled<RecordBatch>, StreamError> {

@@ -85,6 +85,10 @@ pub trait Source: Send {
     /// # Errors
     /// [`StreamError::Source`]; [`StreamError::ParkedGone`] where one of them is not there any more.
     async fn reread(&mut self, offsets: &BTreeMap<SourcePartition, OffsetSet>) -> Result<Polled<Self::Rows>, StreamError>;
+
+    /// Is told before which offsets all events have found their end, for whoever watches the source with its own tools. Best effort,
+    /// without waiting; nothing is ever read by it.
+    fn note(&mut self, _applied: &Positions) {}
 }
 
 /// Writes rows as data files of the table. Nothing refers to them until they are committed.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
 use rdkafka::types::RDKafkaConfRes;
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use crate::error::StreamError;
 
@@ -27,7 +28,7 @@ const OWN: [(&str, &str); 6] = [
 /// Properties of a Kafka client, as librdkafka knows them; `bootstrap.servers` among them. Prints none of its values.
 #[derive(Clone, Default)]
 pub struct Properties {
-    /// The client's group: it is told to brokers and used for nothing.
+    /// The group under which brokers are told how far the stream is. Nobody joins it, and nothing is read by it.
     pub group: String,
     /// By name; those that a stream sets itself are overridden.
     pub by_name: BTreeMap<String, String>,
@@ -40,7 +41,11 @@ impl fmt::Debug for Properties {
 }
 
 /// Sends librdkafka's own words to the log.
-pub(super) struct Quiet;
+#[derive(Default)]
+pub(super) struct Quiet {
+    /// Whether it was said that brokers do not take the group's offsets.
+    warned: AtomicBool,
+}
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -57,7 +62,18 @@ impl ClientContext for Quiet {
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for Quiet {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        let Err(error) = result else { return };
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            let code = error.rdkafka_error_code();
+            tracing::warn!(
+                ?code,
+                "brokers do not take the group's offsets, so their tools show no lag; the stream does not need them"
+            );
+        }
+    }
+}
 
 /// A consumer; brokers are not asked yet.
 pub(super) fn connect(properties: &Properties) -> Result<BaseConsumer<Quiet>, StreamError> {
@@ -69,7 +85,7 @@ pub(super) fn connect(properties: &Properties) -> Result<BaseConsumer<Quiet>, St
     for (key, value) in OWN {
         config.set(key, value);
     }
-    config.create_with_context(Quiet).map_err(|error| refused(&error))
+    config.create_with_context(Quiet::default()).map_err(|error| refused(&error))
 }
 
 /// A producer whose letters arrive once, however often the broker is asked, at all replicas that are in step.
@@ -81,7 +97,7 @@ pub(super) fn producer(properties: &Properties, patience: Duration) -> Result<Fu
     config.set("enable.idempotence", "true").set("acks", "all");
     config.remove("request.required.acks").remove("delivery.timeout.ms");
     config.set("message.timeout.ms", patience.as_millis().to_string());
-    config.create_with_context(Quiet).map_err(|error| refused(&error))
+    config.create_with_context(Quiet::default()).map_err(|error| refused(&error))
 }
 
 fn refused(error: &KafkaError) -> StreamError {
@@ -108,9 +124,7 @@ pub(super) fn failed(object: impl fmt::Display, error: &KafkaError) -> StreamErr
         Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
             "; create the topic, or correct its name"
         }
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed) => {
-            "; give this client its rights on the topic"
-        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => "; give this client its rights on the topic",
         Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => "; check its credentials",
         _ => "",
     };
@@ -138,5 +152,7 @@ pub(super) fn passes(code: RDKafkaErrorCode) -> bool {
             | Code::FencedLeaderEpoch
             | Code::UnknownLeaderEpoch
             | Code::KafkaStorageError
+            // Of the group, which is told and not needed.
+            | Code::GroupAuthorizationFailed
     )
 }

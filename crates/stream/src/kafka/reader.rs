@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -153,6 +153,20 @@ impl Reader {
             topic.consumer.assign(&list).map_err(|error| failed(&topic.name, &error))?;
         }
         self.next = start;
+        Ok(())
+    }
+
+    /// Tells brokers the offsets of the group, without waiting for their answer.
+    pub fn note(&self, applied: &Positions) -> Result<(), KafkaError> {
+        for topic in &self.topics {
+            let mut list = TopicPartitionList::new();
+            for (partition, next) in applied.iter().filter(|(partition, _)| partition.topic == topic.name) {
+                list.add_partition_offset(&topic.name, partition.partition, Offset::Offset(*next))?;
+            }
+            if list.count() > 0 {
+                topic.consumer.commit(&list, CommitMode::Async)?;
+            }
+        }
         Ok(())
     }
 

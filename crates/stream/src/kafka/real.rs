@@ -3,10 +3,11 @@
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::tests::{after, config, event, letters, numbers, topic_letters};
+use super::tests::{after, config, event, letters, numbers, told, topic_letters};
 use super::*;
 use crate::letters::{DeadLetters, Letter};
 
@@ -89,6 +90,23 @@ async fn committed_transactions_are_read_with_their_markers_as_holes_and_open_on
     assert_eq!(numbers(&source.reread(&[(at.clone(), parked)].into()).await.unwrap()), [3, 4, 5, 6]);
     let error = source.reread(&[(at, OffsetSet::range(4, 6))].into()).await.unwrap_err();
     assert!(matches!(&error, StreamError::ParkedGone { offsets, .. } if *offsets == OffsetSet::range(5, 6)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_has_the_offsets_that_it_is_told_and_no_members() {
+    let Some(kafka) = lakeshift_testkit::kafka::shared().await else { return };
+    let (bootstrap, topic) = (kafka.bootstrap(), "told");
+    create(&bootstrap, topic).await;
+    let producer: BaseProducer = client(&bootstrap).create().unwrap();
+    produce(&producer, topic, 0..10);
+    let (mut source, mut positions) = (KafkaSource::new(config(bootstrap.clone(), topic)), Positions::new());
+    assert_eq!(read(&mut source, &mut positions).await.1, 10);
+    source.note(&positions);
+    drop(source);
+    assert_eq!(told(&bootstrap, topic, 0), Offset::Offset(10));
+    let reader: BaseConsumer = client(&bootstrap).set("group.id", "reader").create().unwrap();
+    let groups = reader.fetch_group_list(Some("test"), ANSWER_MAX).unwrap();
+    assert!(groups.groups().iter().all(|group| group.members().is_empty()), "nobody joins it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

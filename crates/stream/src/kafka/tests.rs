@@ -11,7 +11,7 @@ use lakeshift_journal::SystemClock;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Headers as _;
-use rdkafka::mocking::MockCluster;
+use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -226,6 +226,81 @@ async fn requests_that_fail_are_tried_again_and_no_event_comes_twice() {
     }
     all.sort_unstable();
     assert_eq!(all, (0..100).collect::<Vec<_>>());
+}
+
+/// What brokers have been told of a partition of the group that [`config`] names.
+pub(super) fn told(bootstrap: &str, topic: &str, partition: i32) -> Offset {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("group.id", "test");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(topic, partition);
+    consumer.committed_offsets(asked, PATIENT).unwrap().elements()[0].offset()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_are_told_how_far_the_stream_is_and_are_not_believed() {
+    let cluster = cluster(2);
+    produce(&cluster, 0, (0..5).map(event));
+    produce(&cluster, 1, (5..8).map(event));
+    let mut source_of_all = source(&cluster, |_| {});
+    // A source that has not read yet has no connection to tell it by.
+    source_of_all.note(&[(at(0), 9)].into());
+    assert_eq!(source_of_all.poll(&Positions::new()).await.unwrap().unwrap().records.len(), 8);
+    source_of_all.note(&[(at(0), 4), (SourcePartition::new("another", 0), 7)].into());
+    source_of_all.note(&[(at(0), 5), (at(1), 2)].into());
+    // Ends when brokers have answered.
+    drop(source_of_all);
+    let bootstrap = cluster.bootstrap_servers();
+    assert_eq!([0, 1].map(|partition| told(&bootstrap, TOPIC, partition)), [Offset::Offset(5), Offset::Offset(2)]);
+    let polled = source(&cluster, |_| {}).poll(&[(at(1), 3)].into()).await.unwrap().unwrap();
+    assert_eq!(numbers(&polled), [0, 1, 2, 3, 4], "the journal decides, partition by partition");
+}
+
+/// What comes next. A broker may take a moment to tell of it.
+async fn go_on(source: &mut KafkaSource, positions: &mut Positions) -> Vec<i64> {
+    for _ in 0..100 {
+        if let Some(polled) = source.poll(positions).await.unwrap() {
+            after(positions, &polled);
+            return numbers(&polled);
+        }
+    }
+    panic!("nothing came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_moves_disturbs_no_reading_and_is_found_again() {
+    let cluster = MockCluster::new(3).unwrap();
+    cluster.create_topic(TOPIC, 1, 3).unwrap();
+    let coordinates = |broker| cluster.coordinator(MockCoordinator::Group("test".to_owned()), broker).unwrap();
+    coordinates(1);
+    let (mut source, mut positions, mut all) = (source(&cluster, |_| {}), Positions::new(), Vec::new());
+    for (round, broker) in (0..4).zip([1, 2, 3, 1]) {
+        coordinates(broker);
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+        cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[error]);
+        produce(&cluster, 0, (round * 10..round * 10 + 10).map(event));
+        all.extend(go_on(&mut source, &mut positions).await);
+        source.note(&positions);
+    }
+    assert_eq!(all, (0..40).collect::<Vec<_>>());
+    drop(source);
+    assert_eq!(told(&cluster.bootstrap_servers(), TOPIC, 0), Offset::Offset(40));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_this_client_may_not_use_stops_nothing() {
+    let cluster = cluster(1);
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::FindCoordinator, &[error; 3]);
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[error; 3]);
+    let (mut source, mut positions, mut all) = (source(&cluster, |_| {}), Positions::new(), Vec::new());
+    for round in 0..4 {
+        produce(&cluster, 0, (round * 10..round * 10 + 10).map(event));
+        all.extend(go_on(&mut source, &mut positions).await);
+        source.note(&positions);
+    }
+    assert_eq!(all, (0..40).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

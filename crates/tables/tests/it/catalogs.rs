@@ -265,10 +265,12 @@ fn tell_tale() -> u16 {
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
-            connection.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+            // The request comes in its own time, and its end is told by silence.
+            connection.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
             let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
             while let Ok(count @ 1..) = connection.read(&mut buffer) {
                 request.extend_from_slice(&buffer[..count]);
+                connection.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
             }
             let message = String::from_utf8_lossy(&request).into_owned();
             let body = serde_json::json!({"error": {"message": message, "type": "TellTale", "code": 400}}).to_string();
