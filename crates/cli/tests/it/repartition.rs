@@ -1,5 +1,6 @@
 //! Another partitioning for the other writers of a live table, in the middle of a migration.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lakeshift_testkit::{FaultPlan, FaultStore};
@@ -28,6 +29,18 @@ async fn default_spec(world: &World) -> (Vec<Value>, usize) {
     (transforms.collect(), specs.len())
 }
 
+/// By its id, each partition field's column and transform. An id is of one field in all specs, and the table remembers the greatest.
+fn partition_ids(metadata: &Value) -> BTreeMap<u64, (Value, Value)> {
+    let mut ids = BTreeMap::new();
+    for field in metadata["partition-specs"].as_array().unwrap().iter().flat_map(|spec| spec["fields"].as_array().unwrap()) {
+        let is = (field["source-id"].clone(), field["transform"].clone());
+        let first = ids.entry(field["field-id"].as_u64().unwrap()).or_insert_with(|| is.clone());
+        assert_eq!(*first, is, "{metadata:#}");
+    }
+    assert_eq!(metadata["last-partition-id"].as_u64(), ids.keys().last().copied());
+    ids
+}
+
 #[tokio::test]
 async fn a_migration_goes_on_after_its_live_table_was_repartitioned() {
     let world = World::in_memory(Target::Iceberg);
@@ -41,6 +54,7 @@ async fn a_migration_goes_on_after_its_live_table_was_repartitioned() {
     world.run(&["repartition", "SPEC", "--to", "hour(at)"]).await.unwrap();
     world.live(&LIFE[cutover..]).await;
     assert_eq!(default_spec(&world).await, (vec![json!("hour")], 3));
+    assert_eq!(partition_ids(&metadata(&world).await).len(), 5, "month, bucket, day, origin, hour");
     assert_eq!(world.target_rows(Target::Iceberg).await.len(), 8);
     let history = world.run(&["history", "SPEC"]).await.unwrap().json.to_string();
     assert!(history.contains("the new table's other writers partition by day(at), origin"), "{history}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lakeshift_testkit::{FaultPlan, FaultStore, OperationKind};
 use rstest::rstest;
 
-use crate::life::{LIFE, Step};
+use crate::life::{LIFE, Step, before};
 use crate::support::{Flight, Target, World};
 
 const NEW: &[Flight] = &[(61, "ORD", Some(100))];
@@ -87,6 +87,27 @@ async fn a_record_of_it_all_stays() {
     assert!(record["bytes_freed"].as_u64().unwrap() > 1000 && record["files_deleted"].as_u64().unwrap() == 4, "{record}");
     assert_eq!(record["approved_by"], serde_json::json!(["the operator"]));
     assert!(record["began_at"].is_string() && record["cut_over_at"].is_string() && record["completed_at"].is_string());
+}
+
+#[rstest]
+#[case::by_default("")]
+#[case::in_quarantine(", quarantine: 1h, disposition: quarantine")]
+#[tokio::test]
+async fn nothing_is_deleted_where_the_spec_does_not_ask_for_it(#[case] disposition: &str) {
+    let world = World::in_memory(Target::Iceberg);
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    let asked = spec.replace(", quarantine: 1h, disposition: purge", disposition);
+    assert_ne!(asked, spec);
+    std::fs::write(world.spec(), asked).unwrap();
+    world.live(before("sunset")).await;
+    let (files, rows) = (world.list("flights").await, world.source_rows().await);
+    world.live(&LIFE[before("sunset").len()..LIFE.len() - 1]).await;
+    if !disposition.is_empty() {
+        assert_eq!(phase(&world).await, "sunset");
+        world.live(&[command(&["sunset", "SPEC"])]).await;
+    }
+    assert_eq!(phase(&world).await, "completed");
+    assert_eq!((world.list("flights").await, world.source_rows().await), (files, rows));
 }
 
 /// Rows that the scope leaves out are in no other table: a purge of the old table leaves every file that may hold some.
