@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use chrono::NaiveDate;
 use lakeshift_core::control::{Controls, Hold};
-use lakeshift_core::migration::{Command, Phase, Polled, Requests, Side, State};
+use lakeshift_core::migration::{Command, DayCost, Phase, Polled, Requests, Side, State};
 use lakeshift_core::plan::RequestForecast;
 use lakeshift_core::spec::Stage;
-use serde_json::json;
+use lakeshift_journal::LeaseStatus;
+use serde_json::{Value, json};
 
 use super::opened::Opened;
 use crate::context::Context;
@@ -16,6 +18,9 @@ use crate::output::{Answer, bytes, table};
 /// The phases of a migration that goes well.
 const PATH: [Phase; 7] =
     [Phase::Planned, Phase::DualWrite, Phase::Backfill, Phase::Validation, Phase::Grace, Phase::Sunset, Phase::Completed];
+
+/// How a moment is written.
+const TIME: &str = "%Y-%m-%d %H:%M:%S UTC";
 
 /// Rogue writes that the text names; the JSON has all.
 const ROGUES_SHOWN: usize = 5;
@@ -58,101 +63,149 @@ pub async fn answer(opened: &Opened, headline: &str) -> Result<Answer, Error> {
     told(opened, headline, &rogues).await
 }
 
+/// What a status is told from.
+struct Status<'a> {
+    opened: &'a Opened,
+    /// The runner at work.
+    runner: Option<LeaseStatus>,
+    controls: Controls,
+    groups: Vec<Stage>,
+    rogues: &'a [String],
+    next: Vec<String>,
+}
+
 async fn told(opened: &Opened, headline: &str, rogues: &[String]) -> Result<Answer, Error> {
-    let (session, state) = (&opened.session, &opened.session.state);
-    let runner = session.runner().await?;
-    let controls = session.controls().await?;
-    let held = runner.as_ref().filter(|runner| runner.is_held());
-    let mut rows = vec![row("migration", session.id().to_string()), row("phase", phases(state))];
-    if let Some(plan) = &state.plan {
-        let approved = if state.approved.as_ref() == Some(&plan.digest) { "approved" } else { "not approved" };
-        rows.push(row("plan", format!("{} {approved}", &plan.digest[..12])));
+    let session = &opened.session;
+    let status = Status {
+        opened,
+        runner: session.runner().await?.filter(LeaseStatus::is_held),
+        controls: session.controls().await?,
+        groups: session.spec.cutover.groups(),
+        rogues,
+        next: opened.next_steps(),
+    };
+    let rows = table(&status.rows());
+    let text = if headline.is_empty() { rows } else { format!("{headline}\n{rows}") };
+    Ok(Answer::done(text, status.json(headline)))
+}
+
+impl Status<'_> {
+    fn state(&self) -> &State {
+        &self.opened.session.state
     }
-    if let Some(boundary) = &state.boundary {
-        let units = format!("{} of {} units", boundary.done.len(), boundary.plan.summary.units);
-        rows.push(row("backfill", format!("{units}, {} written", bytes(state.bytes_written))));
+
+    /// A row for everything that there is something to say of.
+    fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows = vec![row("migration", self.opened.session.id().to_string()), row("phase", phases(self.state()))];
+        rows.extend(self.work_rows());
+        rows.extend(self.reader_rows());
+        rows.extend(self.rogues.iter().take(ROGUES_SHOWN).map(|rogue| row("rogue write", rogue.clone())));
+        if self.rogues.len() > ROGUES_SHOWN {
+            rows.push(row("rogue write", format!("and {} more", self.rogues.len() - ROGUES_SHOWN)));
+        }
+        if let Some(runner) = &self.runner {
+            let since = runner.since.format("%H:%M:%S UTC");
+            rows.push(row("running", format!("{} since {since}", runner.holder)));
+        }
+        rows.extend(control_rows(&self.controls, self.state()));
+        if !self.next.is_empty() {
+            rows.push(row("next", self.next.join(" | ")));
+        }
+        rows
     }
-    if let Some(mirror) = &state.mirror {
-        let rounds = mirror.rounds(Side::Old);
-        rows.push(row("mirror", format!("{rounds} round(s), in step at {}", mirror.at.format("%Y-%m-%d %H:%M:%S UTC"))));
+
+    /// Plan, backfill, mirrors and validation.
+    fn work_rows(&self) -> Vec<Vec<String>> {
+        let (state, mut rows) = (self.state(), Vec::new());
+        if let Some(plan) = &state.plan {
+            let approved = if state.approved.as_ref() == Some(&plan.digest) { "approved" } else { "not approved" };
+            rows.push(row("plan", format!("{} {approved}", &plan.digest[..12])));
+        }
+        if let Some(boundary) = &state.boundary {
+            let units = format!("{} of {} units", boundary.done.len(), boundary.plan.summary.units);
+            rows.push(row("backfill", format!("{units}, {} written", bytes(state.bytes_written))));
+        }
+        if let Some(mirror) = &state.mirror {
+            let rounds = mirror.rounds(Side::Old);
+            rows.push(row("mirror", format!("{rounds} round(s), in step at {}", mirror.at.format(TIME))));
+        }
+        rows.extend(cost_rows(state));
+        if let Some(reverse) = state.reverse.as_ref().filter(|_| state.live_side() == Side::New) {
+            let rounds = state.mirror.as_ref().map_or(0, |mirror| mirror.rounds(Side::New));
+            rows.push(row("reverse", format!("{rounds} round(s), old table in step at {}", reverse.at.format(TIME))));
+        }
+        if let Some(validation) = &state.validation {
+            let verdict = format!("{:?}", validation.verdict).to_uppercase();
+            rows.push(row("validation", format!("{verdict} {}", report_path(self.opened, &validation.report))));
+        }
+        rows
     }
-    rows.extend(cost_rows(state));
-    if let Some(reverse) = state.reverse.as_ref().filter(|_| state.live_side() == Side::New) {
-        let rounds = state.mirror.as_ref().map_or(0, |mirror| mirror.rounds(Side::New));
-        let at = reverse.at.format("%Y-%m-%d %H:%M:%S UTC");
-        rows.push(row("reverse", format!("{rounds} round(s), old table in step at {at}")));
+
+    /// Which side readers are on, and how their switch went.
+    fn reader_rows(&self) -> Vec<Vec<String>> {
+        let (state, mut rows) = (self.state(), Vec::new());
+        match self.groups.as_slice() {
+            [_] => rows.push(row("readers on", place(self.opened, state.live_side()))),
+            several => rows.extend(several.iter().map(|group| row("readers", of_group(self.opened, group)))),
+        }
+        if let Some(since) = &state.writers_held {
+            rows.push(row("writers", format!("held off since {}", since.format(TIME))));
+        }
+        if let Some(Polled { polls, unanswered, longest_ms }) = &state.polled {
+            let answered =
+                if *unanswered == 0 { "always answered".to_owned() } else { format!("{unanswered} without an answer") };
+            rows.push(row("pause", format!("a reader asked {polls} time(s), {answered}, longest wait {longest_ms} ms")));
+        }
+        if let Some(failed) = &state.stage_failed {
+            rows.push(row("not well", format!("readers of {}: the health command {}", failed.alias, failed.reason)));
+        }
+        rows
     }
-    if let Some(validation) = &state.validation {
-        let verdict = format!("{:?}", validation.verdict).to_uppercase();
-        rows.push(row("validation", format!("{verdict} {}", report_path(opened, &validation.report))));
+
+    fn json(&self, headline: &str) -> Value {
+        let (session, state) = (&self.opened.session, self.state());
+        let rounds = |side| state.mirror.as_ref().map_or(0, |mirror| mirror.rounds(side));
+        let group = |group: &Stage| {
+            let (side, watched) = (side_of(state, &group.alias), state.baked.contains(&group.alias));
+            json!({"name": group.name, "alias": group.alias, "side": side, "watched": watched})
+        };
+        json!({
+            "headline": headline, "migration": session.id(), "phase": state.phase,
+            "plan": state.plan, "approved": state.approved,
+            "units_done": state.boundary.as_ref().map(|boundary| boundary.done.len()),
+            "units": state.boundary.as_ref().map(|boundary| boundary.plan.summary.units),
+            "bytes_written": state.bytes_written, "files_added": state.files_added,
+            "mirror": state.mirror.as_ref().map(|mirror| json!({
+                "applied": mirror.applied, "at": mirror.at, "rounds": rounds(Side::Old),
+            })),
+            "reverse": state.reverse.as_ref().map(|reverse| json!({
+                "applied": reverse.applied, "at": reverse.at, "rounds": rounds(Side::New),
+            })),
+            "validation": state.validation, "live_side": state.live_side(),
+            "alias": session.spec.cutover.alias, "readers_on": location(self.opened, state.live_side()),
+            "groups": self.groups.iter().map(group).collect::<Vec<_>>(),
+            "dual_write_cost": costs_json(state), "dual_write_forecast": forecast(state),
+            "writers_held": state.writers_held, "pause": state.polled,
+            "stage_failed": state.stage_failed, "rogues": self.rogues,
+            "runner": self.runner.as_ref().map(|runner| json!({"holder": runner.holder, "since": runner.since})),
+            "controls": self.controls, "controls_honoured": state.controls.last,
+            "next_steps": self.next,
+        })
     }
-    let live = place(opened, state.live_side());
-    let groups = session.spec.cutover.groups();
-    match groups.as_slice() {
-        [_] => rows.push(row("readers on", live.clone())),
-        several => rows.extend(several.iter().map(|group| row("readers", of_group(opened, group)))),
-    }
-    if let Some(since) = &state.writers_held {
-        rows.push(row("writers", format!("held off since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))));
-    }
-    if let Some(Polled { polls, unanswered, longest_ms }) = &state.polled {
-        let answered =
-            if *unanswered == 0 { "always answered".to_owned() } else { format!("{unanswered} without an answer") };
-        rows.push(row("pause", format!("a reader asked {polls} time(s), {answered}, longest wait {longest_ms} ms")));
-    }
-    if let Some(failed) = &state.stage_failed {
-        rows.push(row("not well", format!("readers of {}: the health command {}", failed.alias, failed.reason)));
-    }
-    rows.extend(rogues.iter().take(ROGUES_SHOWN).map(|rogue| row("rogue write", rogue.clone())));
-    if rogues.len() > ROGUES_SHOWN {
-        rows.push(row("rogue write", format!("and {} more", rogues.len() - ROGUES_SHOWN)));
-    }
-    if let Some(runner) = held {
-        let since = runner.since.format("%H:%M:%S UTC");
-        rows.push(row("running", format!("{} since {since}", runner.holder)));
-    }
-    rows.extend(control_rows(&controls, state));
-    let next = opened.next_steps();
-    if !next.is_empty() {
-        rows.push(row("next", next.join(" | ")));
-    }
-    let text = if headline.is_empty() { table(&rows) } else { format!("{headline}\n{}", table(&rows)) };
-    let json = json!({
-        "headline": headline, "migration": session.id(), "phase": state.phase,
-        "plan": state.plan, "approved": state.approved,
-        "units_done": state.boundary.as_ref().map(|boundary| boundary.done.len()),
-        "units": state.boundary.as_ref().map(|boundary| boundary.plan.summary.units),
-        "bytes_written": state.bytes_written, "files_added": state.files_added,
-        "mirror": state.mirror.as_ref().map(|mirror| json!({
-            "applied": mirror.applied, "at": mirror.at, "rounds": mirror.rounds(Side::Old),
-        })),
-        "reverse": state.reverse.as_ref().map(|reverse| json!({
-            "applied": reverse.applied, "at": reverse.at,
-            "rounds": state.mirror.as_ref().map_or(0, |mirror| mirror.rounds(Side::New)),
-        })),
-        "validation": state.validation, "live_side": state.live_side(),
-        "alias": session.spec.cutover.alias, "readers_on": location(opened, state.live_side()),
-        "groups": groups.iter().map(|group| json!({
-            "name": group.name, "alias": group.alias, "side": side_of(state, &group.alias),
-            "watched": state.baked.contains(&group.alias),
-        })).collect::<Vec<_>>(),
-        "dual_write_cost": state.costs.iter().map(|(day, cost)| {
-            let total = cost.total();
-            json!({
-                "day": day, "requests": total.requests, "bytes_read": total.bytes_read, "bytes_written": total.bytes_written,
-                "source_bytes": total.source_bytes, "rows": total.rows, "percent": total.percent(),
-                "by_kind": total.by_kind, "control": total.control, "rounds": cost.rounds, "looks": cost.looks,
-                "carried": cost.carried, "idle": cost.idle,
-            })
-        }).collect::<Vec<_>>(),
-        "dual_write_forecast": forecast(state),
-        "writers_held": state.writers_held, "pause": state.polled,
-        "stage_failed": state.stage_failed, "rogues": rogues,
-        "runner": held.map(|runner| json!({"holder": runner.holder, "since": runner.since})),
-        "controls": controls, "controls_honoured": state.controls.last,
-        "next_steps": next,
-    });
-    Ok(Answer::done(text, json))
+}
+
+/// Every day's dual writing.
+fn costs_json(state: &State) -> Vec<Value> {
+    let of_day = |(day, cost): (&NaiveDate, &DayCost)| {
+        let total = cost.total();
+        json!({
+            "day": day, "requests": total.requests, "bytes_read": total.bytes_read, "bytes_written": total.bytes_written,
+            "source_bytes": total.source_bytes, "rows": total.rows, "percent": total.percent(),
+            "by_kind": total.by_kind, "control": total.control, "rounds": cost.rounds, "looks": cost.looks,
+            "carried": cost.carried, "idle": cost.idle,
+        })
+    };
+    state.costs.iter().map(of_day).collect()
 }
 
 /// What the plan of S0 expects dual writing to ask of stores.
