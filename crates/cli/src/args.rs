@@ -330,7 +330,7 @@ pub struct CutoverArgs {
     /// Go on with a cutover that is under way, and begin none.
     #[arg(long, conflicts_with = "dry_run")]
     pub resume: bool,
-    /// Go through a gate that is shut: certificate, rogue_writer, rehearsal, postponed. It stands in the journal.
+    /// Go through a gate that is shut: certificate, rogue_writer, rehearsal, disk, postponed. It stands in the journal.
     #[arg(long, value_parser = gate, requires = "reason", value_name = "GATE")]
     pub force: Vec<Gate>,
     /// Why a gate is forced.

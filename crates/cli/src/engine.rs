@@ -21,6 +21,7 @@ pub mod readers;
 pub mod reconcile;
 pub mod rehearsal;
 pub mod reverse;
+pub mod room;
 pub mod rows;
 pub mod scope;
 pub mod shadow;

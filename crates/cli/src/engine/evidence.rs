@@ -5,7 +5,7 @@ use lakeshift_core::spec::Stage;
 use lakeshift_core::table::TableVersion;
 
 use super::tables::Tables;
-use super::{fence, mirror, reconcile, reverse, switch};
+use super::{fence, mirror, reconcile, reverse, room, switch};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -38,6 +38,7 @@ pub async fn gather(session: &Session, tables: &Tables, command: Command) -> Res
         evidence.drains = fence::holds_writers(session).await?;
         evidence.wants_rehearsal = session.spec.cutover.rehearsal;
         evidence.alias_taken = switch::taken(session, tables).await?;
+        evidence.no_room = room::lacking(session, tables).await?;
         evidence.freshness = session.spec.validation.freshness.map(|freshness| freshness.duration());
     }
     let asked_after = matches!(command, Command::Sunset | Command::Reconcile) && state.phase == Phase::Grace;

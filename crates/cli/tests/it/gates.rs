@@ -1,5 +1,9 @@
 //! The gates of the cutover, shown and forced.
 
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+use rstest::rstest;
 use serde_json::Value;
 
 use crate::life::{Step, before};
@@ -76,4 +80,26 @@ async fn a_pass_that_is_older_than_the_spec_allows_is_no_pass() {
     assert!(error.to_string().contains("older than validation.freshness allows (360 min)"), "{error}");
     world.run(&["validate", "SPEC"]).await.unwrap();
     world.run(&["cutover", "SPEC"]).await.unwrap();
+}
+
+#[rstest]
+#[case::for_an_hour("1h", true)]
+#[case::for_longer_than_any_disk_lasts("100000000000d", false)]
+#[tokio::test]
+async fn a_disk_without_room_for_a_rollback_keeps_readers_where_they_are(#[case] grace: &str, #[case] has_room: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = format!("file://{}", folder.path().display());
+    let world = World::on(Arc::new(LocalFileSystem::new()), &root, Target::Iceberg);
+    let spec = std::fs::read_to_string(world.spec()).unwrap();
+    std::fs::write(world.spec(), spec.replace("grace: 1h", &format!("grace: {grace}"))).unwrap();
+    world.live(before("cutover")).await;
+    let answer = world.run(&["cutover", "SPEC", "--dry-run"]).await.unwrap();
+    assert_eq!(shut(&answer.json), if has_room { vec![] } else { vec!["disk"] });
+    if has_room {
+        return;
+    }
+    let error = world.run(&["cutover", "SPEC"]).await.unwrap_err();
+    assert!(error.exit_code() == 4 && error.to_string().contains("the reverse mirror may bring"), "{error}");
+    world.does(&["cutover", "SPEC", "--force", "disk", "--reason", "a larger disk comes tomorrow"]).await;
+    assert_eq!(world.does(&["status", "SPEC"]).await.json["live_side"], "new");
 }

@@ -100,6 +100,8 @@ pub struct Evidence {
     pub held_by: Option<String>,
     /// Why an alias is not this migration's to move.
     pub alias_taken: Option<String>,
+    /// Why what the reverse mirror will bring to the old table may not fit on its disk.
+    pub no_room: Option<String>,
     /// Whether the cutover holds writers off, and carries over and validates what came until then.
     pub drains: bool,
     /// Whether the spec wants a rehearsal before readers move.
@@ -139,6 +141,7 @@ impl Evidence {
             postponed: None,
             held_by: None,
             alias_taken: None,
+            no_room: None,
             drains: false,
             wants_rehearsal: false,
             freshness: None,

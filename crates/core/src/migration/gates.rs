@@ -31,13 +31,15 @@ pub enum Gate {
     Alias,
     /// The cutover was rehearsed, where the spec wants it.
     Rehearsal,
+    /// The old table's disk has room for what the reverse mirror will bring there.
+    Disk,
     /// Nobody holds the cutover.
     Postponed,
 }
 
 impl Gate {
     /// Every gate, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Phase,
         Self::Spec,
         Self::Runner,
@@ -47,6 +49,7 @@ impl Gate {
         Self::RogueWriter,
         Self::Alias,
         Self::Rehearsal,
+        Self::Disk,
         Self::Postponed,
     ];
 
@@ -62,6 +65,7 @@ impl Gate {
             Self::RogueWriter => "rogue_writer",
             Self::Alias => "alias",
             Self::Rehearsal => "rehearsal",
+            Self::Disk => "disk",
             Self::Postponed => "postponed",
         }
     }
@@ -78,6 +82,7 @@ impl Gate {
             Self::RogueWriter => "nobody else has committed to the new table",
             Self::Alias => "the alias is this migration's to move",
             Self::Rehearsal => "a rehearsal, where the spec wants one",
+            Self::Disk => "room for a rollback on the old table's disk",
             Self::Postponed => "nobody holds the cutover",
         }
     }
@@ -100,7 +105,7 @@ impl Gate {
 
     /// Whether an operator may take the risk.
     pub fn can_be_forced(self) -> bool {
-        matches!(self, Self::Certificate | Self::RogueWriter | Self::Rehearsal | Self::Postponed)
+        matches!(self, Self::Certificate | Self::RogueWriter | Self::Rehearsal | Self::Disk | Self::Postponed)
     }
 }
 
@@ -157,6 +162,7 @@ fn reasons(gate: Gate, state: &State, evidence: &Evidence) -> Vec<String> {
             vec!["the cutover has not been rehearsed; `cutover --rehearse` does it".to_owned()]
         }
         Gate::Rehearsal => Vec::new(),
+        Gate::Disk => evidence.no_room.iter().cloned().collect(),
         Gate::Postponed => {
             let hold = evidence.postponed.iter();
             hold.map(|hold| format!("it is postponed {hold}; `postpone --clear` lets it go")).collect()
