@@ -38,7 +38,7 @@ pub async fn lacking(session: &Session, tables: &Tables) -> Result<Option<String
 
 /// Bytes that are free to this user on the disk of a location; `None` where it is on none of this machine's, or does not tell.
 fn free_bytes(location: &str) -> Option<u64> {
-    let folder = url::Url::parse(location).ok()?.to_file_path().ok()?;
+    let folder = url::Url::parse(location).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok()?;
     let there = folder.ancestors().find(|folder| Path::exists(folder))?;
     let disk = rustix::fs::statvfs(there).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))

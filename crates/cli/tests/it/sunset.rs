@@ -91,7 +91,7 @@ async fn a_record_of_it_all_stays() {
 
 #[rstest]
 #[case::by_default("")]
-#[case::in_quarantine(", quarantine: 1h, disposition: quarantine")]
+#[case::in_quarantine(", disposition: quarantine")]
 #[tokio::test]
 async fn nothing_is_deleted_where_the_spec_does_not_ask_for_it(#[case] disposition: &str) {
     let world = World::in_memory(Target::Iceberg);
@@ -104,7 +104,7 @@ async fn nothing_is_deleted_where_the_spec_does_not_ask_for_it(#[case] dispositi
     world.live(&LIFE[before("sunset").len()..LIFE.len() - 1]).await;
     if !disposition.is_empty() {
         assert_eq!(phase(&world).await, "sunset");
-        world.live(&[command(&["sunset", "SPEC"])]).await;
+        world.live(&[Step::Wait(8 * 86_400), command(&["sunset", "SPEC"])]).await;
     }
     assert_eq!(phase(&world).await, "completed");
     assert_eq!((world.list("flights").await, world.source_rows().await), (files, rows));
