@@ -170,9 +170,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether brokers have not taken what they were told since this was asked last.
+    /// Whether brokers have not taken what they were told of a topic since this was asked last.
     pub fn take_unnoted(&self) -> bool {
-        self.topics.iter().fold(false, |unnoted, topic| topic.consumer.context().take_unnoted() || unnoted)
+        self.topics.iter().any(|topic| topic.consumer.context().take_unnoted())
     }
 
     /// Takes what is there, and waits for it for `wait` at most. Whether all partitions were read to their end.
