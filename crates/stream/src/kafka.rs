@@ -195,8 +195,7 @@ impl Source for KafkaSource {
     }
 
     fn note(&mut self, applied: &Positions) {
-        let is_news = |reader: &&Reader| reader.take_unnoted() || self.noted != *applied;
-        let Some(reader) = self.reader.as_ref().filter(is_news) else { return };
+        let Some(reader) = self.reader.as_ref().filter(|_| self.noted != *applied) else { return };
         match reader.note(applied) {
             Ok(()) => self.noted.clone_from(applied),
             Err(error) => tracing::debug!(%error, "brokers could not be told the group's offsets"),

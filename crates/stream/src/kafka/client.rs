@@ -45,15 +45,6 @@ impl fmt::Debug for Properties {
 pub(super) struct Quiet {
     /// Whether it was said that brokers do not take the group's offsets.
     warned: AtomicBool,
-    /// Whether they did not take the last ones.
-    unnoted: AtomicBool,
-}
-
-impl Quiet {
-    /// Whether brokers have not taken offsets since this was asked last.
-    pub fn take_unnoted(&self) -> bool {
-        self.unnoted.swap(false, Ordering::Relaxed)
-    }
 }
 
 impl ClientContext for Quiet {
@@ -74,7 +65,6 @@ impl ClientContext for Quiet {
 impl ConsumerContext for Quiet {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         let Err(error) = result else { return };
-        self.unnoted.store(true, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
             let code = error.rdkafka_error_code();
             tracing::warn!(

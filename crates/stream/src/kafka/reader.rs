@@ -170,11 +170,6 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether brokers have not taken what they were told of a topic since this was asked last.
-    pub fn take_unnoted(&self) -> bool {
-        self.topics.iter().any(|topic| topic.consumer.context().take_unnoted())
-    }
-
     /// Takes what is there, and waits for it for `wait` at most. Whether all partitions were read to their end.
     pub fn read(&mut self, into: &mut Gathering, wait: Duration) -> Result<bool, StreamError> {
         self.ended.iter().for_each(|partition| into.end(partition));
