@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lakeshift_core::spec::SunsetDisposition;
+
 use super::reverse;
 use super::tables::Tables;
 use crate::error::Error;
@@ -19,8 +21,14 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub async fn lacking(session: &Session, tables: &Tables) -> Result<Option<String>, Error> {
     let costs = session.state.costs.values();
     let a_day = costs.map(|cost| cost.total().source_bytes).max().unwrap_or_default();
+    // In quarantine nothing is carried; an undo carries all of it at once.
     let sunset = &session.spec.sunset;
-    let kept = sunset.grace.duration().saturating_add(sunset.quarantine.duration());
+    let (kept, periods) = match sunset.disposition {
+        SunsetDisposition::Purge => {
+            (sunset.grace.duration().saturating_add(sunset.quarantine.duration()), "sunset.grace and sunset.quarantine")
+        }
+        SunsetDisposition::Keep | SunsetDisposition::Quarantine => (sunset.grace.duration(), "sunset.grace"),
+    };
     let days = kept.as_secs().div_ceil(DAY.as_secs());
     let expected = a_day.saturating_mul(days);
     let Some(free) = free_bytes(tables.source.location()).filter(|free| expected > *free) else { return Ok(None) };
@@ -28,8 +36,8 @@ pub async fn lacking(session: &Session, tables: &Tables) -> Result<Option<String
         return Ok(None);
     }
     Ok(Some(format!(
-        "the old table's disk has {} free, and the reverse mirror may bring {} there ({} a day, for {days} day(s) of sunset.grace and \
-         sunset.quarantine): make room, or shorten them",
+        "the old table's disk has {} free, and the reverse mirror may bring {} there ({} a day, for {days} day(s) of {periods}): \
+         make room, or shorten that time",
         bytes(free),
         bytes(expected),
         bytes(a_day)

@@ -63,7 +63,7 @@ async fn files_are_kept_when_a_lock_comes_that_leaves_their_rows_as_they_are(
     assert_eq!((ledger.rows(), ledger.locks_seen()), (rows, 1));
 
     let live = small.table().standing().await.unwrap().live;
-    let mut there = small.store.list(Some(&Path::from("table/data"))).map_ok(|object| object.location);
+    let mut there = small.store().list(Some(&Path::from("table/data"))).map_ok(|object| object.location);
     let mut left = Vec::new();
     while let Some(path) = there.try_next().await.unwrap() {
         left.push(path.to_string().trim_start_matches("table/data/").to_owned());

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use lakeshift_core::table::MigrationId;
-use lakeshift_journal::{JournalConfig, LeaseConfig, LeaseManager, ObjectLocks};
 use lakeshift_testkit::{ManualClock, SeededRng};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use object_store::path::Path;
 
 use super::table::{Row, SimSink, SimTable};
+use super::world::Process;
 use crate::{
-    Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, ObjectLetters, OffsetSet, OneTable, Place,
-    Polled, Positions, Record, Register, Sink, Source, SourcePartition, Span, Started, StreamError,
+    Ask, Asked, Backfill, BadRecord, Ingest, OffsetSet, OneTable, Place, Polled, Positions, Record, Sink, Source,
+    SourcePartition, Span, Started, StreamError,
 };
 
 /// Stands in every event and in the source's error.
@@ -62,77 +59,37 @@ impl Source for ThreeRows {
     }
 }
 
-/// What a small stream works with.
+/// The process of a small stream, on a good day.
 #[derive(Debug, Clone)]
-pub(crate) struct Small {
-    pub store: Arc<dyn ObjectStore>,
-    clock: Arc<ManualClock>,
-    rng: Arc<SeededRng>,
-}
+pub(crate) struct Small(Process);
 
 impl Small {
     pub fn new() -> Self {
         let (clock, rng) = (Arc::new(ManualClock::new()), Arc::new(SeededRng::new(1)));
-        Self { store: Arc::new(InMemory::new()), clock, rng }
+        Self(Process { store: Arc::new(InMemory::new()), faults: None, clock, rng, name: "one".to_owned() })
     }
 
-    fn stream() -> MigrationId {
-        MigrationId("flights".to_owned())
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.0.store
     }
 
     pub fn table(&self) -> SimTable {
-        SimTable { store: self.store.clone(), clock: self.clock.clone(), rng: self.rng.clone() }
+        self.0.table()
     }
 
     pub fn sink(&self) -> SimSink {
-        SimSink { table: self.table(), stream: Self::stream() }
-    }
-
-    async fn register(&self, writer: &str) -> Register {
-        let journal = JournalConfig {
-            store: self.store.clone(),
-            prefix: Path::from("journal"),
-            clock: self.clock.clone(),
-            rng: self.rng.clone(),
-            writer: writer.to_owned(),
-        };
-        Register::open(journal).await.unwrap()
-    }
-
-    fn leases(&self, folder: &str) -> LeaseConfig {
-        LeaseConfig {
-            store: self.store.clone(),
-            prefix: Path::from(format!("leases/{folder}")),
-            clock: self.clock.clone(),
-            rng: self.rng.clone(),
-            holder: folder.to_owned(),
-            ttl: Duration::from_secs(60),
-        }
+        self.0.sink()
     }
 
     pub async fn ingest<K: Sink<Rows = Vec<Row>>>(&self, sink: K) -> Ingest<ThreeRows, OneTable<K>> {
-        let dead_letters = ObjectLetters { store: self.store.clone(), folder: Path::from("dead"), rng: self.rng.clone() };
-        let config = IngestConfig {
-            id: Self::stream(),
-            destination: OneTable { id: Self::stream(), table: Arc::new(self.table()), sink },
-            leases: LeaseManager::new(self.leases("ingest")),
-            dead_letters: Arc::new(dead_letters),
-            clock: self.clock.clone(),
-        };
-        match Ingest::start(config, self.register("ingest").await, ThreeRows::default()).await.unwrap() {
+        match self.0.ingest(ThreeRows::default(), sink).await.unwrap() {
             Started::Running(ingest) => ingest,
             Started::Held { .. } => panic!("nobody else is there"),
         }
     }
 
     pub async fn lock(&self, ask: &Ask) -> Backfill {
-        let config = BackfillConfig {
-            stream: Self::stream(),
-            table: Arc::new(self.table()),
-            locks: Arc::new(ObjectLocks::new(self.leases("locks"))),
-            clock: self.clock.clone(),
-        };
-        match Backfill::lock(config, self.register("backfill").await, ask).await.unwrap() {
+        match self.0.lock(ask).await.unwrap() {
             Asked::Locked(backfill) => backfill,
             other => panic!("{other:?}"),
         }

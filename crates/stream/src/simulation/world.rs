@@ -20,7 +20,7 @@ use super::oracle::{self, Seen};
 use super::table::{Row, SimSink, SimTable};
 use crate::{
     Ask, Asked, Backfill, BackfillConfig, BadRecord, Ingest, IngestConfig, Mode, ObjectLetters, OffsetSet, OneTable, Place,
-    Polled, Positions, Range, Record, Register, Source, SourcePartition, Span, Started, StreamError,
+    Polled, Positions, Range, Record, Register, Sink, Source, SourcePartition, Span, Started, StreamError,
 };
 
 const TTL: Duration = Duration::from_secs(60);
@@ -160,18 +160,18 @@ pub(super) struct World {
 }
 
 /// One process's view.
-#[derive(Clone)]
-struct Process {
-    store: Arc<dyn ObjectStore>,
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    pub store: Arc<dyn ObjectStore>,
     /// What goes wrong in its life, and how it can be told afterwards.
-    faults: Option<(FaultPlan, Arc<FaultStore>)>,
-    clock: Arc<ManualClock>,
-    rng: Arc<SeededRng>,
-    name: String,
+    pub faults: Option<(FaultPlan, Arc<FaultStore>)>,
+    pub clock: Arc<ManualClock>,
+    pub rng: Arc<SeededRng>,
+    pub name: String,
 }
 
 impl Process {
-    fn table(&self) -> SimTable {
+    pub fn table(&self) -> SimTable {
         SimTable { store: self.store.clone(), clock: self.clock.clone(), rng: self.rng.clone() }
     }
 
@@ -197,14 +197,18 @@ impl Process {
         }
     }
 
-    async fn ingest(&self, topic: &Arc<Topic>) -> Result<Started<SimSource, OneTable<SimSink>>, StreamError> {
+    pub fn sink(&self) -> SimSink {
+        SimSink { table: self.table(), stream: stream() }
+    }
+
+    pub async fn ingest<S, K>(&self, source: S, sink: K) -> Result<Started<S, OneTable<K>>, StreamError>
+    where
+        S: Source<Rows = Vec<Row>>,
+        K: Sink<Rows = Vec<Row>>,
+    {
         let config = IngestConfig {
             id: stream(),
-            destination: OneTable {
-                id: stream(),
-                table: Arc::new(self.table()),
-                sink: SimSink { table: self.table(), stream: stream() },
-            },
+            destination: OneTable { id: stream(), table: Arc::new(self.table()), sink },
             leases: LeaseManager::new(self.leases("ingest")),
             dead_letters: Arc::new(ObjectLetters {
                 store: self.store.clone(),
@@ -213,10 +217,10 @@ impl Process {
             }),
             clock: self.clock.clone(),
         };
-        Ingest::start(config, self.register().await?, SimSource(topic.clone())).await
+        Ingest::start(config, self.register().await?, source).await
     }
 
-    async fn lock(&self, ask: &Ask) -> Result<Asked, StreamError> {
+    pub async fn lock(&self, ask: &Ask) -> Result<Asked, StreamError> {
         let config = BackfillConfig {
             stream: stream(),
             table: Arc::new(self.table()),
@@ -292,7 +296,7 @@ impl World {
         let mut rng = self.rng(of);
         for _ in 0..LIVES {
             let process = self.process(&mut rng);
-            if let Ok(Started::Running(mut ingest)) = process.ingest(&self.topic).await {
+            if let Ok(Started::Running(mut ingest)) = process.ingest(SimSource(self.topic.clone()), process.sink()).await {
                 for _ in 0..rng.random_range(1..12) {
                     let stepped = match rng.random_ratio(1, 4) {
                         true => self.compact(&process, &mut ingest, &mut rng).await,
@@ -472,7 +476,9 @@ impl World {
             self.clock.advance(TTL * 10);
             let process = self.sound(&mut rng);
             // The lease of a process that died is watched before it is taken over.
-            let Started::Running(mut ingest) = process.ingest(&self.topic).await? else { continue };
+            let Started::Running(mut ingest) = process.ingest(SimSource(self.topic.clone()), process.sink()).await? else {
+                continue;
+            };
             while ingest.step().await?.is_some() {}
             ingest.stop().await?;
             let held: Vec<_> = {

@@ -78,7 +78,7 @@ impl Subscriber for Collector {
 /// A span's line: its name, where it is, and its attributes but for the stream's name.
 fn line(told: &Told) -> String {
     let mut fields = told.fields.clone();
-    assert_eq!(fields.remove("lakeshift.stream").as_deref(), Some("flights"), "{told:?}");
+    assert_eq!(fields.remove("lakeshift.stream").as_deref(), Some("s"), "{told:?}");
     let fields: Vec<String> = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
     format!("{} in {}{}", told.name, told.within.unwrap_or("none"), fields.concat())
 }
