@@ -11,9 +11,11 @@ use lakeshift_core::writes::{WriteId, is_carried, written_side};
 
 use crate::commands::opened::Opened;
 use crate::context::Context;
+use crate::engine::ownership::Meaning;
 use crate::engine::writer::{self, Rowset, Written};
 use crate::engine::{mirror, reverse};
 use crate::error::Error;
+use crate::session::Session;
 
 /// Pause between two looks at whether a runner at work has carried a write over.
 const LOOK: Duration = Duration::from_secs(2);
@@ -112,7 +114,8 @@ impl DualWriter {
         producer.release().await;
         let written = written?;
         let max_lag = opened.session.spec.dual_write.max_lag.duration();
-        let carried = carry(&mut opened, (written.number, written.side), max_lag).await?;
+        let wrote = Wrote::write(&opened.session, written.number, written.side);
+        let carried = carry(&mut opened, &wrote, max_lag).await?;
         Ok(DualWrite { written, carried })
     }
 }
@@ -136,11 +139,29 @@ pub(crate) fn rowset(batches: &[RecordBatch]) -> Result<Rowset, Error> {
     Ok(Rowset::Bytes(Bytes::from(parquet.into_inner().map_err(unwritten)?)))
 }
 
-/// Carries a write, by its number and side, to the other table, or waits for so long until a runner at work has.
+/// What was written to a table, by the names of its files.
+#[derive(Debug)]
+pub(crate) struct Wrote {
+    /// The start of the names of those that came in.
+    pub stem: String,
+    /// Those that were taken out.
+    pub removed: Vec<String>,
+    /// The table.
+    pub side: Side,
+}
+
+impl Wrote {
+    /// A write of the dual writer.
+    pub(crate) fn write(session: &Session, number: u64, side: Side) -> Self {
+        Self { stem: writer::file_stem(session, number), removed: Vec::new(), side }
+    }
+}
+
+/// Carries what was written to the other table, or waits for so long until a runner at work has.
 ///
 /// # Errors
 /// As a round of the mirror; the write stays where it is.
-pub(crate) async fn carry(opened: &mut Opened, written: (u64, Side), wait: Duration) -> Result<Carried, Error> {
+pub(crate) async fn carry(opened: &mut Opened, wrote: &Wrote, wait: Duration) -> Result<Carried, Error> {
     let clock = opened.session.context.clock.clone();
     let until = clock.elapsed() + wait;
     loop {
@@ -160,7 +181,7 @@ pub(crate) async fn carry(opened: &mut Opened, written: (u64, Side), wait: Durat
             Err(Error::Paused { hold }) => return Ok(Carried::Later(format!("the migration is paused {hold}"))),
             Err(error @ (Error::Held { .. } | Error::Fenced { .. })) => {
                 let holder = if let Error::Held { holder, .. } = error { holder } else { "another runner".to_owned() };
-                if is_carried_over(opened, written).await? {
+                if is_carried_over(opened, wrote).await? {
                     return Ok(Carried::Done);
                 }
                 if clock.elapsed() >= until {
@@ -190,13 +211,13 @@ pub(crate) async fn nowhere(opened: &Opened) -> Result<Option<String>, Error> {
     }
 }
 
-/// Whether somebody has carried a write over.
+/// Whether somebody has carried over what was written.
 ///
 /// # Errors
 /// A table cannot be read.
-pub(crate) async fn is_carried_over(opened: &Opened, (number, side): (u64, Side)) -> Result<bool, Error> {
-    let stem = writer::file_stem(&opened.session, number);
-    let found = mirror::look(&opened.session, &opened.tables, side).await?;
-    let ours = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(&stem));
-    Ok(found.is_none_or(|found| !found.meaning.added.iter().any(|file| ours(&file.path))))
+pub(crate) async fn is_carried_over(opened: &Opened, wrote: &Wrote) -> Result<bool, Error> {
+    let Some(found) = mirror::look(&opened.session, &opened.tables, wrote.side).await? else { return Ok(true) };
+    let added = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(&wrote.stem));
+    let (Meaning { added: came, removed: went, .. }, removed) = (&found.meaning, &wrote.removed);
+    Ok(!came.iter().any(|file| added(&file.path)) && !went.iter().any(|file| removed.contains(&file.path)))
 }

@@ -2,13 +2,14 @@
 //! lease of its own, so that producers write while a runner moves the history.
 //!
 //! A write is first intended, with its rows safe under the control root, and then committed to the table that is written now;
-//! the mirror carries it to the other one. Whoever comes next finishes a write whose producer was killed between the two.
+//! the mirror carries it to the other one. Whoever comes next finishes a write whose producer was killed between the two, and
+//! withdraws a replacement of files, whose rows are not kept, unless it is in the table.
 //! A cutover takes the same lease: by that it fences producers, and drains what they had begun.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use lakeshift_journal::Entry;
+use lakeshift_journal::{Entry, Epoch};
 use serde::{Deserialize, Serialize};
 
 use crate::migration::{Phase, Side, State};
@@ -37,6 +38,11 @@ pub enum WriteEvent {
         /// Its version in which the write was seen.
         version: TableVersion,
     },
+    /// A replacement that is in no table and never will be: its commit was refused, or fenced by whoever came next.
+    Withdrawn {
+        /// The write's number.
+        number: u64,
+    },
 }
 
 /// A write that is about to be made, complete, so that anybody can finish it.
@@ -50,9 +56,12 @@ pub struct Intent {
     /// The commit of a stream that it is: there is one write of each, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamCommit>,
+    /// The backfill of a stream that it is: it replaces files, and nobody else can finish it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<StreamBackfill>,
     /// The table that is written at this moment.
     pub side: Side,
-    /// The folder of its Parquet files, relative to the migration's.
+    /// The folder of its Parquet files, relative to the migration's; none for a replacement.
     pub staged: String,
     /// How many files.
     pub files: u64,
@@ -72,6 +81,15 @@ pub struct StreamCommit {
     pub positions: BTreeMap<String, u64>,
 }
 
+/// A backfill beside a stream that writes both tables.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamBackfill {
+    /// The name under which the stream commits.
+    pub stream: MigrationId,
+    /// The lock in the stream's journal under which it is made.
+    pub lock: Epoch,
+}
+
 /// What a write is known by, so that it is made once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteId {
@@ -79,6 +97,8 @@ pub enum WriteId {
     Batch(String),
     /// A commit of a stream.
     Stream(StreamCommit),
+    /// A backfill beside one.
+    Backfill(StreamBackfill),
 }
 
 /// The last write of a stream that is in a table.
@@ -103,7 +123,9 @@ pub struct Writes {
     pub batches: BTreeMap<String, u64>,
     /// Of each stream the last write.
     pub streams: BTreeMap<MigrationId, StreamWrite>,
-    /// Rows of all writes that are in a table.
+    /// Numbers of the writes that were backfills of a stream, and the tables that they rewrote.
+    pub backfills: BTreeMap<StreamBackfill, (u64, Side)>,
+    /// Rows of all writes that are in a table, without replacements.
     pub rows: u64,
     /// When the last one was seen there.
     pub at: Option<DateTime<Utc>>,
@@ -129,8 +151,12 @@ impl Writes {
             }
             WriteEvent::Committed { number, side, .. } => {
                 let Some(intent) = self.pending.take_if(|intent| intent.number == *number) else { return };
-                self.rows += intent.rows;
                 self.at = Some(at);
+                if let Some(backfill) = intent.replaces {
+                    self.backfills.insert(backfill, (intent.number, *side));
+                    return;
+                }
+                self.rows += intent.rows;
                 if let Some(batch) = intent.batch {
                     self.batches.insert(batch, intent.number);
                 }
@@ -138,6 +164,7 @@ impl Writes {
                     self.streams.insert(stream, StreamWrite { commit, number: intent.number, side: *side });
                 }
             }
+            WriteEvent::Withdrawn { number } => drop(self.pending.take_if(|intent| intent.number == *number)),
         }
     }
 
@@ -149,6 +176,7 @@ impl Writes {
             WriteId::Stream(StreamCommit { stream, number, .. }) => {
                 self.streams.get(stream).filter(|last| last.commit >= *number).map(|last| last.number)
             }
+            WriteId::Backfill(backfill) => self.backfills.get(backfill).map(|(number, _)| *number),
         }
     }
 }
@@ -178,7 +206,8 @@ mod tests {
 
     fn intent(number: u64, batch: Option<&str>) -> Intent {
         let batch = batch.map(str::to_owned);
-        Intent { number, batch, stream: None, side: Side::Old, staged: format!("written/{number}"), files: 1, rows: 10 }
+        let staged = format!("written/{number}");
+        Intent { number, batch, stream: None, replaces: None, side: Side::Old, staged, files: 1, rows: 10 }
     }
 
     #[test]
@@ -209,6 +238,22 @@ mod tests {
         assert_eq!([4, 5, 6].map(|number| known(&writes, number)), [Some(1), Some(1), None]);
         let other = StreamCommit { stream: MigrationId("stream-other".to_owned()), ..commit(5) };
         assert_eq!(writes.made(&WriteId::Stream(other)), None);
+    }
+
+    #[test]
+    fn a_replacement_is_known_once_it_is_in_a_table_and_one_that_was_withdrawn_never_is() {
+        let (mut writes, at) = (Writes::default(), DateTime::<Utc>::UNIX_EPOCH);
+        let backfill = StreamBackfill { stream: MigrationId("stream-live".to_owned()), lock: Epoch(3) };
+        let id = WriteId::Backfill(backfill.clone());
+        let intended = |number| WriteEvent::Intended(Intent { replaces: Some(backfill.clone()), ..intent(number, None) });
+        for event in [intended(1), WriteEvent::Withdrawn { number: 1 }] {
+            writes.apply(&event, at);
+        }
+        assert_eq!((writes.made(&id), writes.pending.clone(), writes.last), (None, None, 1));
+        writes.apply(&intended(2), at);
+        assert_eq!(writes.made(&id), None);
+        writes.apply(&WriteEvent::Committed { number: 2, side: Side::Old, version: TableVersion("v".to_owned()) }, at);
+        assert_eq!((writes.made(&id), writes.pending.clone(), writes.rows), (Some(2), None, 0), "no row has come in");
     }
 
     #[test]

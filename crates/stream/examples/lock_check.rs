@@ -84,7 +84,14 @@ fn unchecked(polled: &Polled<()>) -> Judged {
 fn cases() -> Vec<(&'static str, Vec<Lock>)> {
     let lock = |epoch: u64, from: i32, to: i32, mode, stage| {
         let range = Range { from, to, entity: None };
-        let taken = Locking { epoch: Epoch(epoch), name: format!("b{epoch}"), range, mode, cut_off: Positions::new() };
+        let taken = Locking {
+            epoch: Epoch(epoch),
+            name: format!("b{epoch}"),
+            range,
+            mode,
+            cut_off: Positions::new(),
+            migration: None,
+        };
         let partitions = (0..PARTITIONS).map(|number| SourcePartition::new("flights", i32::try_from(number).unwrap()));
         Lock {
             taken,

@@ -4,16 +4,14 @@
 //! ([`Backfill::commit`]), look at it ([`Backfill::validated`]), let go ([`Backfill::release`]). A process that stalled past its
 //! lease fails at its commit and at every entry of the journal, whoever woke it.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakeshift_core::plan::unit_of_path;
-use lakeshift_core::table::{
-    CommitNumber, CommitOutcome, CommitRequest, MigrationId, NewFile, TableFormat, TableVersion, UnitId,
-};
+use futures::future::{Either, select};
+use lakeshift_core::table::{CommitNumber, MigrationId, NewFile, TableVersion, UnitId};
 use lakeshift_journal::{Clock, Epoch, Grant, HeldLock, LockService, Standing};
 
-use crate::destination::fence;
 use crate::error::StreamError;
 use crate::event::{LockName, Locking, Mode, StreamEvent};
 use crate::ledger::Refusal;
@@ -21,6 +19,7 @@ use crate::lock::{Lock, Stage};
 use crate::offsets::Positions;
 use crate::range::Range;
 use crate::register::Register;
+use crate::replace::{Later, Replace, Replacer};
 
 /// What a backfill asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +36,11 @@ pub struct Ask {
 
 /// What a backfill works with.
 #[derive(Debug, Clone)]
-pub struct BackfillConfig {
+pub struct BackfillConfig<T> {
     /// The stream's name.
     pub stream: MigrationId,
-    /// The table.
-    pub table: Arc<dyn TableFormat>,
+    /// The table, or the two of which one is written.
+    pub table: T,
     /// Who may act.
     pub locks: Arc<dyn LockService>,
     /// Time.
@@ -52,9 +51,9 @@ pub struct BackfillConfig {
 #[must_use]
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one value a process, taken apart at once")]
-pub enum Asked {
+pub enum Asked<T> {
     /// The range is locked for this process.
-    Locked(Backfill),
+    Locked(Backfill<T>),
     /// Another process runs this backfill.
     Held {
         /// Who.
@@ -73,33 +72,31 @@ pub struct Boundary {
     pub read: Positions,
     /// In [`Mode::Priority`]: the cut-off. Rows of events before it are the backfill's as well.
     pub cut_off: Positions,
-    stream: MigrationId,
-    last_commit: CommitNumber,
+    later: Later,
 }
 
 impl Boundary {
     /// Whether a file is the backfill's to replace: all are but those that the stream has committed since.
     pub fn covers(&self, path: &str) -> bool {
-        let number = unit_of_path(&self.stream, path).and_then(|unit| unit.0.strip_prefix('s')?.parse::<u64>().ok());
-        number.is_none_or(|number| number <= self.last_commit.0)
+        !self.later.has(path)
     }
 }
 
 /// A backfill that holds its range.
 #[derive(Debug)]
-pub struct Backfill {
-    config: BackfillConfig,
+pub struct Backfill<T> {
+    config: BackfillConfig<T>,
     register: Register,
     lease: Box<dyn HeldLock>,
     lock: Epoch,
 }
 
-impl Backfill {
+impl<T: Replace> Backfill<T> {
     /// Locks a range, or goes on in the place of a process that died with this name.
     ///
     /// # Errors
     /// What the journal, the service or the table may come to.
-    pub async fn lock(config: BackfillConfig, mut register: Register, ask: &Ask) -> Result<Asked, StreamError> {
+    pub async fn lock(config: BackfillConfig<T>, mut register: Register, ask: &Ask) -> Result<Asked<T>, StreamError> {
         let floor = register.ledger().last_lock_epoch();
         let lease = match config.locks.acquire(&ask.name, floor).await? {
             Grant::Granted(lease) => lease,
@@ -118,7 +115,8 @@ impl Backfill {
             Some(lock) => StreamEvent::TakenOver { lock, epoch },
             None => {
                 let Ask { name, range, mode, cut_off } = ask.clone();
-                StreamEvent::Locked(Locking { epoch, name, range, mode, cut_off })
+                let migration = config.table.migration().cloned();
+                StreamEvent::Locked(Locking { epoch, name, range, mode, cut_off, migration })
             }
         };
         match register.record_beside(&event).await {
@@ -173,8 +171,8 @@ impl Backfill {
             match lock.drain.filter(|drain| pending == Some(*drain)) {
                 None => {
                     let (read, cut_off) = (lock.at_lock.clone(), lock.cut_off.clone());
-                    let (stream, last_commit) = (self.config.stream.clone(), lock.last_commit);
-                    return Ok(Boundary { read, cut_off, stream, last_commit });
+                    let by = self.replacer();
+                    return Ok(Boundary { read, cut_off, later: self.config.table.later(&by).await? });
                 }
                 Some(number) if self.config.clock.elapsed() >= until => return Err(StreamError::NotDrained { number }),
                 Some(_) => self.config.clock.sleep(Duration::from_millis(200)).await,
@@ -207,17 +205,17 @@ impl Backfill {
         if let Some(path) = remove.iter().find(|path| !boundary.covers(path)) {
             return Err(StreamError::NotCovered { path: path.clone() });
         }
-        let request =
-            CommitRequest { add, remove, ..CommitRequest::fence(self.id(), CommitNumber(self.lock.0), self.epoch()) };
-        let version = if request.is_fence() {
-            self.config.table.snapshot(None).await?.version
-        } else {
-            match self.config.table.commit(&request).await? {
-                CommitOutcome::Committed(version) | CommitOutcome::AlreadyCommitted(version) => version,
-                CommitOutcome::Conflict { reason } => return Err(StreamError::Conflict { reason }),
-                CommitOutcome::Fenced { current } => return Err(StreamError::Fenced { current }),
+        let (by, lock) = (self.replacer(), self.lock);
+        let Self { config: BackfillConfig { table, clock, .. }, register, lease, .. } = self;
+        let still = async || {
+            register.refresh().await?;
+            let found = register.ledger().locks().get(&lock);
+            match found.filter(|found| found.is_held() && found.epoch == by.epoch) {
+                Some(_) => Ok(()),
+                None => Err(StreamError::Fenced { current: found.map_or(by.epoch, |found| found.epoch) }),
             }
         };
+        let version = while_renewing(lease.as_ref(), clock, table.replace(&by, (add, remove), still)).await??;
         self.record_commit(version.clone()).await?;
         Ok(version)
     }
@@ -239,15 +237,15 @@ impl Backfill {
         self.register.record_beside(&StreamEvent::Validated { lock, epoch, evidence }).await
     }
 
-    /// Frees the range; the stream replays what it has parked.
+    /// Frees the range; the stream replays what it has parked. Gives the table back.
     ///
     /// # Errors
     /// [`StreamError::Refused`] before the rows were committed and validated, or when the lock is lost.
-    pub async fn release(mut self) -> Result<(), StreamError> {
+    pub async fn release(mut self) -> Result<T, StreamError> {
         let (lock, epoch) = (self.lock, self.epoch());
         self.register.record_beside(&StreamEvent::Released { lock, epoch, abandoned: false }).await?;
         self.let_go().await;
-        Ok(())
+        Ok(self.config.table)
     }
 
     /// Frees the range without rows: nothing is superseded or skipped, the stream replays all that it has parked.
@@ -265,21 +263,17 @@ impl Backfill {
         Ok(())
     }
 
-    /// Shows that the backfill is alive; at a third of [`Backfill::ttl`].
+    /// Runs `work`, and shows meanwhile that the backfill is alive.
     ///
     /// # Errors
-    /// [`StreamError::Fenced`] when another process has taken over.
-    pub async fn renew(&self) -> Result<(), StreamError> {
-        match self.lease.renew().await? {
-            Standing::Held => Ok(()),
-            Standing::Lost { current } => Err(StreamError::Fenced { current }),
-            Standing::Released => Err(StreamError::Fenced { current: self.epoch() }),
-        }
+    /// [`StreamError::Fenced`] when another process has taken over; `work` is then dropped.
+    pub async fn while_renewing<R>(&self, work: impl Future<Output = R>) -> Result<R, StreamError> {
+        while_renewing(self.lease.as_ref(), &self.config.clock, work).await
     }
 
-    /// How long the lock lives without being renewed.
-    pub fn ttl(&self) -> Duration {
-        self.lease.ttl()
+    /// The table, or the two of which one is written.
+    pub fn table_mut(&mut self) -> &mut T {
+        &mut self.config.table
     }
 
     /// The lock is free by the journal already; the lease would end by itself.
@@ -305,15 +299,41 @@ impl Backfill {
         (self.id(), self.unit(), self.epoch())
     }
 
+    fn replacer(&self) -> Replacer {
+        let held = self.held().map(|lock| (lock.last_commit, lock.taken.mode));
+        let (since, mode) = held.unwrap_or((CommitNumber::default(), Mode::Priority));
+        Replacer { stream: self.config.stream.clone(), id: self.id(), lock: self.lock, epoch: self.epoch(), since, mode }
+    }
+
     /// A commit of whoever was before is in the table, and is noted, or never will be.
     async fn find_landed(&mut self) -> Result<(), StreamError> {
-        let (table, id) = (self.config.table.clone(), self.id());
-        fence(table.as_ref(), &id, self.epoch()).await?;
-        let number = table.marks(&id).await?.number;
-        if self.stage() == Some(Stage::Held) && number.is_some_and(|number| number.0 >= self.lock.0) {
-            let version = table.snapshot(None).await?.version;
+        let by = self.replacer();
+        let landed = self.config.table.landed(&by).await?;
+        if self.stage() == Some(Stage::Held)
+            && let Some(version) = landed
+        {
             self.record_commit(version).await?;
         }
         Ok(())
+    }
+}
+
+async fn while_renewing<R>(
+    lease: &dyn HeldLock,
+    clock: &Arc<dyn Clock>,
+    work: impl Future<Output = R>,
+) -> Result<R, StreamError> {
+    let mut work = Box::pin(work);
+    loop {
+        match select(work, clock.sleep(lease.ttl() / 3)).await {
+            Either::Left((output, _)) => return Ok(output),
+            Either::Right(((), unfinished)) => work = unfinished,
+        }
+        match lease.renew().await {
+            Ok(Standing::Held) => {}
+            Ok(Standing::Lost { current }) => return Err(StreamError::Fenced { current }),
+            Ok(Standing::Released) => return Err(StreamError::Fenced { current: lease.epoch() }),
+            Err(error) => tracing::warn!(%error, "could not renew the backfill's lease"),
+        }
     }
 }

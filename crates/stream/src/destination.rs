@@ -128,7 +128,7 @@ pub(crate) fn unit(number: CommitNumber) -> UnitId {
 }
 
 /// After this, no commit under a lower epoch reaches the table, and none of the same one that is on its way.
-pub(crate) async fn fence(table: &dyn TableFormat, id: &MigrationId, epoch: Epoch) -> Result<(), StreamError> {
+pub(crate) async fn fence<T: TableFormat + ?Sized>(table: &T, id: &MigrationId, epoch: Epoch) -> Result<(), StreamError> {
     match table.commit(&CommitRequest::fence(id.clone(), CommitNumber(0), epoch)).await? {
         CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted(_) => Ok(()),
         CommitOutcome::Conflict { reason } => Err(StreamError::Conflict { reason }),

@@ -112,6 +112,9 @@ pub struct Locking {
     /// has read counts.
     #[serde(default, skip_serializing_if = "Positions::is_empty")]
     pub cut_off: Positions,
+    /// The migration one of whose two tables is rewritten; nothing where the stream writes one table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationId>,
 }
 
 /// A reading of the source, every offset of it accounted for.

@@ -29,6 +29,7 @@ pub mod metrics;
 mod offsets;
 mod range;
 mod register;
+mod replace;
 #[cfg(test)]
 mod simulation;
 mod source;
@@ -47,5 +48,6 @@ pub use lock::{EpochMap, Fate, Lock, Ruling, Stage};
 pub use offsets::{OffsetSet, Positions, SourcePartition};
 pub use range::{Place, Range};
 pub use register::Register;
+pub use replace::{Later, Replace, Replacer};
 pub use source::{BadRecord, Polled, Record, Sink, Source, Span};
 pub use tail::{Batch, Lag, Tail};

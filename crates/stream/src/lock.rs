@@ -181,7 +181,7 @@ mod tests {
 
     fn lock(stage: Stage, mode: Mode) -> Lock {
         let range = Range { from: 3, to: 5, entity: Some("x".to_owned()) };
-        let taken = Locking { epoch: ID, name: "b".to_owned(), range, mode, cut_off: Positions::new() };
+        let taken = Locking { epoch: ID, name: "b".to_owned(), range, mode, cut_off: Positions::new(), migration: None };
         let cut_off = Positions::from([(SourcePartition::new("t", 0), 10)]);
         Lock { taken, epoch: ID, stage, at_lock: Positions::new(), cut_off, last_commit: CommitNumber(0), drain: None }
     }

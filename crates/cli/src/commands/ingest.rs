@@ -22,12 +22,9 @@ pub async fn run(context: &Context, args: &IngestArgs) -> Result<Answer, Error> 
         text.push_str(&format!("\n{} fewer files by compaction", report.compacted));
     }
     text.push_str(&format!("\n{} rows of the stream in all", report.rows_in_all));
-    let (other, exit_code) = match &report.other_table {
-        None => (String::new(), 0),
-        Some(OtherTable::Done) => ("\nboth tables of the migration have them".to_owned(), 0),
-        Some(OtherTable::Later(why)) => (format!("\nnot yet in the other table of the migration: {why}"), 5),
-        Some(OtherTable::No(why)) => (format!("\nnothing is carried to the other table of the migration: {why}"), 0),
-    };
-    text.push_str(&other);
+    let (other, exit_code) = report.other_table.as_ref().map(OtherTable::line).unwrap_or_default();
+    if !other.is_empty() {
+        text.push_str(&format!("\n{other}"));
+    }
     Ok(Answer::done(text, report).with_exit_code(exit_code))
 }

@@ -10,7 +10,7 @@ use lakeshift_stream::{Mode, PartitionAudit, Positions, Range};
 
 use crate::args::{BackfillArgs, BackfillMode, StreamCommand};
 use crate::context::Context;
-use crate::engine::stream::{self, AuditReport, BackfillReport, BackfillRequest, StreamFile};
+use crate::engine::stream::{self, AuditReport, BackfillReport, BackfillRequest, OtherTable, StreamFile};
 use crate::error::Error;
 use crate::output::{Answer, table};
 
@@ -29,7 +29,9 @@ pub async fn run(context: &Context, command: &StreamCommand) -> Result<Answer, E
             let request = request(args, &file.spec)?;
             let grain = file.spec.time.grain;
             let report = Box::pin(stream::backfill(&file, &request)).await?;
-            Ok(Answer::done(backfill_text(&report, grain), &report))
+            let (other, exit_code) = report.other_table.as_ref().map(OtherTable::line).unwrap_or_default();
+            let text = backfill_text(&report, grain) + if other.is_empty() { "" } else { "\n" } + &other;
+            Ok(Answer::done(text, &report).with_exit_code(exit_code))
         }
     }
 }

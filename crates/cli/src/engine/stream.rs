@@ -5,9 +5,11 @@
 
 mod audit;
 mod backfill;
+mod both_rewritten;
 mod both_tables;
 mod compact;
 mod file;
+mod ground;
 mod ingest;
 mod sink;
 mod table_stream;

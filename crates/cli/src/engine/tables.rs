@@ -87,14 +87,20 @@ impl Tables {
         }
     }
 
-    /// Staged files at `place` as the source, and the table of a side as the target, written by `writer`.
-    #[must_use]
-    pub fn written(&self, side: Side, writer: &MigrationId, place: &Storage) -> Self {
-        let (target, storage) = match side {
+    /// The table of a side, where it lies, and where `writer` writes new files of it.
+    pub fn of(&self, side: Side, writer: &MigrationId) -> (Arc<dyn TableFormat>, Storage, Storage) {
+        let (table, own) = match side {
             Side::Old => (self.source.clone(), self.source_storage.clone()),
             Side::New => (self.target.clone(), self.target_storage.clone()),
         };
-        let target_storage = if target.format() == Format::Hive { staging(&storage, writer) } else { storage };
+        let new = if table.format() == Format::Hive { staging(&own, writer) } else { own.clone() };
+        (table, own, new)
+    }
+
+    /// Staged files at `place` as the source, and the table of a side as the target, written by `writer`.
+    #[must_use]
+    pub fn written(&self, side: Side, writer: &MigrationId, place: &Storage) -> Self {
+        let (target, _, target_storage) = self.of(side, writer);
         let source: Arc<dyn TableFormat> = Arc::new(HiveTable::new(place.clone()));
         let (source_storage, elsewhere) = (place.clone(), place.clone());
         Self { source, source_storage, target, target_storage, elsewhere, hive: None }

@@ -3,7 +3,8 @@
 //!
 //! Producers take a lease of their own, so that they write while a runner moves the history. A producer that is killed leaves
 //! an intent with its rows; whoever takes the lease next finishes it. Where its commit may still be on its way, a fence, an
-//! empty commit of the new epoch, is made first: after it the lost commit is in the table or never will be.
+//! empty commit of the new epoch, is made first: after it the lost commit is in the table or never will be. A replacement of
+//! files leaves no rows: what the fence does not find in the table is withdrawn.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -18,10 +19,10 @@ use lakeshift_core::schema::TableSchema;
 use lakeshift_core::spec::{Spec, TargetColumn};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{
-    CommitNumber, CommitOutcome, CommitRequest, FileEntry, Format, NewFile, Snapshot, TableError, TableFormat, TableVersion,
-    UnitId,
+    CommitNumber, CommitOutcome, CommitRequest, FileEntry, Format, MigrationId, NewFile, Snapshot, TableError, TableFormat,
+    TableVersion, UnitId,
 };
-use lakeshift_core::writes::{Intent, StreamCommit, WriteEvent, WriteId, Writes, writer_of, written_side};
+use lakeshift_core::writes::{Intent, StreamBackfill, StreamCommit, WriteEvent, WriteId, Writes, writer_of, written_side};
 use lakeshift_journal::{Acquire, Append, Clock, Journal, Lease, RngExt};
 use lakeshift_tables::hive::HiveTable;
 use object_store::{ObjectStoreExt, WriteMultipart};
@@ -37,6 +38,9 @@ const LEASE_TTL: Duration = Duration::from_secs(60);
 
 /// Pause between two attempts to take the lease.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// What stands before a write's number in the names of its files.
+pub const LETTER: char = 'w';
 
 /// Bytes of a file that are read at a time.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -75,6 +79,22 @@ impl WriteLog {
     /// What it says.
     pub fn writes(&self) -> &Writes {
         &self.writes
+    }
+
+    /// Writes that were begun of a stream's commits after `commit`: their numbers and tables.
+    pub fn begun_after<'a>(
+        &'a self,
+        stream: &'a MigrationId,
+        commit: CommitNumber,
+    ) -> impl Iterator<Item = (u64, Side)> + 'a {
+        self.journal.entries().iter().filter_map(move |entry| match &entry.event {
+            WriteEvent::Intended(Intent { number, side, stream: Some(of), .. })
+                if of.stream == *stream && of.number > commit =>
+            {
+                Some((*number, *side))
+            }
+            _ => None,
+        })
     }
 
     fn fold(&mut self) {
@@ -188,17 +208,29 @@ impl Producer {
         self.log.writes()
     }
 
-    /// Finishes the write that another producer has left. `session` as it is now that this one holds the lease.
+    /// The producers' journal.
+    pub fn log(&self) -> &WriteLog {
+        &self.log
+    }
+
+    /// Finishes the write that another producer has left; a replacement that is not in the table is withdrawn. `session` as it is
+    /// now that this one holds the lease.
     ///
     /// # Errors
     /// Every error of a write.
     pub async fn settle(&mut self, session: &Session, tables: &Tables) -> Result<(), Error> {
-        if self.writes().pending.is_some() {
-            tracing::info!("finishing a write that another producer has left");
-            self.fence(session, tables).await?;
-            self.finish(session, tables).await?;
+        if self.writes().pending.is_none() {
+            return Ok(());
         }
-        Ok(())
+        tracing::info!("settling a write that another producer has left");
+        self.fence(session, tables).await?;
+        match &self.writes().pending {
+            Some(Intent { number, replaces: Some(_), .. }) => {
+                let number = *number;
+                self.record(WriteEvent::Withdrawn { number }).await
+            }
+            _ => self.finish(session, tables).await.map(drop),
+        }
     }
 
     /// Gives the lease back, which ends by itself where the store fails.
@@ -242,12 +274,12 @@ impl Producer {
             }
         };
         let (batch, stream) = match id.cloned() {
-            None => (None, None),
             Some(WriteId::Batch(batch)) => (Some(batch), None),
             Some(WriteId::Stream(commit)) => (None, Some(commit)),
+            None | Some(WriteId::Backfill(_)) => (None, None),
         };
         let (files, copy) = (rowsets.len() as u64, staged.clone());
-        let intent = Intent { number, batch, stream, side, staged, files, rows };
+        let intent = Intent { number, batch, stream, replaces: None, side, staged, files, rows };
         match self.record(WriteEvent::Intended(intent)).await {
             Ok(()) => {}
             Err(fenced @ Error::Fenced { .. }) => {
@@ -260,6 +292,40 @@ impl Producer {
         Ok(Written { number, rows, side, version, before: false })
     }
 
+    /// Replaces files of the table that is written now by others, which are written and which nothing refers to yet, in one commit.
+    /// `add` and `remove` as in [`CommitRequest`].
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] and [`Error::Fenced`], with nothing replaced now or later. After any other error the files may be replaced: whoever takes the
+    /// lease next finds out ([`Producer::settle`]).
+    pub async fn replace(
+        &mut self,
+        session: &Session,
+        tables: &Tables,
+        backfill: &StreamBackfill,
+        (add, remove): (Vec<NewFile>, Vec<String>),
+    ) -> Result<TableVersion, Error> {
+        let side = written_side(&session.state);
+        writable(session, tables, side)?;
+        let (number, rows) = (self.writes().last + 1, add.iter().map(|file| file.rows).sum());
+        let replaces = Some(backfill.clone());
+        let intent = Intent { number, batch: None, stream: None, replaces, side, staged: String::new(), files: 0, rows };
+        self.record(WriteEvent::Intended(intent.clone())).await?;
+        let request = CommitRequest { remove, ..self.request(session, &intent, add) };
+        match done(table(tables, side).commit(&request).await?) {
+            Ok(version) => match self.record(WriteEvent::Committed { number, side, version: version.clone() }).await {
+                // Whoever has the lease now finds it in the table.
+                Ok(()) | Err(Error::Fenced { .. }) => Ok(version),
+                Err(error) => Err(error),
+            },
+            Err(conflict @ Error::Conflict { .. }) => {
+                self.record(WriteEvent::Withdrawn { number }).await?;
+                Err(conflict)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// After this the pending write's lost commit is in its table, or never will be.
     async fn fence(&mut self, session: &Session, tables: &Tables) -> Result<(), Error> {
         let Some(intent) = self.writes().pending.clone() else { return Ok(()) };
@@ -269,7 +335,9 @@ impl Producer {
         if there {
             let (number, side) = (intent.number, intent.side);
             self.record(WriteEvent::Committed { number, side, version }).await?;
-            self.clean(&intent.staged).await;
+            if intent.replaces.is_none() {
+                self.clean(&intent.staged).await;
+            }
         }
         Ok(())
     }
@@ -341,7 +409,7 @@ pub fn file_stem(session: &Session, number: u64) -> String {
 }
 
 fn unit(number: u64) -> UnitId {
-    UnitId(format!("w{number:08}"))
+    UnitId(format!("{LETTER}{number:08}"))
 }
 
 /// The table of a side.

@@ -67,6 +67,8 @@ mod stream;
 #[cfg(test)]
 mod stream_migration;
 #[cfg(test)]
+mod stream_rewrites;
+#[cfg(test)]
 mod sunset;
 #[cfg(test)]
 mod support;

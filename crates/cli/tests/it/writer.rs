@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lakeshift::error::Error;
-use lakeshift_testkit::{FaultPlan, FaultStore, Gate, Operation};
+use lakeshift_testkit::{FaultPlan, FaultStore, Gate, Operation, OperationKind};
 use rstest::rstest;
 use tokio::sync::watch;
 
@@ -162,18 +162,28 @@ async fn a_cutover_drains_a_write_that_was_killed_anywhere() {
 
 /// The store of a process that stalls before its `at`th mutation, heartbeats and all, until it is released; whether it has.
 pub fn stalling(world: &World, at: u64) -> (Arc<FaultStore>, Arc<AtomicBool>, watch::Sender<bool>) {
+    stalling_at(world, (at, OperationKind::is_mutation), None)
+}
+
+/// As [`stalling`], before the `at`th operation of those that count. When it wakes it cannot reach what lies below `unreachable`.
+pub fn stalling_at(
+    world: &World,
+    (at, counts): (u64, fn(OperationKind) -> bool),
+    unreachable: Option<&'static str>,
+) -> (Arc<FaultStore>, Arc<AtomicBool>, watch::Sender<bool>) {
     let (count, stalled, (release, released)) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)), watch::channel(false));
     let told = stalled.clone();
-    let gate: Gate = Arc::new(move |kind, _| {
-        if kind.is_mutation() && count.fetch_add(1, Ordering::SeqCst) + 1 == at {
+    let gate: Gate = Arc::new(move |kind, path| {
+        if counts(kind) && count.fetch_add(1, Ordering::SeqCst) + 1 == at {
             told.store(true, Ordering::SeqCst);
         }
         let (waits, mut released) = (told.load(Ordering::SeqCst), released.clone());
+        let reached = unreachable.is_none_or(|folder| !path.as_ref().contains(folder));
         Box::pin(async move {
             if waits {
                 released.wait_for(|released| *released).await.unwrap();
             }
-            None
+            if waits && !reached { Some("it cannot be reached") } else { None }
         })
     });
     (Arc::new(FaultStore::new(world.store.clone(), FaultPlan::None).with_gate(gate)), stalled, release)

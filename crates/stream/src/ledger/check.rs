@@ -76,14 +76,16 @@ pub enum Refusal {
         /// What ends it.
         next: String,
     },
-    /// A backfill rewrites one table.
+    /// The stream writes elsewhere than where the backfill would rewrite.
     #[error(
-        "the stream writes both tables of the migration {migration}, and a backfill rewrites one; nothing was locked: run it when \
-         the migration is over and the stream's file names a table"
+        "the stream's file names {to} and the stream has gone to {from}; nothing was locked: run `lakeshift ingest --once` with the \
+         file as it is, then this again"
     )]
-    BothTables {
-        /// The migration.
-        migration: MigrationId,
+    Elsewhere {
+        /// What the file names.
+        to: String,
+        /// Where the stream is.
+        from: String,
     },
     /// Offsets would be lost or doubled.
     #[error("{partition}: {problem}; report this as a bug")]
@@ -143,9 +145,6 @@ impl Ledger {
 
     /// The next table knows nothing of a commit that is under way, nor of what a backfill rewrites.
     fn check_move(&self, migration: Option<&MigrationId>) -> Result<(), Refusal> {
-        let place = |migration: Option<&MigrationId>| {
-            migration.map_or_else(|| "a table".to_owned(), |migration| format!("the migration {migration}"))
-        };
         let (to, from) = (place(migration), place(self.migration.as_ref()));
         if let Some(intent) = &self.pending {
             let open = format!("its commit {} has no end yet", intent.number);
@@ -166,8 +165,9 @@ impl Ledger {
     }
 
     fn check_locking(&self, locking: &Locking) -> Result<(), Refusal> {
-        if let Some(migration) = self.migration.clone() {
-            return Err(Refusal::BothTables { migration });
+        if locking.migration != self.migration {
+            let (to, from) = (place(locking.migration.as_ref()), place(self.migration.as_ref()));
+            return Err(Refusal::Elsewhere { to, from });
         }
         let range = locking.range.to_string();
         for lock in self.locks.values().filter(|lock| lock.taken.range.overlaps(&locking.range)) {
@@ -222,6 +222,10 @@ impl Ledger {
     }
 }
 
+fn place(migration: Option<&MigrationId>) -> String {
+    migration.map_or_else(|| "a table".to_owned(), |migration| format!("the migration {migration}"))
+}
+
 fn lost(lock: Epoch, found: Option<&Lock>) -> Refusal {
     Refusal::LockLost { lock, current: found.map_or(lock, |found| found.epoch) }
 }
@@ -246,22 +250,24 @@ mod tests {
         ledger
     }
 
-    fn locked() -> StreamEvent {
+    fn locked(migration: Option<MigrationId>) -> StreamEvent {
         let (name, range, mode) = ("later".to_owned(), Range { from: 1, to: 2, entity: None }, Mode::Park);
-        StreamEvent::Locked(Locking { epoch: Epoch(1), name, range, mode, cut_off: Positions::new() })
+        StreamEvent::Locked(Locking { epoch: Epoch(1), name, range, mode, cut_off: Positions::new(), migration })
     }
 
     #[test]
-    fn a_stream_goes_elsewhere_when_nothing_is_open_and_backfills_lock_nothing_of_two_tables() {
-        let moved = StreamEvent::Moved { migration: Some(MigrationId("flights".to_owned())) };
+    fn a_stream_goes_elsewhere_when_nothing_is_open_and_backfills_lock_only_where_it_is() {
+        let flights = Some(MigrationId("flights".to_owned()));
+        let moved = StreamEvent::Moved { migration: flights.clone() };
         let intended = StreamEvent::Intended(Intent { number: CommitNumber(1), rows: 1, reading: Reading::default() });
-        for open in [intended.clone(), locked()] {
+        for open in [intended.clone(), locked(None)] {
             assert!(matches!(ledger(&[open]).check(&moved), Err(Refusal::Moving { .. })));
         }
         let settled = StreamEvent::Settled { number: CommitNumber(1), done: true };
         let ledger = ledger(&[intended, settled, moved]);
         assert_eq!((ledger.last_done(), ledger.last_done_here(), ledger.has_moved()), (CommitNumber(1), None, true));
-        assert!(matches!(ledger.check(&locked()), Err(Refusal::BothTables { .. })));
+        assert!(matches!(ledger.check(&locked(None)), Err(Refusal::Elsewhere { .. })));
+        assert_eq!(ledger.check(&locked(flights)), Ok(()));
         assert_eq!(ledger.check(&StreamEvent::Moved { migration: None }), Ok(()));
     }
 }

@@ -214,7 +214,7 @@ impl Shop {
         .await
     }
 
-    async fn lock(&self, service: &Arc<dyn LockService>, seed: u64) -> Result<Asked, StreamError> {
+    async fn lock(&self, service: &Arc<dyn LockService>, seed: u64) -> Result<Asked<Arc<SimTable>>, StreamError> {
         let config = BackfillConfig {
             stream: MigrationId("s".to_owned()),
             table: Arc::new(self.table(seed)),
@@ -227,7 +227,7 @@ impl Shop {
     }
 
     /// Writes a row of this value, which nothing refers to yet.
-    async fn write(&self, backfill: &Backfill, value: u64) -> Vec<lakeshift_core::table::NewFile> {
+    async fn write(&self, backfill: &Backfill<Arc<SimTable>>, value: u64) -> Vec<lakeshift_core::table::NewFile> {
         let (id, unit, epoch) = backfill.files_of();
         let row = Row { partition: 0, offset: 0, period: 1, entity: "x".to_owned(), value };
         self.table(value).write(vec![row], &data_file_stem(&id, &unit, epoch)).await.unwrap()

@@ -88,7 +88,7 @@ impl Small {
         }
     }
 
-    pub async fn lock(&self, ask: &Ask) -> Backfill {
+    pub async fn lock(&self, ask: &Ask) -> Backfill<Arc<SimTable>> {
         match self.0.lock(ask).await.unwrap() {
             Asked::Locked(backfill) => backfill,
             other => panic!("{other:?}"),

@@ -220,7 +220,7 @@ impl Process {
         Ingest::start(config, self.register().await?, source).await
     }
 
-    pub async fn lock(&self, ask: &Ask) -> Result<Asked, StreamError> {
+    pub async fn lock(&self, ask: &Ask) -> Result<Asked<Arc<SimTable>>, StreamError> {
         let config = BackfillConfig {
             stream: stream(),
             table: Arc::new(self.table()),

@@ -16,7 +16,7 @@ use lakeshift_core::migration::{Phase, Side};
 use lakeshift_core::plan::same_type;
 use lakeshift_core::stream::StreamSpec;
 use lakeshift_core::table::{CommitNumber, MigrationId};
-use lakeshift_core::writes::{StreamCommit, StreamWrite, WriteId, Writes, writer_of, written_side};
+use lakeshift_core::writes::{StreamCommit, StreamWrite, WriteId, writer_of, written_side};
 use lakeshift_journal::{Clock, Lease};
 use lakeshift_stream::{Destination, Ledger, StreamError};
 
@@ -27,7 +27,7 @@ use crate::commands::opened::Opened;
 use crate::engine::writer::{self, Producer, Rowset, WriteLog};
 use crate::error::Error;
 use crate::lease;
-use crate::writer::{Carried, carry, is_carried_over, nowhere, rowset};
+use crate::writer::{Carried, Wrote, carry, is_carried_over, nowhere, rowset};
 
 /// How long other producers, or a cutover that holds them off, are waited for.
 const PRODUCER_WAIT: Duration = Duration::from_secs(120);
@@ -35,14 +35,20 @@ const PRODUCER_WAIT: Duration = Duration::from_secs(120);
 /// The two tables of a migration.
 #[derive(Debug)]
 pub struct BothTables {
-    opened: Opened,
+    pub(super) opened: Opened,
     stream: MigrationId,
+    /// For what it takes the producers' lease.
+    purpose: &'static str,
     spec: StreamSpec,
     clock: Arc<dyn Clock>,
-    log: Option<WriteLog>,
+    pub(super) log: Option<WriteLog>,
     /// The side whose table is known to have the stream's columns.
     fits: Option<Side>,
     uncarried: Option<Uncarried>,
+    /// The side whose table a backfill has looked at.
+    pub(super) ground: Option<Side>,
+    /// What a backfill has replaced.
+    pub(super) replaced: Option<Wrote>,
 }
 
 /// The last write of which it is not known that the other table has it.
@@ -68,17 +74,26 @@ impl BothTables {
     /// A migration that there is not yet or no longer, a table that is only read or has other columns. Where a commit is under way, these
     /// are told after it has found its end.
     pub(super) async fn open(file: &StreamFile, migration: &Path, ledger: &Ledger) -> Result<Self, Error> {
-        let opened = Opened::existing(&file.context, migration).await?;
-        let (stream, spec, clock) = (file.id(), file.spec.clone(), file.context.clock.clone());
-        let mut both = Self { opened, stream, spec, clock, log: None, fits: None, uncarried: None };
+        let mut both = Self::unchecked(file, migration, "ingest").await?;
         if ledger.pending().is_none() {
             both.check().await?;
         }
         Ok(both)
     }
 
+    /// As [`BothTables::open`], whatever tables there are.
+    ///
+    /// # Errors
+    /// A migration that there is not yet.
+    pub(super) async fn unchecked(file: &StreamFile, migration: &Path, purpose: &'static str) -> Result<Self, Error> {
+        let opened = Opened::existing(&file.context, migration).await?;
+        let (stream, spec, clock) = (file.id(), file.spec.clone(), file.context.clock.clone());
+        let (log, fits, uncarried, ground, replaced) = (None, None, None, None, None);
+        Ok(Self { opened, stream, purpose, spec, clock, log, fits, uncarried, ground, replaced })
+    }
+
     /// Whether there are two tables, and the one that is written now takes the stream's rows.
-    async fn check(&mut self) -> Result<(), Error> {
+    pub(super) async fn check(&mut self) -> Result<(), Error> {
         let Opened { session, tables, .. } = &self.opened;
         let (over, left) = match session.state.phase {
             Phase::Completed => ("completed", "new"),
@@ -106,9 +121,9 @@ impl BothTables {
     }
 
     /// Takes the producers' lease, and finishes what another one has left.
-    async fn hold(&mut self) -> Result<Producer, Error> {
-        let Self { opened: Opened { session, tables, .. }, log, .. } = self;
-        let mut producer = writer::hold_again(session, log, "ingest", PRODUCER_WAIT).await?;
+    pub(super) async fn hold(&mut self) -> Result<Producer, Error> {
+        let Self { opened: Opened { session, tables, .. }, log, purpose, .. } = self;
+        let mut producer = writer::hold_again(session, log, purpose, PRODUCER_WAIT).await?;
         // A cutover that has ended while this waited has moved the side that is written.
         let settled = match session.refresh().await {
             Ok(()) => producer.settle(session, tables).await,
@@ -123,7 +138,7 @@ impl BothTables {
         }
     }
 
-    async fn hold_to_write(&mut self) -> Result<Producer, Error> {
+    pub(super) async fn hold_to_write(&mut self) -> Result<Producer, Error> {
         let producer = self.hold().await?;
         match self.check().await {
             Ok(()) => Ok(producer),
@@ -135,7 +150,7 @@ impl BothTables {
     }
 
     /// The producers' journal as it is now.
-    async fn read(&mut self) -> Result<&Writes, Error> {
+    pub(super) async fn read(&mut self) -> Result<&WriteLog, Error> {
         let log = match self.log.take() {
             Some(mut log) => {
                 log.refresh().await?;
@@ -143,7 +158,7 @@ impl BothTables {
             }
             None => WriteLog::open(&self.opened.session).await?,
         };
-        Ok(self.log.insert(log).writes())
+        Ok(self.log.insert(log))
     }
 
     /// Whether there is a write of which it is not known that the other table has it.
@@ -174,9 +189,10 @@ impl BothTables {
         let Some(Uncarried { number, side, before }) = self.uncarried else { return Ok(Carried::Done) };
         self.opened.session.refresh().await?;
         let opened = &mut self.opened;
-        let carried = match before && nowhere(opened).await?.is_none() && is_carried_over(opened, (number, side)).await? {
+        let wrote = Wrote::write(&opened.session, number, side);
+        let carried = match before && nowhere(opened).await?.is_none() && is_carried_over(opened, &wrote).await? {
             true => Carried::Done,
-            false => Box::pin(carry(opened, (number, side), wait)).await?,
+            false => Box::pin(carry(opened, &wrote, wait)).await?,
         };
         if !matches!(carried, Carried::Later(_)) {
             self.uncarried = None;
@@ -240,7 +256,7 @@ impl Destination for BothTables {
 
     async fn last(&mut self) -> Result<CommitNumber, StreamError> {
         let stream = self.stream.clone();
-        let last = self.read().await.map_err(boxed)?.streams.get(&stream).copied();
+        let last = self.read().await.map_err(boxed)?.writes().streams.get(&stream).copied();
         let Some(last) = last else { return Ok(CommitNumber(0)) };
         if !is_there(&self.opened, last).await.map_err(boxed)? {
             let location = writer::table(&self.opened.tables, last.side).location();
@@ -295,6 +311,6 @@ async fn held<T>(
     }
 }
 
-fn boxed(error: Error) -> StreamError {
+pub(super) fn boxed(error: Error) -> StreamError {
     StreamError::Destination(Box::new(error))
 }

@@ -12,12 +12,13 @@ use lakeshift_core::equivalence::{Fingerprint, ValidationKey};
 use lakeshift_core::plan::data_file_stem;
 use lakeshift_core::stream::CompactSpec;
 use lakeshift_core::table::{FileEntry, NewFile, Snapshot};
+use lakeshift_core::value::Value;
 use lakeshift_exec::fingerprint::tee;
 use lakeshift_exec::scan::{Deletes, ScanRequest, scan};
 use lakeshift_journal::RngExt;
 use lakeshift_stream::{Ingest, OneTable, Place, Source};
 
-use super::backfill::{place_of, sums};
+use super::backfill::sums;
 use super::file::refused;
 use super::sink::ParquetSink;
 use super::table_stream::TableStream;
@@ -89,6 +90,18 @@ where
         }
     }
     Ok((places, chosen))
+}
+
+/// The day whose rows a file has, and their place.
+fn place_of(file: &TableStream<'_>, entry: &FileEntry) -> Result<(i32, Place), Error> {
+    // The stream's partitioning is that of the table, in this order.
+    let (time, entity) = (entry.partition.first().cloned().flatten(), entry.partition.get(1).cloned().flatten());
+    let Some(Value::Date(day)) = time else {
+        let problem = format!("file {} of the table lies in a partition without a date", entry.path);
+        return Err(refused(problem, "give its rows a date, or take the file out of the table"));
+    };
+    let period = file.spec.time.grain.at_hours(i64::from(day) * 24);
+    Ok((day, Place { period, entity: entity.map(|entity| entity.to_string().into()) }))
 }
 
 /// The rows of old files in new ones, which were read back.

@@ -77,20 +77,6 @@ impl StreamFile {
         }
     }
 
-    /// The stream with its table, for a command that rewrites one.
-    ///
-    /// # Errors
-    /// [`Error::StreamRefused`] where it writes two.
-    pub(super) fn one_table(&self, command: &str) -> Result<TableStream<'_>, Error> {
-        self.target().map_err(|spec| {
-            let (stream, spec) = (&self.spec.stream, spec.display());
-            let problem = format!(
-                "the stream {stream} writes both tables of the migration {spec}, and `{command}` rewrites one; nothing was locked"
-            );
-            refused(problem, "run it when the migration is over and the stream's file names a table")
-        })
-    }
-
     /// The name under which the stream commits.
     pub fn id(&self) -> MigrationId {
         MigrationId(format!("stream-{}", self.spec.stream))

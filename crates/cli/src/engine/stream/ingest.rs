@@ -16,6 +16,7 @@ use super::both_tables::BothTables;
 use super::file::StreamFile;
 use super::upkeep::{Carrying, Compacting, Moment, Upkeep};
 use crate::error::{Error, with_causes};
+use crate::writer::Carried;
 
 /// Failures in a row after which a stream that follows gives up.
 const FAILURES_MAX: u32 = 10;
@@ -62,6 +63,27 @@ pub enum OtherTable {
     Later(String),
     /// Nothing is carried to it now: why.
     No(String),
+}
+
+impl From<Carried> for OtherTable {
+    fn from(carried: Carried) -> Self {
+        match carried {
+            Carried::Done => Self::Done,
+            Carried::Later(why) => Self::Later(why),
+            Carried::No(why) => Self::No(why),
+        }
+    }
+}
+
+impl OtherTable {
+    /// As a line of a report, and its exit code.
+    pub fn line(&self) -> (String, u8) {
+        match self {
+            Self::Done => ("both tables of the migration have them".to_owned(), 0),
+            Self::Later(why) => (format!("not yet in the other table of the migration: {why}"), 5),
+            Self::No(why) => (format!("nothing is carried to the other table of the migration: {why}"), 0),
+        }
+    }
 }
 
 /// How long the commits of a run took, or the last ten thousand of them, in milliseconds.

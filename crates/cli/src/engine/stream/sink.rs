@@ -9,7 +9,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use lakeshift_core::partition::PartitionSpec;
 use lakeshift_core::plan::data_file_stem;
 use lakeshift_core::schema::TableSchema;
-use lakeshift_core::spec::ParquetOptions;
+use lakeshift_core::spec::{ParquetOptions, SortColumn};
 use lakeshift_core::storage::Storage;
 use lakeshift_core::table::{Format, MigrationId, NewFile, UnitId};
 use lakeshift_exec::engine::Engine;
@@ -33,6 +33,8 @@ pub struct ParquetSink {
     pub(super) stream: MigrationId,
     pub(super) schema: TableSchema,
     pub(super) partition: PartitionSpec,
+    pub(super) parquet: ParquetOptions,
+    pub(super) sort: Vec<SortColumn>,
 }
 
 impl ParquetSink {
@@ -54,8 +56,8 @@ impl ParquetSink {
                 memory_bytes: WRITER_MEMORY_BYTES,
                 ..RewriteLimits::default()
             },
-            parquet: &ParquetOptions::default(),
-            sort: &[],
+            parquet: &self.parquet,
+            sort: &self.sort,
             cancel: None,
         };
         match rewrite(request).await? {

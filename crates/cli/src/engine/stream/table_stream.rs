@@ -12,6 +12,7 @@ use lakeshift_core::table::{CreateOutcome, CreateRequest, Snapshot, TableError, 
 use lakeshift_stream::Ledger;
 
 use super::file::{StreamFile, refused};
+use super::ground::Ground;
 use super::sink::ParquetSink;
 use crate::error::Error;
 
@@ -80,16 +81,15 @@ impl TableStream<'_> {
         self.snapshot().await?.ok_or_else(gone)
     }
 
+    /// The table as what a backfill rewrites.
+    pub(super) fn ground(&self) -> Ground {
+        let (table, storage) = (self.table.clone(), self.storage.clone());
+        Ground { table, places: vec![storage.clone()], staging: storage, parquet: Default::default(), sort: Vec::new() }
+    }
+
     /// Writes the table's files.
     pub(super) fn sink(&self, snapshot: Snapshot) -> ParquetSink {
-        ParquetSink {
-            engine: self.engine.clone(),
-            storage: self.storage.clone(),
-            format: self.table.format(),
-            stream: self.id(),
-            schema: snapshot.schema,
-            partition: snapshot.partition,
-        }
+        self.ground().sink(self.file, snapshot)
     }
 }
 

@@ -14,7 +14,6 @@ use super::ingest::{IngestReport, OtherTable};
 use super::sink::ParquetSink;
 use super::table_stream::TableStream;
 use crate::error::{Error, with_causes};
-use crate::writer::Carried;
 
 /// Failures of the mirror in a row after which a stream that follows gives up.
 const FAILURES_MAX: u32 = 10;
@@ -122,9 +121,7 @@ impl<S: Source<Rows = RecordBatch>> Upkeep<S, BothTables> for Carrying {
         self.tried = Some(self.clock.elapsed());
         let passes = self.follows && self.failures < FAILURES_MAX;
         let other = match carried {
-            Ok(Carried::Done) => OtherTable::Done,
-            Ok(Carried::Later(why)) => OtherTable::Later(why),
-            Ok(Carried::No(why)) => OtherTable::No(why),
+            Ok(carried) => carried.into(),
             Err(StreamError::Destination(error)) if passes && moment != Moment::End => {
                 self.failures += 1;
                 let why = with_causes(error.as_ref());
