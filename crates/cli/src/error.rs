@@ -301,6 +301,7 @@ fn stream_code(error: &StreamError) -> u8 {
         StreamError::Refused(_)
         | StreamError::Fenced { .. }
         | StreamError::Conflict { .. }
+        | StreamError::Contended { .. }
         | StreamError::NotCovered { .. }
         | StreamError::Landed { .. }
         | StreamError::JournalBehind { .. }

@@ -97,8 +97,6 @@ pub enum WriteId {
     Batch(String),
     /// A commit of a stream.
     Stream(StreamCommit),
-    /// A backfill beside one.
-    Backfill(StreamBackfill),
 }
 
 /// The last write of a stream that is in a table.
@@ -176,7 +174,6 @@ impl Writes {
             WriteId::Stream(StreamCommit { stream, number, .. }) => {
                 self.streams.get(stream).filter(|last| last.commit >= *number).map(|last| last.number)
             }
-            WriteId::Backfill(backfill) => self.backfills.get(backfill).map(|(number, _)| *number),
         }
     }
 }
@@ -244,16 +241,16 @@ mod tests {
     fn a_replacement_is_known_once_it_is_in_a_table_and_one_that_was_withdrawn_never_is() {
         let (mut writes, at) = (Writes::default(), DateTime::<Utc>::UNIX_EPOCH);
         let backfill = StreamBackfill { stream: MigrationId("stream-live".to_owned()), lock: Epoch(3) };
-        let id = WriteId::Backfill(backfill.clone());
         let intended = |number| WriteEvent::Intended(Intent { replaces: Some(backfill.clone()), ..intent(number, None) });
         for event in [intended(1), WriteEvent::Withdrawn { number: 1 }] {
             writes.apply(&event, at);
         }
-        assert_eq!((writes.made(&id), writes.pending.clone(), writes.last), (None, None, 1));
+        assert_eq!((writes.backfills.get(&backfill), writes.pending.clone(), writes.last), (None, None, 1));
         writes.apply(&intended(2), at);
-        assert_eq!(writes.made(&id), None);
+        assert_eq!(writes.backfills.get(&backfill), None);
         writes.apply(&WriteEvent::Committed { number: 2, side: Side::Old, version: TableVersion("v".to_owned()) }, at);
-        assert_eq!((writes.made(&id), writes.pending.clone(), writes.rows), (Some(2), None, 0), "no row has come in");
+        let found = writes.backfills.get(&backfill).copied();
+        assert_eq!((found, writes.pending.clone(), writes.rows), (Some((2, Side::Old)), None, 0), "no row has come in");
     }
 
     #[test]

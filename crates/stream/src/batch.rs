@@ -215,7 +215,8 @@ impl<T: Replace> Backfill<T> {
                 None => Err(StreamError::Fenced { current: found.map_or(by.epoch, |found| found.epoch) }),
             }
         };
-        let version = while_renewing(lease.as_ref(), clock, table.replace(&by, (add, remove), still)).await??;
+        // It is not dropped when the lease is lost: the fence decides, and who drops it would not know what was committed.
+        let version = renewed_beside(lease.as_ref(), clock, table.replace(&by, (add, remove), still)).await?;
         self.record_commit(version.clone()).await?;
         Ok(version)
     }
@@ -329,11 +330,33 @@ async fn while_renewing<R>(
             Either::Left((output, _)) => return Ok(output),
             Either::Right(((), unfinished)) => work = unfinished,
         }
-        match lease.renew().await {
-            Ok(Standing::Held) => {}
-            Ok(Standing::Lost { current }) => return Err(StreamError::Fenced { current }),
-            Ok(Standing::Released) => return Err(StreamError::Fenced { current: lease.epoch() }),
-            Err(error) => tracing::warn!(%error, "could not renew the backfill's lease"),
+        renew(lease).await?;
+    }
+}
+
+/// Runs `work` to its end, and renews the lease for as long as it is held.
+async fn renewed_beside<R>(lease: &dyn HeldLock, clock: &Arc<dyn Clock>, work: impl Future<Output = R>) -> R {
+    let mut work = Box::pin(work);
+    loop {
+        match select(work, clock.sleep(lease.ttl() / 3)).await {
+            Either::Left((output, _)) => return output,
+            Either::Right(((), unfinished)) => work = unfinished,
+        }
+        if renew(lease).await.is_err() {
+            return work.await;
+        }
+    }
+}
+
+/// A renewal that fails is no reason to stop: the fence decides.
+async fn renew(lease: &dyn HeldLock) -> Result<(), StreamError> {
+    match lease.renew().await {
+        Ok(Standing::Held) => Ok(()),
+        Ok(Standing::Lost { current }) => Err(StreamError::Fenced { current }),
+        Ok(Standing::Released) => Err(StreamError::Fenced { current: lease.epoch() }),
+        Err(error) => {
+            tracing::warn!(%error, "could not renew the backfill's lease");
+            Ok(())
         }
     }
 }

@@ -42,6 +42,15 @@ pub enum StreamError {
         /// What was found.
         reason: String,
     },
+    /// Others were first at the stream's journal, again and again.
+    #[error(
+        "others wrote to the stream's journal {times} times before this process could; what it has committed stays, and is found when it \
+         is run again"
+    )]
+    Contended {
+        /// How often.
+        times: usize,
+    },
     /// A commit of the stream that began before the lock has no end, and nobody ingests.
     #[error("the stream's commit {number} has no end yet; run `lakeshift ingest --once`, then run this again")]
     NotDrained {

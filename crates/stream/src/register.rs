@@ -68,7 +68,7 @@ impl Register {
                 Append::Fenced { current } => return Err(StreamError::Fenced { current }),
             }
         }
-        Err(StreamError::Conflict { reason: format!("others wrote to the stream's journal {RACES_MAX} times") })
+        Err(StreamError::Contended { times: RACES_MAX })
     }
 
     /// Writes an event of a backfill. It is fenced by the epoch of its lock, which the event carries, not by the stream's.
@@ -83,7 +83,7 @@ impl Register {
                 done => return done,
             }
         }
-        Err(StreamError::Conflict { reason: format!("others wrote to the stream's journal {RACES_MAX} times") })
+        Err(StreamError::Contended { times: RACES_MAX })
     }
 
     fn fold(&mut self) {

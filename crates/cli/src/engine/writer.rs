@@ -274,9 +274,9 @@ impl Producer {
             }
         };
         let (batch, stream) = match id.cloned() {
+            None => (None, None),
             Some(WriteId::Batch(batch)) => (Some(batch), None),
             Some(WriteId::Stream(commit)) => (None, Some(commit)),
-            None | Some(WriteId::Backfill(_)) => (None, None),
         };
         let (files, copy) = (rowsets.len() as u64, staged.clone());
         let intent = Intent { number, batch, stream, replaces: None, side, staged, files, rows };
@@ -296,8 +296,8 @@ impl Producer {
     /// `add` and `remove` as in [`CommitRequest`].
     ///
     /// # Errors
-    /// [`Error::Conflict`] and [`Error::Fenced`], with nothing replaced now or later. After any other error the files may be replaced: whoever takes the
-    /// lease next finds out ([`Producer::settle`]).
+    /// [`Error::Conflict`] and [`Error::Fenced`], with nothing replaced now or later. After any other error the files may be
+    /// replaced: whoever takes the lease next finds out ([`Producer::settle`]).
     pub async fn replace(
         &mut self,
         session: &Session,
