@@ -5,6 +5,7 @@
 //! lease fails at its commit and at every entry of the journal, whoever woke it.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,8 +216,11 @@ impl<T: Replace> Backfill<T> {
                 None => Err(StreamError::Fenced { current: found.map_or(by.epoch, |found| found.epoch) }),
             }
         };
-        // It is not dropped when the lease is lost: the fence decides, and who drops it would not know what was committed.
-        let version = renewed_beside(lease.as_ref(), clock, table.replace(&by, (add, remove), still)).await?;
+        let version = match while_renewing(lease.as_ref(), clock, table.replace(&by, (add, remove), still)).await {
+            Ok(replaced) => replaced?,
+            // The fence decides; who drops it would not know what was committed.
+            Err((_, unfinished)) => unfinished.await?,
+        };
         self.record_commit(version.clone()).await?;
         Ok(version)
     }
@@ -269,7 +273,7 @@ impl<T: Replace> Backfill<T> {
     /// # Errors
     /// [`StreamError::Fenced`] when another process has taken over; `work` is then dropped.
     pub async fn while_renewing<R>(&self, work: impl Future<Output = R>) -> Result<R, StreamError> {
-        while_renewing(self.lease.as_ref(), &self.config.clock, work).await
+        while_renewing(self.lease.as_ref(), &self.config.clock, work).await.map_err(|(error, _)| error)
     }
 
     /// The table, or the two of which one is written.
@@ -319,31 +323,20 @@ impl<T: Replace> Backfill<T> {
     }
 }
 
-async fn while_renewing<R>(
+/// Runs `work`, and renews the lease meanwhile. When that is lost, the unfinished work is given back.
+async fn while_renewing<R, W: Future<Output = R>>(
     lease: &dyn HeldLock,
     clock: &Arc<dyn Clock>,
-    work: impl Future<Output = R>,
-) -> Result<R, StreamError> {
+    work: W,
+) -> Result<R, (StreamError, Pin<Box<W>>)> {
     let mut work = Box::pin(work);
     loop {
         match select(work, clock.sleep(lease.ttl() / 3)).await {
             Either::Left((output, _)) => return Ok(output),
             Either::Right(((), unfinished)) => work = unfinished,
         }
-        renew(lease).await?;
-    }
-}
-
-/// Runs `work` to its end, and renews the lease for as long as it is held.
-async fn renewed_beside<R>(lease: &dyn HeldLock, clock: &Arc<dyn Clock>, work: impl Future<Output = R>) -> R {
-    let mut work = Box::pin(work);
-    loop {
-        match select(work, clock.sleep(lease.ttl() / 3)).await {
-            Either::Left((output, _)) => return output,
-            Either::Right(((), unfinished)) => work = unfinished,
-        }
-        if renew(lease).await.is_err() {
-            return work.await;
+        if let Err(error) = renew(lease).await {
+            return Err((error, work));
         }
     }
 }
